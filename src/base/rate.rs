@@ -1,0 +1,47 @@
+//! Token buckets. Pure: time is an argument.
+
+use std::time::{Duration, Instant};
+
+/// Holds up to `burst` tokens and gains `per_second`.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    burst: f64,
+    per_second: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub fn new(burst: u32, per_second: f64, now: Instant) -> Bucket {
+        Bucket { burst: f64::from(burst), per_second, tokens: f64::from(burst), at: now }
+    }
+
+    /// Takes one token, or says how long until there is one.
+    pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
+        self.tokens = (self.tokens + gained).min(self.burst);
+        self.at = self.at.max(now);
+        if 1.0 <= self.tokens {
+            self.tokens -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f64((1.0 - self.tokens) / self.per_second))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bursts_then_paces() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(2, 10.0, start);
+        assert_eq!(bucket.take(start), Ok(()));
+        assert_eq!(bucket.take(start), Ok(()));
+        assert_eq!(bucket.take(start), Err(Duration::from_millis(100)));
+        assert_eq!(bucket.take(start + Duration::from_millis(100)), Ok(()));
+        assert!(bucket.take(start).is_err(), "time that runs backwards earns nothing");
+    }
+}
