@@ -99,6 +99,12 @@ impl Paths {
         self.daemon_dir.join("broker")
     }
 
+    /// A launched session's token, for the command line and the shim that run inside it; removed when the session ends.
+    /// The id must have been checked.
+    pub fn session_token(&self, session_id: &str) -> PathBuf {
+        self.daemon_dir.join("run").join(format!("{session_id}.token"))
+    }
+
     /// The key file of a session (the reference's `sessions/<slug>/<uuid>.json`). Both names must have been checked.
     pub fn session_key(&self, slug: &str, session_id: &str) -> PathBuf {
         self.sessions_dir.join(slug).join(format!("{session_id}.json"))

@@ -1,1 +1,3 @@
-//! (being built)
+//! SQLite, and the few small files beside it.
+
+pub mod session_keys;

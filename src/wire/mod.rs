@@ -1,1 +1,16 @@
-//! (being built)
+//! Everything that crosses a process boundary, as plain data: the broker's frames, the local API's bodies and events,
+//! the MCP envelope. No I/O and no state. `shared` names such as `targetSpec` or `_reqId` are the reference's.
+
+pub mod address;
+pub mod client;
+pub mod code;
+pub mod event;
+pub mod ipc;
+pub mod json;
+pub mod limits;
+pub mod peer;
+pub mod priority;
+pub mod rpc;
+pub mod server;
+pub mod session_key;
+pub mod target;

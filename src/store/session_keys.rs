@@ -1,0 +1,66 @@
+//! Session key files: what lets a resumed session keep its address.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use crate::base::atomic_file;
+use crate::base::ids::{SessionId, Slug};
+use crate::base::names::{is_slug, is_uuid};
+use crate::base::paths::Paths;
+use crate::wire::json;
+use crate::wire::session_key::SessionKeyFile;
+
+/// Such a file has under 500 bytes.
+const MAX_FILE: u64 = 4096;
+
+/// The file for this session, or `None` when either name is unfit to be a file's.
+fn path(paths: &Paths, mesh: &Slug, session: &SessionId) -> Option<PathBuf> {
+    (is_slug(mesh.as_str()) && is_uuid(session.as_str())).then(|| paths.session_key(mesh.as_str(), session.as_str()))
+}
+
+/// The key kept for this session. `None` if there is none, or if what is there is not for this session; the caller checks
+/// the keys themselves.
+pub fn load(paths: &Paths, mesh: &Slug, session: &SessionId) -> Option<SessionKeyFile> {
+    let mut bytes = Vec::new();
+    File::open(path(paths, mesh, session)?).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
+    let file: SessionKeyFile = json::decode(&bytes).ok()?;
+    (file.version == 1 && file.mesh_slug == mesh.as_str() && file.session_id.eq_ignore_ascii_case(session.as_str()))
+        .then_some(file)
+}
+
+/// Keeps a key for this session. `Ok(false)` when the session's id is no UUID: then nothing is kept.
+pub fn save(paths: &Paths, mesh: &Slug, session: &SessionId, file: &SessionKeyFile) -> io::Result<bool> {
+    let Some(path) = path(paths, mesh, session) else { return Ok(false) };
+    if let Some(dir) = path.parent() {
+        atomic_file::private_dir(dir)?;
+    }
+    atomic_file::write(&path, json::encode(file).as_bytes())?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_kept_for_its_own_session_only() {
+        let root = std::env::temp_dir().join(format!("claudemesh-keys-{}", std::process::id()));
+        let paths = Paths::under(&root);
+        let (mesh, id) = (Slug::new("home"), SessionId::new("01234567-89ab-cdef-0123-456789abcdef"));
+        let file = SessionKeyFile {
+            version: 1,
+            mesh_slug: "home".into(),
+            session_id: id.to_string(),
+            public_key: "ab".repeat(32),
+            secret_key: "cd".repeat(64),
+            created_at: "2025-10-09T08:53:20.000Z".into(),
+        };
+        assert!(save(&paths, &mesh, &id, &file).unwrap());
+        assert_eq!(load(&paths, &mesh, &id).unwrap().public_key, file.public_key);
+        assert!(load(&paths, &Slug::new("other"), &id).is_none());
+        assert!(!save(&paths, &mesh, &SessionId::new("../x"), &file).unwrap());
+        assert!(!format!("{file:?}").contains("cdcd"));
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}

@@ -1,0 +1,369 @@
+//! Bodies of the daemon's local API (HTTP over `daemon.sock`). Paths, keys and statuses are the reference's; the routes
+//! themselves are listed in `daemon::ipc::routes`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::base::ids::{ClientId, MessageId, SessionKey, Slug};
+
+use super::peer::Peer;
+use super::priority::Priority;
+
+/// Header in which the daemon names its version, so that a client notices a skew.
+pub const VERSION_HEADER: &str = "x-claudemesh-version";
+
+/// Scheme of the `Authorization` header that carries a session's token.
+pub const SESSION_SCHEME: &str = "ClaudeMesh-Session";
+
+/// `GET /v1/version`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Version {
+    pub daemon_version: String,
+    pub ipc_api: String,
+    pub ipc_features: Vec<String>,
+    pub schema_version: u32,
+}
+
+/// State of one link to a broker, as `/v1/health` and `broker_status` spell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkStatus {
+    Connecting,
+    Open,
+    Closed,
+    Reconnecting,
+}
+
+/// `GET /v1/health`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Health {
+    pub ok: bool,
+    pub pid: u32,
+    /// By slug, the member link's state; the reference has this and nothing more.
+    pub brokers: BTreeMap<String, LinkStatus>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub meshes: BTreeMap<String, MeshHealth>,
+    #[serde(default)]
+    pub outbox: OutboxCounts,
+}
+
+/// One mesh, for a person who asks what is wrong.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MeshHealth {
+    pub status: LinkStatus,
+    pub broker_url: String,
+    /// Sessions whose own link is open, of all that are registered on this mesh.
+    pub sessions_open: usize,
+    pub sessions: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// The broker's clock minus ours, as of the last hello.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_skew_ms: Option<i64>,
+}
+
+/// How many rows the outbox holds in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxCounts {
+    pub pending: u64,
+    pub inflight: u64,
+    pub done: u64,
+    pub dead: u64,
+    pub aborted: u64,
+}
+
+/// `POST /v1/sessions/register`. The secret travels over the 0600 socket and is never sent back.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Register {
+    /// 64 hex characters.
+    pub token: String,
+    pub session_id: String,
+    pub mesh: String,
+    pub display_name: String,
+    pub pid: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// `@name` or `@name:role`. Entries that are no strings are dropped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence: Option<Value>,
+}
+
+impl std::fmt::Debug for Register {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Register({} on {}, pid {})", self.session_id, self.mesh, self.pid)
+    }
+}
+
+/// `presence` of [`Register`]: the session's key pair, and the member's word for it (which the daemon can give itself).
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Presence {
+    pub session_pubkey: String,
+    pub session_secret_key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_attestation: Option<Value>,
+}
+
+impl std::fmt::Debug for Presence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Presence({:.8}…)", self.session_pubkey)
+    }
+}
+
+/// Reply to [`Register`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Registered {
+    pub ok: bool,
+    /// Milliseconds since the epoch.
+    pub registered_at: i64,
+    pub presence_accepted: bool,
+}
+
+/// A session as `GET /v1/sessions` and `/v1/sessions/me` show it: no secret in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionView {
+    pub session_id: String,
+    pub mesh: Slug,
+    pub display_name: String,
+    pub pid: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<PresenceView>,
+    pub registered_at: i64,
+    /// State of the session's own link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkStatus>,
+    #[serde(rename = "token_prefix")]
+    pub token_prefix: String,
+}
+
+/// The public half of a session's key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PresenceView {
+    pub session_pubkey: SessionKey,
+}
+
+/// `GET /v1/sessions/me`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Me {
+    pub session: SessionView,
+}
+
+/// `GET /v1/sessions`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sessions {
+    pub sessions: Vec<SessionView>,
+}
+
+/// `DELETE /v1/sessions/<token>`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Deregistered {
+    pub ok: bool,
+    pub token_prefix: String,
+}
+
+/// `POST /v1/send`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct SendRequest {
+    pub to: String,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Map<String, Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to_id: Option<String>,
+    /// Named by the caller, so that a retry is the same message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_message_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<String>,
+}
+
+/// What became of a send that was accepted now or before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SendStatus {
+    Queued,
+    Inflight,
+}
+
+/// Reply to [`SendRequest`]: 202 with `status`, or 200 with `duplicate` when it is done already.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SendReceipt {
+    pub client_message_id: ClientId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<SendStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_message_id: Option<MessageId>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub duplicate: bool,
+    /// Whom the address meant: the peer's name where one is known, and its mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<Recipient>,
+}
+
+/// Whom a send was resolved to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipient {
+    pub mesh: Slug,
+    pub target: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether it was connected when last heard of; unknown for groups and keys outside the roster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online: Option<bool>,
+}
+
+/// Any refusal of the local API.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The reference's word or sentence for it.
+    pub error: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Whatever else the route says: `attached`, `conflict`, `mesh`, …
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// One row of `GET /v1/inbox`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InboxItem {
+    pub id: String,
+    pub client_message_id: ClientId,
+    pub broker_message_id: Option<MessageId>,
+    pub mesh: Slug,
+    pub topic: Option<String>,
+    pub sender_pubkey: String,
+    pub sender_name: String,
+    /// Absent when the message could not be opened; `unreadable` then says why.
+    pub body: Option<String>,
+    /// ISO 8601.
+    pub received_at: String,
+    pub reply_to_id: Option<String>,
+    /// ISO 8601, as it was before this listing.
+    pub seen_at: Option<String>,
+    pub recipient_pubkey: Option<String>,
+    pub recipient_kind: Option<String>,
+    #[serde(default)]
+    pub priority: Priority,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_member_pubkey: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
+    /// The body came in clear: nobody vouches for who wrote it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain: bool,
+    /// Its place in the event stream.
+    #[serde(default)]
+    pub seq: u64,
+}
+
+/// `GET /v1/inbox`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InboxPage {
+    pub items: Vec<InboxItem>,
+    #[serde(default)]
+    pub marked_seen: usize,
+}
+
+/// `POST /v1/inbox/seen`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Seen {
+    pub ids: Vec<String>,
+}
+
+/// Reply to [`Seen`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Marked {
+    pub marked_seen: usize,
+}
+
+/// Reply to the two `DELETE`s of the inbox.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Removed {
+    pub removed: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// One row of `GET /v1/outbox`. Times are ISO 8601. The text is never shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutboxItem {
+    pub id: String,
+    pub client_message_id: ClientId,
+    pub status: String,
+    pub attempts: u32,
+    pub enqueued_at: String,
+    pub next_attempt_at: String,
+    pub delivered_at: Option<String>,
+    pub broker_message_id: Option<MessageId>,
+    pub last_error: Option<String>,
+    pub aborted_at: Option<String>,
+    pub aborted_by: Option<String>,
+    pub superseded_by: Option<String>,
+    pub payload_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_session_pubkey: Option<String>,
+}
+
+/// `GET /v1/outbox`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OutboxPage {
+    pub items: Vec<OutboxItem>,
+}
+
+/// `POST /v1/outbox/requeue`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Requeue {
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_client_message_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aborted_by: Option<String>,
+}
+
+/// Reply to [`Requeue`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Requeued {
+    pub aborted_row_id: String,
+    pub new_row_id: String,
+    pub new_client_message_id: ClientId,
+}
+
+/// A roster row, and the mesh it is on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerOnMesh {
+    #[serde(flatten)]
+    pub peer: Peer,
+    pub mesh: Slug,
+}
+
+/// `GET /v1/peers`. A mesh that did not answer is named, never passed off as empty.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Peers {
+    pub peers: Vec<PeerOnMesh>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unanswered: BTreeMap<String, String>,
+}

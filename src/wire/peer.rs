@@ -1,0 +1,75 @@
+//! How a peer appears in a roster: the rows of the broker's `peers_list` and of `GET /v1/peers`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::ids::{MemberKey, PublicKey};
+
+/// What a connection is for. A member's control-plane connection is never a recipient of session mail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PeerRole {
+    ControlPlane,
+    #[default]
+    Session,
+    Service,
+}
+
+/// What a peer is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    #[default]
+    Idle,
+    Working,
+    Dnd,
+}
+
+/// A group a session is in, with its role there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+}
+
+/// One row of a roster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    /// The key to address: the session's, else the member's.
+    pub pubkey: PublicKey,
+    pub member_pubkey: MemberKey,
+    pub display_name: String,
+    #[serde(default)]
+    pub status: Status,
+    #[serde(default)]
+    pub summary: Option<String>,
+    #[serde(default)]
+    pub groups: Vec<Group>,
+    #[serde(default)]
+    pub session_id: String,
+    /// ISO 8601; for a peer that is away, when it was last seen.
+    #[serde(default)]
+    pub connected_at: String,
+    #[serde(default)]
+    pub cwd: String,
+    #[serde(default)]
+    pub peer_role: PeerRole,
+    /// Absent from the reference's broker, which lists only who is connected or expected back within the lease.
+    #[serde(default = "yes")]
+    pub online: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visible: Option<bool>,
+}
+
+fn yes() -> bool {
+    true
+}

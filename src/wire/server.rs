@@ -1,0 +1,192 @@
+//! Frames from a broker to a peer.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PresenceId};
+
+use super::code::Code;
+use super::peer::Peer;
+use super::priority::Priority;
+
+/// Everything a broker says that this program understands. Types it does not know are [`ServerFrame::Unknown`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerFrame {
+    HelloAck(HelloAck),
+    Error(ErrorFrame),
+    Ack(Ack),
+    Push(Box<Push>),
+    PeersList(PeersList),
+    #[serde(other)]
+    Unknown,
+}
+
+/// The hello was accepted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HelloAck {
+    pub presence_id: PresenceId,
+    #[serde(default)]
+    pub member_display_name: String,
+    /// What this broker does beyond the reference's, which sends no such list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<Feature>,
+    /// The broker's clock, milliseconds since the epoch; the reference's does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_time: Option<i64>,
+}
+
+/// A promise a broker makes in its `hello_ack`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Feature {
+    /// The frames of one socket are handled in order, and a repeated client message id is the same message: many sends may
+    /// be in flight.
+    OrderedSend,
+    /// Direct messages to a peer that is away are kept for it.
+    StoreAndForward,
+    /// `list_peers` knows `away`.
+    AwayPeers,
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// A request was refused. `id` and `_reqId` are whatever the request carried.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorFrame {
+    pub code: Code,
+    #[serde(default)]
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
+    pub req_id: Option<String>,
+}
+
+/// The answer to a `send`. Clients of the reference judge it by the absence of `error`, or by `queued`: a refusal has both.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ack {
+    #[serde(default)]
+    pub id: String,
+    #[serde(rename = "messageId", default = "no_message")]
+    pub message_id: MessageId,
+    #[serde(default)]
+    pub queued: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
+    pub req_id: Option<String>,
+}
+
+fn no_message() -> MessageId {
+    MessageId::new("")
+}
+
+/// A message or an event for this peer. Which fields are there depends on the broker and on the kind.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Push {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<MessageId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mesh_id: Option<MeshId>,
+    /// The key whose secret sealed the body; `system` or `webhook:<name>` where no peer sent it.
+    pub sender_pubkey: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender_member_pubkey: Option<MemberKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender_member_id: Option<MemberId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender_name: Option<String>,
+    /// Whom it was sent to. The reference's broker does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_spec: Option<String>,
+    pub priority: Priority,
+    pub nonce: String,
+    pub ciphertext: String,
+    /// ISO 8601.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<String>,
+    #[serde(rename = "client_message_id", skip_serializing_if = "Option::is_none")]
+    pub client_message_id: Option<ClientId>,
+    #[serde(rename = "request_fingerprint", skip_serializing_if = "Option::is_none")]
+    pub request_fingerprint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reply_to_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subtype: Option<String>,
+    /// With `subtype:"system"` or `"webhook"`: which event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_data: Option<Value>,
+}
+
+impl Push {
+    /// Whether it reports something instead of carrying a peer's words.
+    pub fn is_system(&self) -> bool {
+        self.subtype.as_deref() == Some("system")
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PeersList {
+    pub peers: Vec<Peer>,
+    #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
+    pub req_id: Option<String>,
+}
+
+impl ServerFrame {
+    /// Reads one frame. `None` for what is not a JSON object with a `type`; a known type with wrong fields is `None` too.
+    pub fn decode(text: &str) -> Option<ServerFrame> {
+        serde_json::from_str(text).ok()
+    }
+
+    pub fn encode(&self) -> String {
+        // Only maps with non-string keys and failing `Serialize` impls can fail here, and there are none.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_the_reference_read() {
+        let drained = r#"{"type":"push","messageId":"M","meshId":"m","senderPubkey":"ab","priority":"next","nonce":"n","ciphertext":"c","createdAt":"2025-10-09T08:53:20.000Z","client_message_id":"c1"}"#;
+        let Some(ServerFrame::Push(push)) = ServerFrame::decode(drained) else { panic!("not a push") };
+        assert_eq!(push.client_message_id, Some(ClientId::new("c1")));
+        assert!(matches!(ServerFrame::decode(r#"{"type":"mcp_call_forward","x":1}"#), Some(ServerFrame::Unknown)));
+        let Some(ServerFrame::HelloAck(ack)) =
+            ServerFrame::decode(r#"{"type":"hello_ack","presenceId":"p","memberDisplayName":"n","services":[]}"#)
+        else {
+            panic!("not a hello_ack")
+        };
+        assert!(ack.features.is_empty());
+        let refused = r#"{"type":"ack","id":"c1","messageId":"","queued":false,"error":"rate_limit: max 60 msg/min (burst 10) — slow down"}"#;
+        assert!(matches!(ServerFrame::decode(refused), Some(ServerFrame::Ack(Ack { error: Some(_), .. }))));
+        for junk in ["", "null", "[]", "{}", r#"{"type":null}"#, "{\"type\":\"ack\",\"id\":7}"] {
+            assert!(ServerFrame::decode(junk).is_none(), "{junk}");
+        }
+    }
+
+    #[test]
+    fn a_hello_ack_names_its_features() {
+        let ack = HelloAck {
+            presence_id: PresenceId::new("p"),
+            member_display_name: "n".into(),
+            features: vec![Feature::OrderedSend, Feature::Other("later".into())],
+            server_time: Some(1),
+        };
+        let text = ServerFrame::HelloAck(ack).encode();
+        assert!(text.contains(r#""features":["ordered-send","later"]"#), "{text}");
+        let Some(ServerFrame::HelloAck(read)) = ServerFrame::decode(&text) else { panic!("not a hello_ack") };
+        assert_eq!(read.features, [Feature::OrderedSend, Feature::Other("later".into())]);
+    }
+}
