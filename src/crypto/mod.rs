@@ -1,1 +1,14 @@
-//! (being built)
+//! What protects a message and proves who is speaking: libsodium's signatures and boxes, and the exact bytes the
+//! reference signs, seals and hashes. Pure functions; no I/O, no clock. Imports `base` only.
+
+pub mod base64;
+mod ffi;
+pub mod fingerprint;
+pub mod hello;
+pub mod keys;
+pub mod random;
+pub mod sealed;
+pub mod sign;
+
+#[cfg(test)]
+mod tests;
