@@ -1,0 +1,104 @@
+//! Directories that nobody else may look into.
+
+use std::fmt;
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Why a directory cannot be trusted with secrets.
+#[derive(Debug)]
+pub enum DirError {
+    Symlink(PathBuf),
+    NotADirectory(PathBuf),
+    /// It belongs to another user.
+    Foreign {
+        path: PathBuf,
+        owner: u32,
+    },
+    Io {
+        path: PathBuf,
+        err: io::Error,
+    },
+}
+
+impl fmt::Display for DirError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DirError::Symlink(path) => write!(f, "{} is a symbolic link, not a directory", path.display()),
+            DirError::NotADirectory(path) => write!(f, "{} is not a directory", path.display()),
+            DirError::Foreign { path, owner } => write!(f, "{} belongs to another user (uid {owner})", path.display()),
+            DirError::Io { path, err } => write!(f, "{}: {err}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for DirError {}
+
+/// Makes sure that `path` is a directory of ours with mode 0700: creates it with its parents, or checks what is there
+/// and takes away what others may do. Links above the last component are followed.
+pub fn private_dir_checked(path: &Path) -> Result<(), DirError> {
+    let io = |err| DirError::Io { path: path.to_owned(), err };
+    let found = match std::fs::symlink_metadata(path) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+            std::fs::symlink_metadata(path).map_err(io)?
+        }
+        found => found.map_err(io)?,
+    };
+    if found.file_type().is_symlink() {
+        return Err(DirError::Symlink(path.to_owned()));
+    }
+    if !found.is_dir() {
+        return Err(DirError::NotADirectory(path.to_owned()));
+    }
+    if found.uid() != super::peer::effective_uid() {
+        return Err(DirError::Foreign { path: path.to_owned(), owner: found.uid() });
+    }
+    if found.mode() & 0o777 != 0o700 {
+        std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io)?;
+    }
+    Ok(())
+}
+
+/// From here on nothing this process creates can be read by anyone else (umask 077). The mask belongs to the whole
+/// process: call it once, at the start, before there are threads.
+pub fn umask_private() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn makes_tightens_and_refuses() {
+        let root = std::env::temp_dir().join(format!("claudemesh-dirs-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&root);
+        let deep = root.join("a/b");
+        private_dir_checked(&deep).unwrap();
+        assert_eq!((mode(&deep), mode(&root)), (0o700, 0o700));
+
+        std::fs::set_permissions(&deep, Permissions::from_mode(0o755)).unwrap();
+        private_dir_checked(&deep).unwrap();
+        assert_eq!(mode(&deep), 0o700);
+
+        let link = root.join("link");
+        symlink(&deep, &link).unwrap();
+        assert!(matches!(private_dir_checked(&link), Err(DirError::Symlink(_))));
+        let file = root.join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(matches!(private_dir_checked(&file), Err(DirError::NotADirectory(_))));
+        assert!(matches!(private_dir_checked(&file.join("x")), Err(DirError::Io { .. })));
+        if super::super::peer::effective_uid() != 0 {
+            assert!(matches!(private_dir_checked(Path::new("/")), Err(DirError::Foreign { owner: 0, .. })));
+        }
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}

@@ -1,0 +1,207 @@
+//! One process at a time: flock(2) on an open file. The kernel releases it when the holder ends in whatever way, so a
+//! lock is never stale; the pid inside is for people and for the tools that read it.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// How often a bounded wait looks again: flock(2) itself knows no deadline.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Holds the lock until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+/// Why the lock was not acquired.
+#[derive(Debug)]
+pub enum Refused {
+    /// Another process has it; its pid, if the file names one.
+    Held {
+        pid: Option<u32>,
+    },
+    Io(io::Error),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Held { pid: Some(pid) } => write!(f, "held by process {pid}"),
+            Refused::Held { pid: None } => f.write_str("held by another process"),
+            Refused::Io(err) => write!(f, "cannot lock: {err}"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl From<io::Error> for Refused {
+    fn from(err: io::Error) -> Refused {
+        Refused::Io(err)
+    }
+}
+
+/// Takes the lock at `path` (created with mode 0600) or says who has it. The file then holds this process's pid in
+/// decimal, without a newline.
+pub fn acquire(path: &Path) -> Result<Lock, Refused> {
+    loop {
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        if !try_flock(&file)? {
+            return Err(Refused::Held { pid: read_pid(&mut file) });
+        }
+        // The last holder may have removed the file between our open and our lock; then ours is a file without a name.
+        if !names(path, &file)? {
+            continue;
+        }
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+        file.set_len(0)?;
+        file.write_all(std::process::id().to_string().as_bytes())?;
+        return Ok(Lock { file, path: path.to_owned() });
+    }
+}
+
+/// As [`acquire`], trying again until `deadline`.
+pub fn acquire_by(path: &Path, deadline: Instant) -> Result<Lock, Refused> {
+    loop {
+        let refused = match acquire(path) {
+            Err(refused @ Refused::Held { .. }) => refused,
+            settled => return settled,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(refused);
+        }
+        super::poll::wait(&[], None, Some(left.min(LOOK_AGAIN)))?;
+    }
+}
+
+/// Who holds the lock at `path`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    Nobody,
+    /// The pid that the file names, if it names one.
+    Process(Option<u32>),
+}
+
+/// Looks without taking the lock away from anybody: for an instant a free lock is held in shared mode, which an
+/// [`acquire`] at that instant sees as held; [`acquire_by`] does not mind.
+pub fn holder(path: &Path) -> io::Result<Holder> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Holder::Nobody),
+        Err(err) => return Err(err),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(Holder::Nobody),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(Holder::Process(read_pid(&mut file))),
+        Err(err) => Err(err.into()),
+    }
+}
+
+fn try_flock(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(err) => Err(err.into()),
+    }
+}
+
+/// Whether `path` is (still) the name of the open `file`.
+fn names(path: &Path, file: &File) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match std::fs::symlink_metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (open.dev(), open.ino())),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(err) => Err(err),
+    }
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok().filter(|pid| *pid != 0)
+}
+
+impl Drop for Lock {
+    /// Removes the file, if it is still ours, before the lock goes: the other order could remove the next holder's.
+    fn drop(&mut self) {
+        if names(&self.path, &self.file).unwrap_or(false) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn temp(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("claudemesh-lock-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    #[test]
+    fn one_at_a_time_with_the_holders_pid() {
+        let path = temp("one");
+        assert_eq!(holder(&path).unwrap(), Holder::Nobody);
+        let lock = acquire(&path).unwrap();
+        let me = std::process::id();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), me.to_string());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(holder(&path).unwrap(), Holder::Process(Some(me)));
+        assert!(matches!(acquire(&path), Err(Refused::Held { pid: Some(pid) }) if pid == me));
+        let brief = Instant::now() + Duration::from_millis(30);
+        assert!(matches!(acquire_by(&path, brief), Err(Refused::Held { .. })));
+        assert!(brief <= Instant::now());
+        drop(lock);
+        assert!(!path.exists());
+        drop(acquire(&path).unwrap());
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_no_lock() {
+        let path = temp("stale");
+        std::fs::write(&path, "4711\n and a long tail that must go").unwrap();
+        assert_eq!(holder(&path).unwrap(), Holder::Nobody);
+        let _lock = acquire(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), std::process::id().to_string());
+    }
+
+    #[test]
+    fn a_file_that_is_no_longer_ours_stays() {
+        let path = temp("moved");
+        let lock = acquire(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "1").unwrap();
+        drop(lock);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "1");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn contenders_take_turns() {
+        let path = temp("turns");
+        let inside = std::sync::atomic::AtomicU32::new(0);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let _lock = acquire_by(&path, Instant::now() + Duration::from_secs(20)).unwrap();
+                        assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                        inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                    }
+                });
+            }
+        });
+    }
+}
