@@ -12,16 +12,14 @@ use super::ids::{MemberId, MemberKey, MeshId, Slug};
 use super::names::is_slug;
 
 /// The whole file. A missing file is an empty configuration.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default)]
 pub struct Config {
-    #[serde(default)]
-    pub version: u32,
     pub meshes: Vec<Mesh>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
+    /// Other top-level keys, as they came.
+    rest: Map<String, Value>,
+    /// Entries of `meshes` that could not be read. They are written back untouched: whoever can mend them may want to.
+    unreadable: Vec<Value>,
 }
 
 /// One joined mesh.
@@ -99,7 +97,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Config, Error> {
         let bytes = match read_capped(path) {
             Ok(bytes) => bytes,
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Config::empty()),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Config::default()),
             Err(err) => return Err(Error::Read(path.to_owned(), err)),
         };
         Config::parse(&bytes).map_err(|err| Error::Parse(path.to_owned(), err))
@@ -108,29 +106,45 @@ impl Config {
     /// Reads the bytes of a `config.json`.
     pub fn parse(bytes: &[u8]) -> Result<Config, serde_json::Error> {
         let Value::Object(mut whole) = serde_json::from_slice(bytes)? else {
-            return Ok(Config::empty());
+            return Ok(Config::default());
         };
         let Some(Value::Array(entries)) = whole.remove("meshes") else {
-            return Ok(Config::empty());
+            return Ok(Config::default());
         };
-        let mut config = Config::empty();
+        let mut config = Config::default();
         whole.remove("version");
         if let Some(Value::String(name)) = whole.remove("displayName") {
             config.display_name = Some(name);
         }
         config.rest = whole;
         for entry in entries {
-            match serde_json::from_value::<Mesh>(entry) {
+            match serde_json::from_value::<Mesh>(entry.clone()) {
                 Ok(mesh) if is_slug(mesh.slug.as_str()) => config.meshes.push(mesh),
-                Ok(mesh) => log::warn!("config.json: mesh {:?} left out: its slug is not [a-z0-9._-]", mesh.slug),
-                Err(err) => log::warn!("config.json: a mesh entry was left out: {err}"),
+                Ok(mesh) => {
+                    log::warn!("config.json: mesh {:?} left out: its slug is not [a-z0-9._-]", mesh.slug);
+                    config.unreadable.push(entry);
+                }
+                Err(err) => {
+                    log::warn!("config.json: a mesh entry was left out: {err}");
+                    config.unreadable.push(entry);
+                }
             }
         }
         Ok(config)
     }
 
-    fn empty() -> Config {
-        Config { version: 1, ..Config::default() }
+    /// The file's JSON value: known keys first, then the rest as it came.
+    fn to_value(&self) -> Result<Value, serde_json::Error> {
+        let mut meshes = self.meshes.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>()?;
+        meshes.extend(self.unreadable.iter().cloned());
+        let mut whole = Map::new();
+        whole.insert("version".to_owned(), 1.into());
+        whole.insert("meshes".to_owned(), Value::Array(meshes));
+        if let Some(name) = &self.display_name {
+            whole.insert("displayName".to_owned(), name.as_str().into());
+        }
+        whole.extend(self.rest.clone());
+        Ok(Value::Object(whole))
     }
 
     /// Writes the file, 0600 in a 0700 directory, whole or not at all.
@@ -139,7 +153,7 @@ impl Config {
             if let Some(dir) = path.parent() {
                 atomic_file::private_dir(dir)?;
             }
-            let mut text = serde_json::to_string_pretty(self)?;
+            let mut text = serde_json::to_string_pretty(&self.to_value()?)?;
             text.push('\n');
             atomic_file::write(path, text.as_bytes())
         };
@@ -175,11 +189,12 @@ mod tests {
     fn keeps_what_it_does_not_know_and_leaves_out_what_is_broken() {
         let config = Config::parse(ONE.as_bytes()).unwrap();
         assert_eq!(config.meshes.len(), 1);
-        let written: Value = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+        let written = config.to_value().unwrap();
         assert_eq!(written["groups"][0]["name"], "eng");
         assert_eq!(written["meshes"][0]["rootKey"], "CQk");
         assert_eq!(written["meshes"][0]["inviteVersion"], 1);
         assert_eq!(written["version"], 1);
+        assert_eq!(written["meshes"][1]["slug"], "../../etc", "what can not be read is not thrown away");
         assert!(!format!("{config:?}").contains("secretKey"));
     }
 
