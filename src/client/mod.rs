@@ -1,1 +1,323 @@
-//! (being built)
+//! The daemon's local API as typed methods: what the command line, the hooks and the MCP shim call. Paths, keys and statuses
+//! are the reference's; the bodies are in [`crate::wire::ipc`].
+
+pub mod error;
+pub mod events;
+pub mod id;
+pub mod spawn;
+pub mod token;
+
+mod http;
+mod sse;
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::base::ids::Token;
+use crate::base::paths::Paths;
+use crate::wire::ipc::{
+    Deregistered, Health, InboxPage, Marked, Me, OutboxCounts, OutboxPage, Peers, Problem, Register, Registered, Removed,
+    Requeue, Requeued, Seen, SendReceipt, SendRequest, Sessions, Version,
+};
+use crate::wire::json;
+
+pub use self::error::Error;
+use self::http::{Ask, Connection};
+
+/// For a whole call, connecting included, unless [`Client::with_deadline`] says otherwise.
+const CALL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A roster waits for the daemon, which waits up to `wire::limits::RPC_DEADLINE` for brokers.
+const PEERS_DEADLINE: Duration = Duration::from_secs(8);
+
+/// A connection that was opened ahead is used only this soon after: the daemon drops those that say nothing for long.
+const PARKED_FOR: Duration = Duration::from_secs(1);
+
+/// Speaks to one daemon, for one session or for the member. Each call is a connection of its own.
+#[derive(Debug)]
+pub struct Client {
+    socket: PathBuf,
+    token: Option<Token>,
+    deadline: Option<Duration>,
+    /// Guards the connection that showed the daemon to be there, until the first request takes it.
+    parked: Mutex<Option<(Connection, Instant)>>,
+    daemon_version: OnceLock<String>,
+    started_in: Option<Duration>,
+}
+
+/// Which rows `GET /v1/inbox` lists.
+#[derive(Debug, Clone, Default)]
+pub struct InboxQuery {
+    pub mesh: Option<String>,
+    /// ISO 8601.
+    pub since: Option<String>,
+    pub topic: Option<String>,
+    pub from: Option<String>,
+    pub limit: Option<u32>,
+    pub unread_only: bool,
+    /// Whether listing counts as reading.
+    pub mark_seen: bool,
+}
+
+/// States of an outbox row that `GET /v1/outbox` filters by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutboxStatus {
+    Pending,
+    Inflight,
+    Done,
+    Dead,
+    Aborted,
+}
+
+impl OutboxStatus {
+    pub const ALL: [OutboxStatus; 5] =
+        [OutboxStatus::Pending, OutboxStatus::Inflight, OutboxStatus::Done, OutboxStatus::Dead, OutboxStatus::Aborted];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OutboxStatus::Pending => "pending",
+            OutboxStatus::Inflight => "inflight",
+            OutboxStatus::Done => "done",
+            OutboxStatus::Dead => "dead",
+            OutboxStatus::Aborted => "aborted",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<OutboxStatus> {
+        OutboxStatus::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// How many rows of `counts` are in this state.
+    pub fn count(self, counts: &OutboxCounts) -> u64 {
+        match self {
+            OutboxStatus::Pending => counts.pending,
+            OutboxStatus::Inflight => counts.inflight,
+            OutboxStatus::Done => counts.done,
+            OutboxStatus::Dead => counts.dead,
+            OutboxStatus::Aborted => counts.aborted,
+        }
+    }
+}
+
+impl Client {
+    /// Speaks to the daemon whose socket is at `paths.socket()`. Nothing is opened yet.
+    pub fn new(paths: &Paths) -> Client {
+        Client::at(paths.socket())
+    }
+
+    /// As [`Client::new`], for a socket anywhere.
+    pub fn at(socket: PathBuf) -> Client {
+        Client {
+            socket,
+            token: None,
+            deadline: None,
+            parked: Mutex::new(None),
+            daemon_version: OnceLock::new(),
+            started_in: None,
+        }
+    }
+
+    /// Acts for the session that this token belongs to.
+    pub fn with_token(mut self, token: Option<Token>) -> Client {
+        self.token = token;
+        self
+    }
+
+    /// Every call may take this long instead of its own default.
+    pub fn with_deadline(mut self, deadline: Duration) -> Client {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub fn token(&self) -> Option<&Token> {
+        self.token.as_ref()
+    }
+
+    /// The version that the daemon named in its first reply; `None` before any, and for the reference's daemon.
+    pub fn daemon_version(&self) -> Option<&str> {
+        self.daemon_version.get().map(String::as_str)
+    }
+
+    /// How long the daemon took to start, when [`spawn::ensure`] had to start it.
+    pub fn started_in(&self) -> Option<Duration> {
+        self.started_in
+    }
+
+    /// Opens the connection that the next call will use: the cheapest proof that a daemon is there.
+    pub fn connect(&self) -> Result<(), Error> {
+        let connection = Connection::open(&self.socket, Instant::now() + self.deadline.unwrap_or(CALL_DEADLINE))?;
+        *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some((connection, Instant::now()));
+        Ok(())
+    }
+
+    /// `GET /v1/version`.
+    pub fn version(&self) -> Result<Version, Error> {
+        self.get("/v1/version")
+    }
+
+    /// `GET /v1/health`.
+    pub fn health(&self) -> Result<Health, Error> {
+        self.get("/v1/health")
+    }
+
+    /// `POST /v1/sessions/register`.
+    pub fn register(&self, registration: &Register) -> Result<Registered, Error> {
+        self.post("/v1/sessions/register", registration)
+    }
+
+    /// `DELETE /v1/sessions/<token>`.
+    pub fn deregister(&self, token: &Token) -> Result<Deregistered, Error> {
+        self.remove(&format!("/v1/sessions/{}", token.reveal()))
+    }
+
+    /// `GET /v1/sessions/me`: the session that the client's own token belongs to.
+    pub fn me(&self) -> Result<Me, Error> {
+        self.get("/v1/sessions/me")
+    }
+
+    /// `GET /v1/sessions`.
+    pub fn sessions(&self) -> Result<Sessions, Error> {
+        self.get("/v1/sessions")
+    }
+
+    /// `POST /v1/send`. A request without a client message id gets one; a caller that means to retry names it itself.
+    pub fn send(&self, request: &SendRequest) -> Result<SendReceipt, Error> {
+        if request.client_message_id.is_some() {
+            return self.post("/v1/send", request);
+        }
+        let named = SendRequest { client_message_id: Some(id::uuid().map_err(Error::Io)?), ..request.clone() };
+        self.post("/v1/send", &named)
+    }
+
+    /// `GET /v1/inbox`.
+    pub fn inbox(&self, query: &InboxQuery) -> Result<InboxPage, Error> {
+        let path = Route::new("/v1/inbox")
+            .with("mesh", query.mesh.as_deref())
+            .with("since", query.since.as_deref())
+            .with("topic", query.topic.as_deref())
+            .with("from", query.from.as_deref())
+            .with("limit", query.limit.map(|limit| limit.to_string()).as_deref())
+            .with("unread_only", query.unread_only.then_some("true"))
+            .with("mark_seen", (!query.mark_seen).then_some("false"));
+        self.get(&path.0)
+    }
+
+    /// `POST /v1/inbox/seen`.
+    pub fn mark_seen(&self, ids: &[String]) -> Result<Marked, Error> {
+        self.post("/v1/inbox/seen", &Seen { ids: ids.to_vec() })
+    }
+
+    /// `DELETE /v1/inbox`: everything of `mesh`, or what is older than `before` (ISO 8601).
+    pub fn flush(&self, mesh: Option<&str>, before: Option<&str>) -> Result<Removed, Error> {
+        self.remove(&Route::new("/v1/inbox").with("mesh", mesh).with("before", before).0)
+    }
+
+    /// `DELETE /v1/inbox/<id>`.
+    pub fn delete(&self, id: &str) -> Result<Removed, Error> {
+        self.remove(&format!("/v1/inbox/{}", percent(id)))
+    }
+
+    /// `GET /v1/outbox`.
+    pub fn outbox(&self, status: Option<OutboxStatus>, limit: Option<u32>) -> Result<OutboxPage, Error> {
+        let path = Route::new("/v1/outbox")
+            .with("status", status.map(OutboxStatus::as_str))
+            .with("limit", limit.map(|limit| limit.to_string()).as_deref());
+        self.get(&path.0)
+    }
+
+    /// `POST /v1/outbox/requeue`.
+    pub fn requeue(&self, requeue: &Requeue) -> Result<Requeued, Error> {
+        self.post("/v1/outbox/requeue", requeue)
+    }
+
+    /// `GET /v1/peers`.
+    pub fn peers(&self, mesh: Option<&str>) -> Result<Peers, Error> {
+        self.call("GET", &Route::new("/v1/peers").with("mesh", mesh).0, None, PEERS_DEADLINE)
+    }
+
+    fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, Error> {
+        self.call("GET", path, None, CALL_DEADLINE)
+    }
+
+    fn post<B: Serialize, R: DeserializeOwned>(&self, path: &str, body: &B) -> Result<R, Error> {
+        self.call("POST", path, Some(json::encode(body)), CALL_DEADLINE)
+    }
+
+    fn remove<R: DeserializeOwned>(&self, path: &str) -> Result<R, Error> {
+        self.call("DELETE", path, None, CALL_DEADLINE)
+    }
+
+    fn call<R: DeserializeOwned>(&self, method: &str, path: &str, body: Option<String>, within: Duration) -> Result<R, Error> {
+        let ask = Ask { method, path, token: self.token.as_ref(), body, stream: None };
+        let reply = self.exchange(&ask, Instant::now() + self.deadline.unwrap_or(within))?;
+        if let Some(version) = reply.head.daemon_version {
+            // Only the first is kept: one process sees one daemon, or warns about the one it began with.
+            let _ = self.daemon_version.set(version);
+        }
+        if (200..300).contains(&reply.head.status) {
+            return json::decode(&reply.body).map_err(|err| Error::Protocol(format!("the reply to {method} {path}: {err}")));
+        }
+        Err(refusal(reply.head.status, &reply.body))
+    }
+
+    fn exchange(&self, ask: &Ask<'_>, deadline: Instant) -> Result<http::Reply, Error> {
+        let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((connection, at)) = parked
+            && at.elapsed() < PARKED_FOR
+        {
+            return connection.exchange(ask, deadline);
+        }
+        Connection::open(&self.socket, deadline)?.exchange(ask, deadline)
+    }
+}
+
+/// What a reply of this status and body refuses; a body that is no [`Problem`] is told apart by its status alone.
+fn refusal(status: u16, body: &[u8]) -> Error {
+    let problem = json::decode(body).unwrap_or_else(|_| Problem { error: format!("status {status}"), ..Problem::default() });
+    Error::Refused { status, problem: Box::new(problem) }
+}
+
+/// A path with its query. Parameters without a value are left out.
+struct Route(String);
+
+impl Route {
+    fn new(path: &str) -> Route {
+        Route(path.to_owned())
+    }
+
+    fn with(mut self, name: &str, value: Option<&str>) -> Route {
+        if let Some(value) = value {
+            self.0.push(if self.0.contains('?') { '&' } else { '?' });
+            self.0.push_str(name);
+            self.0.push('=');
+            self.0.push_str(&percent(value));
+        }
+        self
+    }
+}
+
+/// Everything but the unreserved characters of RFC 3986, escaped.
+fn percent(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}

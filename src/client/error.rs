@@ -1,0 +1,92 @@
+//! Why a call to the daemon brought no answer.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::base::exit::Exit;
+use crate::wire::ipc::Problem;
+
+/// How a call failed. `Display` says what happened, [`Error::hint`] what to do about it.
+#[derive(Debug)]
+pub enum Error {
+    /// Nobody listens on the socket.
+    NoDaemon(PathBuf),
+    /// No complete answer within the deadline. Whether the request was carried out is not known.
+    Timeout,
+    /// The daemon answered, and its answer is no.
+    Refused {
+        status: u16,
+        problem: Box<Problem>,
+    },
+    /// The answer is not one that a daemon gives.
+    Protocol(String),
+    Io(io::Error),
+}
+
+impl Error {
+    /// What to do about it, where there is anything to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::NoDaemon(_) => Some("start it with: claudemesh up".to_owned()),
+            Error::Timeout => Some("the daemon is busy or stuck; see: claudemesh doctor".to_owned()),
+            Error::Refused { problem, status } => problem.hint.clone().or_else(|| {
+                (*status == 401)
+                    .then(|| "this session has ended or is not registered; start it with: claudemesh launch".to_owned())
+            }),
+            Error::Protocol(_) => {
+                Some("the socket belongs to something else, or to another version; see: claudemesh doctor".to_owned())
+            }
+            Error::Io(_) => None,
+        }
+    }
+
+    /// The status a command ends with that has nothing better to say.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Error::NoDaemon(_) | Error::Timeout => Exit::Network,
+            Error::Refused { status: 401 | 403, .. } => Exit::Denied,
+            Error::Refused { status: 404, .. } => Exit::NotFound,
+            Error::Refused { status: 409, .. } => Exit::AlreadyExists,
+            Error::Refused { status: 502..=504, .. } => Exit::Network,
+            Error::Refused { .. } => Exit::Failure,
+            Error::Protocol(_) => Exit::Internal,
+            Error::Io(_) => Exit::Io,
+        }
+    }
+
+    /// Sorts what the system said about the socket at `path`.
+    pub(super) fn of_connect(err: io::Error, path: &std::path::Path) -> Error {
+        match err.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::NoDaemon(path.to_owned()),
+            _ => Error::from(err),
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(err: io::Error) -> Error {
+        match err.kind() {
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Error::Timeout,
+            io::ErrorKind::InvalidData => Error::Protocol(err.to_string()),
+            _ => Error::Io(err),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoDaemon(path) => write!(f, "no daemon answers at {}", path.display()),
+            Error::Timeout => f.write_str("the daemon did not answer in time"),
+            Error::Refused { problem, .. } => match &problem.detail {
+                Some(detail) => write!(f, "{}: {detail}", problem.error),
+                None => f.write_str(&problem.error),
+            },
+            Error::Protocol(text) => write!(f, "not the answer of a daemon: {text}"),
+            Error::Io(err) => write!(f, "cannot speak to the daemon: {err}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,287 @@
+//! A daemon whenever one is needed: connects, and starts one where none answers. Any number of callers at once start one.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::base::names::neutralise_line;
+use crate::base::paths::Paths;
+use crate::base::{atomic_file, thread};
+use crate::sys::lock;
+use crate::wire::json;
+
+use super::{Client, Error, token};
+
+/// Set to 1, it forbids starting a daemon; the daemon itself runs with it, so that nothing it starts can start another.
+pub const NO_AUTOSPAWN: &str = "CLAUDEMESH_INTERNAL_NO_AUTOSPAWN";
+
+/// From here to a socket that answers. A start takes milliseconds; a database to migrate or a slow disk may take longer.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+
+/// After a failed start nobody tries again for this long: its reason is reported instead.
+const SUPPRESSED_FOR: Duration = Duration::from_secs(10);
+
+/// Longest line that a starting daemon writes.
+const MAX_READY: usize = 64 * 1024;
+
+/// How much of a log's end is searched for its last line.
+const LOG_TAIL: u64 = 8 * 1024;
+
+/// How to start a daemon.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    /// Run with the arguments `daemon up --foreground`.
+    pub executable: PathBuf,
+    pub deadline: Duration,
+    /// Starting is forbidden.
+    pub disabled: bool,
+}
+
+impl Launcher {
+    /// This program itself, unless the environment forbids it.
+    pub fn from_env() -> io::Result<Launcher> {
+        Ok(Launcher {
+            executable: std::env::current_exe()?,
+            deadline: START_DEADLINE,
+            disabled: std::env::var_os(NO_AUTOSPAWN).is_some_and(|value| value == "1"),
+        })
+    }
+}
+
+/// Why there is no daemon. `Display` says what happened, [`SpawnError::hint`] what to do.
+#[derive(Debug)]
+pub enum SpawnError {
+    /// None runs, and starting one is forbidden here.
+    Disabled,
+    /// One failed to start a moment ago, for this reason.
+    Suppressed(String),
+    /// It ended before it answered; the last line of its log, or what the system said.
+    Failed {
+        reason: String,
+        log: PathBuf,
+    },
+    /// It neither answered nor ended in time.
+    Late(Duration),
+    /// Something is wrong with the socket, other than that nobody listens.
+    Connect(Error),
+    Io(io::Error),
+}
+
+impl SpawnError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            SpawnError::Disabled => Some("start it with: claudemesh up".to_owned()),
+            SpawnError::Suppressed(_) => Some("find out more with: claudemesh doctor".to_owned()),
+            SpawnError::Failed { log, .. } => Some(format!("see {}, or: claudemesh doctor", log.display())),
+            SpawnError::Late(_) => Some("see: claudemesh doctor".to_owned()),
+            SpawnError::Connect(err) => err.hint(),
+            SpawnError::Io(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for SpawnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SpawnError::Disabled => f.write_str("no daemon runs, and starting one is turned off here"),
+            SpawnError::Suppressed(reason) => write!(f, "the daemon failed to start a moment ago: {reason}"),
+            SpawnError::Failed { reason, .. } => write!(f, "the daemon did not start: {reason}"),
+            SpawnError::Late(after) => write!(f, "the daemon did not start within {} s", after.as_secs()),
+            SpawnError::Connect(err) => err.fmt(f),
+            SpawnError::Io(err) => write!(f, "cannot start the daemon: {err}"),
+        }
+    }
+}
+
+impl std::error::Error for SpawnError {}
+
+impl From<io::Error> for SpawnError {
+    fn from(err: io::Error) -> SpawnError {
+        SpawnError::Io(err)
+    }
+}
+
+/// A client of the daemon that runs, or of one started for it. With a daemon running the cost is one connect, and the
+/// client's first call uses that connection.
+pub fn ensure(paths: &Paths) -> Result<Client, SpawnError> {
+    let client = Client::new(paths);
+    if connect(&client)? {
+        return Ok(client);
+    }
+    start(client, paths, &Launcher::from_env()?)
+}
+
+/// As [`ensure`], starting the daemon in the given way.
+pub fn ensure_with(paths: &Paths, launcher: &Launcher) -> Result<Client, SpawnError> {
+    let client = Client::new(paths);
+    if connect(&client)? { Ok(client) } else { start(client, paths, launcher) }
+}
+
+/// Whether a daemon answers.
+fn connect(client: &Client) -> Result<bool, SpawnError> {
+    match client.connect() {
+        Ok(()) => Ok(true),
+        Err(Error::NoDaemon(_)) => Ok(false),
+        Err(err) => Err(SpawnError::Connect(err)),
+    }
+}
+
+fn start(mut client: Client, paths: &Paths, launcher: &Launcher) -> Result<Client, SpawnError> {
+    if launcher.disabled {
+        return Err(SpawnError::Disabled);
+    }
+    let began = Instant::now();
+    let deadline = began + launcher.deadline;
+    atomic_file::private_dir(paths.daemon_dir())?;
+    let _lock = lock::acquire_by(&paths.spawn_lock(), deadline).map_err(|refused| match refused {
+        lock::Refused::Held { .. } => SpawnError::Late(launcher.deadline),
+        lock::Refused::Io(err) => SpawnError::Io(err),
+    })?;
+    // Whoever had the lock before may have started it, or failed to.
+    if connect(&client)? {
+        return Ok(client);
+    }
+    if let Some(reason) = recent_failure(&paths.spawn_failure()) {
+        return Err(SpawnError::Suppressed(reason));
+    }
+    let started = launch(paths, launcher, deadline);
+    // A service manager may have been quicker; then ours ended because it is the second.
+    if connect(&client)? {
+        client.started_in = started.is_ok().then(|| began.elapsed());
+        let _ = fs::remove_file(paths.spawn_failure());
+        return Ok(client);
+    }
+    let err = match started {
+        Ok(()) => SpawnError::Failed { reason: "it ended right after its start".to_owned(), log: paths.log_file() },
+        Err(err) => err,
+    };
+    let reason = match &err {
+        SpawnError::Failed { reason, .. } => reason.clone(),
+        other => other.to_string(),
+    };
+    // The marker only spares others the attempt; this caller has the reason already.
+    let _ = atomic_file::write(&paths.spawn_failure(), reason.as_bytes());
+    Err(err)
+}
+
+/// The reason in the marker, when it is fresh.
+fn recent_failure(marker: &Path) -> Option<String> {
+    // An age below zero is a clock that was set back: the marker counts as old.
+    let age = fs::metadata(marker).ok()?.modified().ok()?.elapsed().ok()?;
+    if SUPPRESSED_FOR <= age {
+        return None;
+    }
+    let mut reason = String::new();
+    File::open(marker).ok()?.take(1024).read_to_string(&mut reason).ok()?;
+    Some(neutralise_line(reason.trim()))
+}
+
+/// Starts the process and waits until it says that it answers.
+fn launch(paths: &Paths, launcher: &Launcher, deadline: Instant) -> Result<(), SpawnError> {
+    let log_path = paths.log_file();
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&log_path)?;
+    log.set_permissions(fs::Permissions::from_mode(0o600))?;
+    let log_began = log.metadata()?.len();
+    let (ready, theirs) = UnixStream::pair()?;
+    let mut command = Command::new(&launcher.executable);
+    command
+        .args(["daemon", "up", "--foreground"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(OwnedFd::from(theirs)))
+        .stderr(Stdio::from(log))
+        .env(NO_AUTOSPAWN, "1")
+        .env("CLAUDEMESH_DAEMON_DIR", paths.daemon_dir())
+        .env_remove("CLAUDEMESH_CONFIG_DIR")
+        .env_remove(token::TOKEN)
+        .env_remove(token::TOKEN_FILE)
+        .process_group(0);
+    if paths.daemon_dir().is_absolute() && paths.config_dir().is_absolute() {
+        // It outlives whatever directory it was started from.
+        command.current_dir("/");
+    }
+    let child = command.spawn()?;
+    // Our copy of its end, so that its death is the end of the stream.
+    drop(command);
+    reap(child);
+    match wait_ready(ready, deadline) {
+        Ready::Yes => Ok(()),
+        Ready::Late => Err(SpawnError::Late(launcher.deadline)),
+        Ready::Ended => {
+            let reason = last_line(&log_path, log_began).unwrap_or_else(|| "it ended without a word".to_owned());
+            Err(SpawnError::Failed { reason, log: log_path })
+        }
+    }
+}
+
+/// Collects the daemon's exit status whenever it ends, for callers that live longer than it does.
+fn reap(mut child: Child) {
+    // Without the thread a dead daemon stays in the process table until this process ends: harmless.
+    let _ = thread::spawn("reap", 16 * 1024, move || child.wait());
+}
+
+enum Ready {
+    Yes,
+    Late,
+    Ended,
+}
+
+/// The line that a daemon writes once its socket answers.
+#[derive(Deserialize)]
+struct Started {
+    msg: String,
+}
+
+fn wait_ready(mut ready: UnixStream, deadline: Instant) -> Ready {
+    let mut line = Vec::new();
+    let mut buffer = [0_u8; 1024];
+    while line.len() < MAX_READY {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || ready.set_read_timeout(Some(left)).is_err() {
+            return Ready::Late;
+        }
+        match ready.read(&mut buffer) {
+            Ok(0) => return Ready::Ended,
+            Ok(count) => line.extend_from_slice(&buffer[..count]),
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) if matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ready::Late,
+            Err(_) => return Ready::Ended,
+        }
+        if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+            let started = json::decode::<Started>(&line[..end]);
+            return if started.is_ok_and(|started| started.msg == "daemon_started") { Ready::Yes } else { Ready::Ended };
+        }
+    }
+    Ready::Ended
+}
+
+/// A line of the daemon's log.
+#[derive(Deserialize)]
+struct Logged {
+    msg: String,
+}
+
+/// The last line written to the log after its first `from` bytes: the message of a log record, or the line itself.
+fn last_line(log: &Path, from: u64) -> Option<String> {
+    let mut file = File::open(log).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(from.max(length.saturating_sub(LOG_TAIL)))).ok()?;
+    let mut tail = Vec::new();
+    file.take(LOG_TAIL).read_to_end(&mut tail).ok()?;
+    let tail = String::from_utf8_lossy(&tail);
+    let line = tail.lines().rev().find(|line| !line.trim().is_empty())?;
+    let text = json::decode::<Logged>(line.as_bytes()).map_or_else(|_| line.to_owned(), |logged| logged.msg);
+    Some(neutralise_line(text.trim()).chars().take(500).collect())
+}
+
+#[cfg(test)]
+mod tests;
