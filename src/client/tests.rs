@@ -22,11 +22,10 @@ fn answering(status: u16, body: &str) -> (Scratch, FakeDaemon, Client) {
     (scratch, daemon, client)
 }
 
-#[test]
-fn each_route_asks_what_the_reference_answers() {
-    let uuid = "01234567-89ab-4def-8123-456789abcdef";
-    type Call = Box<dyn Fn(&Client) -> bool>;
-    let calls: Vec<(&str, &str, Call)> = vec![
+type Call = Box<dyn Fn(&Client) -> bool>;
+
+fn session_calls() -> Vec<(&'static str, &'static str, Call)> {
+    vec![
         (
             "GET /v1/version",
             r#"{"daemon_version":"1","ipc_api":"v1","ipc_features":[],"schema_version":1}"#,
@@ -53,6 +52,12 @@ fn each_route_asks_what_the_reference_answers() {
             r#"{"session":{"sessionId":"s","mesh":"home","displayName":"A","pid":1,"registeredAt":1,"token_prefix":"ab"}}"#,
             Box::new(|client| client.me().unwrap().session.display_name == "A"),
         ),
+        ("GET /v1/peers", r#"{"peers":[]}"#, Box::new(|client| client.peers(None).unwrap().peers.is_empty())),
+    ]
+}
+
+fn mail_calls() -> Vec<(&'static str, &'static str, Call)> {
+    vec![
         (
             "GET /v1/inbox?mesh=a%20b&from=%C3%A9&limit=5&unread_only=true&mark_seen=false",
             r#"{"items":[],"marked_seen":0}"#,
@@ -88,17 +93,20 @@ fn each_route_asks_what_the_reference_answers() {
             r#"{"aborted_row_id":"a","new_row_id":"b","new_client_message_id":"c"}"#,
             Box::new(|client| client.requeue(&Requeue::default()).unwrap().new_row_id == "b"),
         ),
-        ("GET /v1/peers", r#"{"peers":[]}"#, Box::new(|client| client.peers(None).unwrap().peers.is_empty())),
         (
             "POST /v1/send",
             r#"{"client_message_id":"c","status":"queued"}"#,
-            Box::new(move |client| {
-                let named = SendRequest { client_message_id: Some(uuid.into()), ..SendRequest::default() };
+            Box::new(|client| {
+                let named = SendRequest { client_message_id: Some("mine".into()), ..SendRequest::default() };
                 client.send(&named).unwrap().client_message_id.as_str() == "c"
             }),
         ),
-    ];
-    for (line, body, call) in calls {
+    ]
+}
+
+#[test]
+fn each_route_asks_what_the_reference_answers() {
+    for (line, body, call) in session_calls().into_iter().chain(mail_calls()) {
         let (_scratch, daemon, client) = answering(200, body);
         let client = client.with_token(Some(token()));
         assert!(call(&client), "{line}");

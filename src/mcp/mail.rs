@@ -1,0 +1,262 @@
+//! The session's mail: follows the daemon's events, offers what is unread, and tells the daemon what was shown.
+
+use std::collections::{HashSet, VecDeque};
+use std::io;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::base::ids::Token;
+use crate::base::paths::Paths;
+use crate::base::thread::{self, Running};
+use crate::client::events::{self, Item, Lost, Stop};
+use crate::client::spawn::{self, Launcher};
+use crate::client::{Client, Error, InboxQuery};
+use crate::wire::event::{Event, Message};
+use crate::wire::ipc::InboxItem;
+
+/// Rows written that wait to be marked as seen. When full, more stay unread until the next listing finds them.
+pub(super) const RECEIPTS: usize = 256;
+
+/// Most unread rows offered at the start and after each reconnect: the newest. Older ones are in the inbox.
+const UNREAD: u32 = 500;
+
+/// Rows remembered so that none is offered twice: more than a listing and the queues together hold.
+const REMEMBERED: usize = 4096;
+
+/// Before marking is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Largest number of rows marked by one request.
+const BATCH: usize = 100;
+
+/// Calls that only this session waits for.
+const DEADLINE: Duration = Duration::from_secs(3);
+
+const STACK: usize = 128 * 1024;
+
+/// What to do when no daemon answers at the start. Later ones are only waited for: somebody may have stopped it on purpose.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// Start it with this program.
+    Own,
+    /// Start it so.
+    With(Launcher),
+    /// Wait until there is one.
+    Wait,
+}
+
+/// What the main loop gets.
+#[derive(Debug)]
+pub(super) enum Offer {
+    Event(Box<Event>),
+    /// This row was offered before and the daemon still has it as unread.
+    Again(String),
+}
+
+/// Two running threads, and how to end them.
+#[derive(Debug)]
+pub(super) struct Mail {
+    offers: Receiver<Offer>,
+    stop: Stop,
+    events: Running,
+    receipts: Option<Running>,
+}
+
+impl Mail {
+    /// Starts to follow. `written` yields the rows that the client has been given; it ends when their writer does.
+    pub(super) fn start(
+        paths: Paths,
+        token: Token,
+        start: Start,
+        written: Receiver<String>,
+        mark_seen: bool,
+    ) -> io::Result<Mail> {
+        let client = || Client::new(&paths).with_token(Some(token.clone())).with_deadline(DEADLINE);
+        let (events, stop) = events::subscribe(&client(), None);
+        // Bounded to nothing: an event that the client cannot take yet stays with the daemon.
+        let (offer, offers) = bounded(0);
+        let mut follower = Follower { client: client(), offer, offered: Offered::default() };
+        let receipts = match mark_seen {
+            true => {
+                let client = client();
+                Some(thread::spawn("receipts", STACK, move || receipts(&client, &written))?)
+            }
+            false => None,
+        };
+        let events = thread::spawn("events", STACK, move || {
+            ensure_daemon(&paths, &start);
+            follower.follow(events);
+        })?;
+        Ok(Mail { offers, stop, events, receipts })
+    }
+
+    pub(super) fn events(&self) -> &Receiver<Offer> {
+        &self.offers
+    }
+
+    /// Ends both threads; what was written is marked before, if the daemon is quick.
+    pub(super) fn stop(self, deadline: Instant) {
+        self.stop.stop();
+        drop(self.offers);
+        if let Some(receipts) = self.receipts {
+            receipts.join_by(deadline);
+        }
+        self.events.join_by(deadline);
+    }
+}
+
+fn ensure_daemon(paths: &Paths, start: &Start) {
+    let ensured = match start {
+        Start::Own => spawn::ensure(paths),
+        Start::With(launcher) => spawn::ensure_with(paths, launcher),
+        Start::Wait => return,
+    };
+    if let Err(err) = ensured {
+        log::warn!("{err}; waiting for it");
+    }
+}
+
+struct Follower {
+    client: Client,
+    offer: Sender<Offer>,
+    offered: Offered,
+}
+
+/// The main loop takes no more.
+struct Ended;
+
+impl Follower {
+    fn follow(&mut self, events: events::Events) {
+        for item in events {
+            let done = match item {
+                // Listed after the stream is open: what arrives in between comes both ways, and is offered once.
+                Item::Connected => self.offer_unread(),
+                Item::Event { event, .. } => self.offer_event(event),
+                Item::Lost(lost) => {
+                    report(&lost);
+                    Ok(())
+                }
+            };
+            if done.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn offer_event(&mut self, event: Box<Event>) -> Result<(), Ended> {
+        if let Event::Message(message) = &*event
+            && !self.offered.insert(&message.id)
+        {
+            return Ok(());
+        }
+        self.offer(Offer::Event(event))
+    }
+
+    /// Oldest first, whatever the order of the listing.
+    fn offer_unread(&mut self) -> Result<(), Ended> {
+        let query = InboxQuery { unread_only: true, mark_seen: false, limit: Some(UNREAD), ..InboxQuery::default() };
+        let mut items = match self.client.inbox(&query) {
+            Ok(page) => page.items,
+            Err(err) => {
+                log::warn!("the inbox cannot be listed: {err}");
+                return Ok(());
+            }
+        };
+        items.retain(|item| item.seen_at.is_none());
+        items.sort_by(|a, b| (a.seq, &a.received_at).cmp(&(b.seq, &b.received_at)));
+        for item in items {
+            let offer = match self.offered.insert(&item.id) {
+                true => Offer::Event(Box::new(Event::Message(Box::new(message(item))))),
+                false => Offer::Again(item.id),
+            };
+            self.offer(offer)?;
+        }
+        Ok(())
+    }
+
+    fn offer(&self, offer: Offer) -> Result<(), Ended> {
+        self.offer.send(offer).map_err(|_| Ended)
+    }
+}
+
+fn report(lost: &Lost) {
+    match lost {
+        Lost::Failed(Error::Refused { status: 401, problem }) => log::warn!("no more mail for this session: {}", problem.error),
+        // Every restart of the daemon ends so, and every wait for it.
+        Lost::Failed(err) => log::debug!("the event stream failed: {err}"),
+        Lost::Ended | Lost::Lagged => log::debug!("the event stream ended"),
+    }
+}
+
+/// An inbox row as the event that announced it.
+fn message(item: InboxItem) -> Message {
+    Message {
+        id: item.id,
+        mesh: item.mesh,
+        client_message_id: item.client_message_id,
+        broker_message_id: item.broker_message_id,
+        sender_pubkey: item.sender_pubkey,
+        sender_member_pubkey: item.sender_member_pubkey,
+        sender_name: item.sender_name,
+        topic: item.topic,
+        reply_to_id: item.reply_to_id,
+        priority: item.priority,
+        subtype: None,
+        body: item.body,
+        created_at: Some(item.received_at),
+        recipient_pubkey: item.recipient_pubkey,
+        recipient_kind: item.recipient_kind,
+        unreadable: item.unreadable,
+        plain: item.plain,
+    }
+}
+
+/// The rows offered lately.
+#[derive(Debug, Default)]
+struct Offered {
+    known: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Offered {
+    /// False if it was offered before.
+    fn insert(&mut self, id: &str) -> bool {
+        if !self.known.insert(id.to_owned()) {
+            return false;
+        }
+        self.order.push_back(id.to_owned());
+        if REMEMBERED < self.order.len()
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// Marks what was written, until nothing more will be. Rows that cannot be marked now are tried again with the next.
+fn receipts(client: &Client, written: &Receiver<String>) {
+    let mut rows: Vec<String> = Vec::new();
+    loop {
+        let next = if rows.is_empty() {
+            written.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            written.recv_timeout(RETRY)
+        };
+        let is_last = next == Err(RecvTimeoutError::Disconnected);
+        rows.extend(next);
+        rows.extend(written.try_iter().take(BATCH.saturating_sub(rows.len())));
+        if !rows.is_empty() {
+            match client.mark_seen(&rows) {
+                Ok(_) => rows.clear(),
+                Err(err) => log::debug!("rows cannot be marked as seen: {err}"),
+            }
+        }
+        // What a failing daemon was not told stays unread; the next listing offers it again.
+        rows.truncate(BATCH);
+        if is_last {
+            return;
+        }
+    }
+}
