@@ -220,8 +220,9 @@ fn fill<S: Read + Timeouts>(stream: &mut S, deadline: Instant, buf: &mut Vec<u8>
     }
 }
 
-fn has_blank_line(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(4).any(|four| four == b"\r\n\r\n")
+/// Whether a head may end here, with either line end.
+pub(super) fn has_blank_line(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|pair| pair == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
 }
 
 /// None: not complete. What follows the head moves into it.

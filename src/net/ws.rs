@@ -7,6 +7,7 @@ mod conn;
 mod outbox;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,6 +19,8 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 
 pub use self::channel::{Handle, Inbox, NoCmd, TrySendError, channel};
 pub use self::outbox::Outbox;
+pub(crate) use self::upgrade::request;
+pub use self::upgrade::{Rejected, UpgradeError, accept};
 
 use self::conn::Conn;
 
