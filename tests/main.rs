@@ -1,1 +1,11 @@
-//! The integration suite: one binary.
+//! Everything that is tested from outside, in one binary: one link step, one list.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that can not go on should stop where it stands")]
+
+mod support;
+
+mod crash;
+mod e2e;
+mod harness;
+mod hostile;
+mod tidy;

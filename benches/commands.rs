@@ -1,0 +1,74 @@
+//! Whole processes: the command line against a warm daemon, and the daemon's own start.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::sizes::peak_of;
+use crate::support::home::Home;
+use crate::support::servers::Daemon;
+use crate::support::session::Session;
+use crate::table::{Measured, Scale};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// From spawn to reaped, its output thrown away.
+fn wall(mut command: Command) -> Duration {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let start = Instant::now();
+    let status = command.status().unwrap();
+    let time = start.elapsed();
+    if !status.success() {
+        eprintln!("{command:?} ended with {status}: the figure below is of a failure");
+    }
+    time
+}
+
+pub(crate) fn verbs(scale: Scale) -> Vec<Measured> {
+    let home = Home::new();
+    let daemon = Daemon::start(home.path());
+    let alice = Session::open(&daemon, "home", "alice");
+    let _bob = Session::open(&daemon, "home", "bob");
+    let run = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.env("CLAUDEMESH_IPC_TOKEN", &alice.token);
+        command
+    };
+    let verbs: [&[&str]; 3] = [&["peer", "list", "--json"], &["send", "bob", "hello"], &["inbox"]];
+    let mut measured = Vec::new();
+    let mut peak = 0;
+    for args in verbs {
+        let what = format!("`{}`, whole process, warm daemon", args.join(" "));
+        wall(run(args));
+        let times = (0..scale.rounds(400)).map(|_| wall(run(args))).collect();
+        measured.push(Measured::times(&what, times, 5 * MS, Some(15 * MS)));
+        peak = (0..5).map(|_| peak_of(run(args))).max().max(Some(peak)).unwrap_or_default();
+    }
+    measured.push(Measured::at_most("the largest of these, peak memory", "MB", megabytes(peak), 8.0));
+    measured
+}
+
+pub(crate) fn version(scale: Scale) -> Vec<Measured> {
+    let home = Home::new();
+    let times = (0..scale.rounds(500)).map(|_| wall(home.command(&["--version"]))).collect();
+    vec![Measured::times("`--version`, whole process", times, 2 * MS, None)]
+}
+
+pub(crate) fn daemon_start(scale: Scale) -> Vec<Measured> {
+    let home = Home::new();
+    let mut daemon = Daemon::start(home.path());
+    let times = (0..scale.rounds(60))
+        .map(|_| {
+            daemon.terminate();
+            let start = Instant::now();
+            daemon.restart();
+            daemon.assert_healthy();
+            start.elapsed()
+        })
+        .collect();
+    vec![Measured::times("daemon start to the first 200 on /v1/health", times, 25 * MS, None)]
+}
+
+/// Kibibytes as megabytes, to one decimal.
+pub(crate) fn megabytes(kib: u64) -> f64 {
+    (kib as f64 * 1024.0 / 1e5).round() / 10.0
+}

@@ -1,0 +1,121 @@
+//! Requests and messages through a running daemon.
+
+use std::time::{Duration, Instant};
+
+use crate::support::home::Home;
+use crate::support::http;
+use crate::support::mesh::World;
+use crate::support::servers::Daemon;
+use crate::support::session::Session;
+use crate::table::{Measured, Scale};
+
+const MS: Duration = Duration::from_millis(1);
+const CALLERS: usize = 16;
+
+pub(crate) fn requests(scale: Scale) -> Vec<Measured> {
+    let home = Home::new();
+    let daemon = Daemon::start(home.path());
+    let socket = daemon.socket();
+    let once = || {
+        let start = Instant::now();
+        let reply = http::request(&socket, "GET", "/v1/version", &[], None).unwrap();
+        assert_eq!(reply.status, 200);
+        start.elapsed()
+    };
+    for _ in 0..100 {
+        once();
+    }
+    let times = (0..scale.rounds(10_000)).map(|_| once()).collect();
+    vec![Measured::times("GET /v1/version, a connection each", times, Duration::from_micros(150), Some(MS / 2))]
+}
+
+/// Sends `count` messages from each of [`CALLERS`] threads; how long until all were answered.
+fn send_at_once(from: &Session, to: &str, tag: &str, count: usize) -> Duration {
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for caller in 0..CALLERS {
+            scope.spawn(move || (0..count).for_each(|n| from.send(to, &format!("{caller}:{n}"), &format!("{tag}{caller}-{n}"))));
+        }
+    });
+    start.elapsed()
+}
+
+pub(crate) fn sends(scale: Scale) -> Vec<Measured> {
+    let home = Home::new();
+    let daemon = Daemon::start(home.path());
+    let alice = Session::open(&daemon, "home", "alice");
+    let bob = Session::open(&daemon, "home", "bob");
+    let heard = bob.follow(Some(0));
+    let alone = scale.rounds(2000);
+    let times = (0..alone)
+        .map(|n| {
+            let start = Instant::now();
+            alice.send(&bob.key, "hello", &format!("one-{n}"));
+            start.elapsed()
+        })
+        .collect();
+    heard.count(alone);
+    let each = scale.rounds(1000);
+    let rate = (CALLERS * each) as f64 / send_at_once(&alice, &bob.key, "m", each).as_secs_f64();
+    heard.count(alone + CALLERS * each);
+    vec![
+        Measured::times("POST /v1/send, on disk when answered, 1 caller", times, MS, None),
+        Measured::at_least("the same, 16 callers", "/s", rate.round(), 8000.0),
+    ]
+}
+
+/// One message at a time, from the request to the event at the other session.
+fn one_by_one(promise: &str, alice: &Session, bob: &Session, rounds: usize) -> Measured {
+    let heard = bob.follow(Some(0));
+    let times = (0..rounds)
+        .map(|n| {
+            let start = Instant::now();
+            alice.send(&bob.key, "hello", &format!("m-{n}"));
+            heard.count(n + 1).duration_since(start)
+        })
+        .collect();
+    Measured::times(promise, times, 2 * MS, Some(10 * MS))
+}
+
+pub(crate) fn end_to_end(scale: Scale) -> Vec<Measured> {
+    let rounds = scale.rounds(1000);
+    let home = Home::new();
+    let daemon = Daemon::start(home.path());
+    let (alice, bob) = (Session::open(&daemon, "home", "alice"), Session::open(&daemon, "home", "bob"));
+    let one = one_by_one("a message, session to session, one daemon and its broker", &alice, &bob, rounds);
+    let world = World::pair();
+    let (alice, bob) = (Session::open(&world.alice, "acme", "alice"), Session::open(&world.bob, "acme", "bob"));
+    let two = one_by_one("the same, two daemons and a broker between them", &alice, &bob, rounds);
+    vec![one, two]
+}
+
+pub(crate) fn burst(scale: Scale) -> Vec<Measured> {
+    const MESSAGES: usize = 2000;
+    let home = Home::new();
+    let daemon = Daemon::start(home.path());
+    let (alice, bob) = (Session::open(&daemon, "home", "alice"), Session::open(&daemon, "home", "bob"));
+    let heard = bob.follow(Some(0));
+    let rounds = scale.rounds(10);
+    let mut wrong = 0;
+    let times = (1..=rounds)
+        .map(|round| {
+            let start = Instant::now();
+            send_at_once(&alice, &bob.key, &format!("r{round}-"), MESSAGES / CALLERS);
+            let time = heard.count(round * MESSAGES).duration_since(start);
+            let rows = bob.unread();
+            let mut next = [0; CALLERS];
+            for row in &rows {
+                let (caller, number) = row["body"].as_str().and_then(|body| body.split_once(':')).unwrap();
+                let next = &mut next[caller.parse::<usize>().unwrap()];
+                wrong += usize::from(number.parse() != Ok(*next));
+                *next += 1;
+            }
+            wrong += rows.len().abs_diff(MESSAGES);
+            time
+        })
+        .collect();
+    vec![
+        Measured::times("2,000 messages at once, until all are in the inbox", times, 700 * MS, None),
+        Measured::at_most("of these lost, doubled or out of order", "", wrong, 0),
+    ]
+}
