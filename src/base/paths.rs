@@ -129,8 +129,8 @@ mod tests {
         assert_eq!(moved.config_file(), Path::new("/c/config.json"));
         assert_eq!(moved.pid_file(), Path::new("/d/daemon.pid"));
         let overlay = env(&[("HOME", "/h"), ("CLAUDEMESH_CONFIG_DIR", "/")]);
-        assert_eq!(Paths::from_env(View::CommandLine, &overlay).unwrap().config_dir(), Path::new("/"));
-        assert_eq!(Paths::from_env(View::Daemon, &overlay).unwrap().config_dir(), Path::new("/h/.claudemesh"));
+        assert_eq!(Paths::from_env(View::CommandLine, overlay).unwrap().config_dir(), Path::new("/"));
+        assert_eq!(Paths::from_env(View::Daemon, overlay).unwrap().config_dir(), Path::new("/h/.claudemesh"));
         let stale = env(&[("HOME", "/h"), ("CLAUDEMESH_CONFIG_DIR", "/no/such/dir")]);
         assert_eq!(Paths::from_env(View::CommandLine, stale).unwrap().config_dir(), Path::new("/h/.claudemesh"));
         assert!(Paths::from_env(View::Daemon, env(&[])).is_none());
