@@ -307,4 +307,21 @@ mod tests {
         let nowhere = Url::parse("ws://no-such-host.invalid/").unwrap();
         assert!(matches!(connect(&nowhere, LIMITS, soon()), Err(Error::Resolve(_) | Error::Timeout)));
     }
+
+    #[test]
+    fn opens_a_websocket() {
+        use crate::net::http1;
+        use crate::net::ws::tests::{LIMITS, drill};
+        let soon = || Instant::now() + Duration::from_secs(5);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("ws://localhost:{}/ws?a=b", listener.local_addr().unwrap().port())).unwrap();
+        let server = std::thread::spawn(move || {
+            let mut stream = Stream::Tcp(listener.accept().unwrap().0);
+            let mut head = http1::read_head(&mut stream, soon()).unwrap();
+            assert_eq!(head.target.query.get("a"), Some("b"));
+            ws::accept(stream, &mut head, LIMITS, soon()).unwrap()
+        });
+        let client = connect(&url, LIMITS, soon()).unwrap();
+        drill(server.join().unwrap(), client, 300, 60_000);
+    }
 }

@@ -192,11 +192,9 @@ fn employ<F: Fn((Stream, Guard)) + Send + Sync + 'static>(
 ) -> bool {
     match workers.give(job) {
         Ok(()) => true,
-        Err((job, err)) => {
+        Err(((stream, _guard), err)) => {
             log::warn!("{}: no thread for a connection: {err}", options.name);
-            if let Some((stream, _)) = job {
-                refuse(stream, options.refusal);
-            }
+            refuse(stream, options.refusal);
             false
         }
     }

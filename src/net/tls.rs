@@ -1,5 +1,8 @@
 //! TLS through rustls, on blocking and non-blocking sockets alike.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

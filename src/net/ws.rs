@@ -6,7 +6,7 @@ mod channel;
 mod conn;
 mod outbox;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upgrade;
 
 use std::borrow::Cow;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::base::thread::spawn;
 
@@ -34,7 +34,7 @@ impl<T: Send + 'static, F: Fn(T) + Send + Sync + 'static> Workers<T, F> {
     }
 
     /// Gives the job to an idle thread or to a new one. The error has the job back.
-    pub(super) fn give(&mut self, job: T) -> Result<(), (Option<T>, io::Error)> {
+    pub(super) fn give(&mut self, job: T) -> Result<(), (T, io::Error)> {
         let job = match self.tx.try_send(job) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) => job,
@@ -56,8 +56,8 @@ impl<T: Send + 'static, F: Fn(T) + Send + Sync + 'static> Workers<T, F> {
         });
         match started {
             // The receiver is held here too, so this cannot fail.
-            Ok(_) => first_tx.send(job).map_err(|refused| (Some(refused.0), io::ErrorKind::BrokenPipe.into())),
-            Err(err) => Err((Some(job), err)),
+            Ok(_) => first_tx.send(job).map_err(|refused| (refused.0, io::ErrorKind::BrokenPipe.into())),
+            Err(err) => Err((job, err)),
         }
     }
 }
@@ -69,9 +69,6 @@ fn wait_for_next<T>(idle: &AtomicUsize, rx: &Receiver<T>) -> Option<T> {
     }
     let next = rx.recv_timeout(PATIENCE);
     idle.fetch_sub(1, Ordering::AcqRel);
-    match next {
-        Ok(job) => Some(job),
-        // Disconnected: accepting has ended.
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-    }
+    // Without one it ends: the patience ran out, or accepting has ended.
+    next.ok()
 }
