@@ -1,1 +1,206 @@
-//! (being built)
+//! The daemon of one machine: a private socket for local programs, an outbox and an inbox on disk, one link per joined mesh
+//! and one per session. [`run`] shows the order in which it starts and stops, and nothing else.
+
+mod bus;
+mod channels;
+mod ctx;
+mod drain;
+mod identity;
+mod inbound;
+mod ipc;
+mod link;
+mod links;
+mod meshes;
+mod reaper;
+mod registry;
+mod resolve;
+mod rosters;
+mod sessions;
+mod supervisor;
+mod upkeep;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+
+use crate::base::exit::Exit;
+use crate::base::paths::Paths;
+use crate::base::thread::{Joined, Running};
+use crate::store;
+use crate::store::inbox::Inbox;
+use crate::store::outbox::Outbox;
+use crate::sys::dirs;
+use crate::sys::lock::{self, Lock};
+use crate::sys::notify;
+use crate::sys::signals;
+
+pub use self::identity::{ClonePolicy, OtherHost, accept_host};
+
+use self::bus::Bus;
+use self::ctx::Ctx;
+use self::supervisor::{Stop, Supervisor};
+
+/// How the daemon is started.
+pub struct Options {
+    pub paths: Paths,
+    /// What to do when the files come from another host.
+    pub clone_policy: ClonePolicy,
+    /// Called once, when the socket answers.
+    pub ready: Box<dyn FnOnce(&Ready) + Send>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
+/// What is known once the daemon answers.
+#[derive(Debug)]
+pub struct Ready {
+    pub pid: u32,
+    /// Slugs of the joined meshes.
+    pub meshes: Vec<String>,
+}
+
+/// Why the daemon could not start.
+#[derive(Debug)]
+pub enum StartError {
+    Directory(dirs::DirError),
+    /// Another daemon holds these files.
+    AlreadyRunning(Option<u32>),
+    Lock(std::io::Error),
+    OtherHost(OtherHost),
+    Identity(std::io::Error),
+    Store(store::Error),
+    Listen(std::io::Error),
+    Thread(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Directory(err) => err.fmt(f),
+            StartError::AlreadyRunning(Some(pid)) => write!(f, "daemon already running (pid {pid})"),
+            StartError::AlreadyRunning(None) => f.write_str("daemon already running"),
+            StartError::Lock(err) => write!(f, "the pid file can not be locked: {err}"),
+            StartError::OtherHost(err) => err.fmt(f),
+            StartError::Identity(err) => write!(f, "host_fingerprint.json can not be used: {err}"),
+            StartError::Store(err) => write!(f, "db open failed: {err}"),
+            StartError::Listen(err) => write!(f, "ipc listen failed: {err}"),
+            StartError::Thread(err) => write!(f, "a thread can not be started: {err}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Deadlines of the steps of stopping. All together stay below what service managers allow.
+const STREAMS_END: Duration = Duration::from_secs(2);
+const DRAIN_ENDS: Duration = Duration::from_secs(4);
+const LINKS_END: Duration = Duration::from_secs(3);
+const STORES_END: Duration = Duration::from_secs(2);
+
+/// Takes the daemon's directory for this process alone, until the returned lock is dropped. Whoever composes the daemon
+/// with something else that writes there holds it first.
+pub fn lock(paths: &Paths) -> Result<Lock, StartError> {
+    dirs::private_dir_checked(paths.daemon_dir()).map_err(StartError::Directory)?;
+    // Somebody who only looks holds the lock for an instant.
+    lock::acquire_by(&paths.pid_file(), Instant::now() + Duration::from_millis(100)).map_err(|refused| match refused {
+        lock::Refused::Held { pid } => StartError::AlreadyRunning(pid),
+        lock::Refused::Io(err) => StartError::Lock(err),
+    })
+}
+
+/// Runs the daemon until a signal ends it. The caller holds [`lock`].
+pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
+    dirs::umask_private();
+    let paths = options.paths;
+    check_host(&paths, options.clone_policy)?;
+    let (outbox, outbox_thread) = Outbox::open(&paths.outbox_db()).map_err(StartError::Store)?;
+    let (inbox, inbox_thread) = Inbox::open(&paths.inbox_db()).map_err(StartError::Store)?;
+    let (drain, drain_events) = drain::queue();
+    let (supervisor, events) = bounded(supervisor::QUEUE);
+    let ctx = Arc::new(Ctx {
+        paths,
+        outbox,
+        inbox,
+        meshes: meshes::Meshes::default(),
+        sessions: sessions::Sessions::default(),
+        links: links::Links::default(),
+        rosters: rosters::Rosters::default(),
+        channels: channels::Channels::default(),
+        bus: Arc::new(Bus::default()),
+        drain,
+        supervisor: supervisor.clone(),
+    });
+    let watch = signals::watch({
+        let supervisor = supervisor.clone();
+        // A signal that finds the queue full is repeated by whoever sent it; a second one ends the process by itself.
+        move |signal| drop(supervisor.send_timeout(supervisor::Event::Signal(signal), Duration::from_secs(1)))
+    })
+    .map_err(StartError::Thread)?;
+    let drain_thread = drain::start(drain_events, &ctx).map_err(StartError::Thread)?;
+    let (reaper, reaper_thread) = reaper::start(supervisor).map_err(StartError::Thread)?;
+    let listener = ipc::listen(&ctx).map_err(StartError::Listen)?;
+    let mut main = Supervisor::new(ctx.clone(), reaper.clone(), listener.clone());
+    main.begin(registry::load(&ctx.paths));
+    (options.ready)(&Ready { pid: std::process::id(), meshes: ctx.meshes.slugs() });
+    say(notify::State::Ready);
+
+    let stop = main.run(&events);
+
+    say(notify::State::Stopping);
+    log::info!("the daemon stops: {stop:?}");
+    drop(events); // nobody can be waiting for this thread any more, so it may wait for others
+    drop(watch);
+    listener.stop(Instant::now() + STREAMS_END);
+    ctx.drain.tell(drain::Event::Stop);
+    join_all(vec![drain_thread], DRAIN_ENDS);
+    // A queue that is full of commands is read to its end, and the next look finds this one.
+    drop(reaper.tell(reaper::Cmd::Stop));
+    join_all(main.stop_links(), LINKS_END);
+    join_all(vec![reaper_thread], LINKS_END);
+    drop(main);
+    drop(ctx);
+    join_all(vec![outbox_thread, inbox_thread], STORES_END);
+    match stop {
+        Stop::Asked => Ok(Exit::Success),
+        Stop::Failed(why) => {
+            log::error!("the daemon can not go on: {why}");
+            Ok(Exit::Internal)
+        }
+    }
+}
+
+fn check_host(paths: &Paths, policy: ClonePolicy) -> Result<(), StartError> {
+    match (identity::check(paths).map_err(StartError::Identity)?, policy) {
+        (Ok(()), _) | (Err(_), ClonePolicy::Allow) => Ok(()),
+        (Err(other), ClonePolicy::Warn) => {
+            log::warn!("{other} (continuing per [clone] policy=warn)");
+            Ok(())
+        }
+        (Err(other), ClonePolicy::Refuse) => Err(StartError::OtherHost(other)),
+    }
+}
+
+fn say(state: notify::State) {
+    if let Err(err) = notify::notify(state) {
+        log::warn!("the service manager can not be told: {err}");
+    }
+}
+
+/// Waits for threads until one common deadline, and names those that are late.
+fn join_all(threads: Vec<Running>, patience: Duration) {
+    let until = Instant::now() + patience;
+    for running in threads {
+        let name = running.name().to_owned();
+        match running.join_by(until) {
+            Joined::Ended(()) => {}
+            Joined::Panicked => log::error!("thread {name} panicked"),
+            Joined::Late => log::warn!("thread {name} is late and is left behind"),
+        }
+    }
+}

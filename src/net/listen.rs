@@ -12,9 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::stream::Stream;
 use crate::sys::poll::{Bell, Interest, wait};
@@ -106,16 +105,43 @@ pub struct Options<'a> {
 
 /// Counts connections while they are served. Its clones count the same.
 #[derive(Clone, Debug, Default)]
-pub struct Count(Arc<AtomicUsize>);
+pub struct Count(Arc<Counter>);
+
+#[derive(Debug, Default)]
+struct Counter {
+    now: Mutex<usize>,
+    fewer: Condvar,
+}
 
 impl Count {
     pub fn get(&self) -> usize {
-        self.0.load(Ordering::Acquire)
+        *self.lock()
+    }
+
+    /// Waits until no connection is left, or until `deadline`; returns how many are left.
+    pub fn wait_idle(&self, deadline: Instant) -> usize {
+        let mut now = self.lock();
+        while 0 < *now {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            now = self.0.fewer.wait_timeout(now, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *now
     }
 
     fn enter(&self, max: usize) -> Option<Guard> {
-        let entered = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then_some(count + 1));
-        entered.ok().map(|_| Guard(self.clone()))
+        let mut now = self.lock();
+        if max <= *now {
+            return None;
+        }
+        *now += 1;
+        Some(Guard(self.clone()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,7 +149,8 @@ struct Guard(Count);
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::AcqRel);
+        *self.0.lock() -= 1;
+        self.0.0.fewer.notify_all();
     }
 }
 

@@ -1,0 +1,75 @@
+//! What every thread of the daemon is given: handles and tables, made once at start.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Sender, TrySendError};
+
+use crate::base::paths::Paths;
+use crate::store;
+use crate::store::inbox::Inbox;
+use crate::store::outbox::{Outbox, Route, Sender as From};
+use crate::wire::event::{BrokerStatus, Event};
+use crate::wire::ipc::LinkStatus;
+
+use super::bus::Bus;
+use super::channels::Channels;
+use super::drain::Drain;
+use super::links::Links;
+use super::meshes::Meshes;
+use super::rosters::Rosters;
+use super::sessions::Sessions;
+use super::supervisor;
+
+/// The daemon, as its threads see it.
+#[derive(Debug)]
+pub(super) struct Ctx {
+    pub(super) paths: Paths,
+    pub(super) outbox: Outbox,
+    pub(super) inbox: Inbox,
+    pub(super) meshes: Meshes,
+    pub(super) sessions: Sessions,
+    pub(super) links: Links,
+    pub(super) rosters: Rosters,
+    pub(super) channels: Channels,
+    pub(super) bus: Arc<Bus>,
+    pub(super) drain: Drain,
+    pub(super) supervisor: Sender<supervisor::Event>,
+}
+
+impl Ctx {
+    /// Notes what a link says about itself, and tells those who listen when a member link's state changed.
+    pub(super) fn report_link(&self, route: &Route, serial: u64, status: LinkStatus, why: Option<String>) {
+        if let Some(why) = &why {
+            log::warn!("link {}: {why}", link_name(route));
+        }
+        let changed = self.links.report(route, serial, |report| {
+            report.status = status;
+            if why.is_some() || status == LinkStatus::Open {
+                report.last_error = why;
+            }
+        });
+        if changed && status == LinkStatus::Open {
+            log::info!("link {}: open", link_name(route));
+        }
+        if changed && route.sender == From::Member {
+            self.bus.publish(&route.mesh, Event::BrokerStatus(BrokerStatus { mesh: route.mesh.clone(), status }));
+        }
+    }
+
+    /// A database that is beyond use ends the process: half a daemon is worse than none.
+    pub(super) fn store_failed(&self, err: &store::Error) {
+        if err.is_fatal() {
+            match self.supervisor.try_send(supervisor::Event::Failed(format!("a database is beyond use: {err}"))) {
+                // Whoever filled the queue meets the same error; a supervisor that is gone is stopping already.
+                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+            }
+        }
+    }
+}
+
+fn link_name(route: &Route) -> String {
+    match &route.sender {
+        From::Member => route.mesh.to_string(),
+        From::Session(key) => format!("{}/{}", route.mesh, key.0.short()),
+    }
+}

@@ -1,0 +1,214 @@
+//! The thread that moves outbox rows to the links: it owns the schedule, waits for no single answer, and lets no broken
+//! mesh or session hold up another.
+
+mod state;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::base::ids::{PublicKey, Slug};
+use crate::base::thread::{self, Running};
+use crate::base::time::{Millis, now_millis};
+use crate::crypto::random;
+use crate::store;
+use crate::store::RowId;
+use crate::store::outbox::{Outbox, Outcome, Route, Row};
+use crate::wire::client::Send;
+
+use self::state::State;
+use super::ctx::Ctx;
+use super::link::{Answer, Cmd, Outgoing};
+use super::links::Links;
+use super::supervisor::Alarm;
+
+/// Events that wait for the drain. When full, whoever has one more waits: the drain itself waits only for the store.
+const QUEUE: usize = 256;
+
+/// How long the answers of what is in flight are waited for when the daemon stops.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Pause after the outbox could not be read or written.
+const STORE_PAUSE: Millis = 1000;
+
+/// What the drain is told.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A row was added, or made due again, for this link.
+    Wake(Route),
+    /// The link is open, and takes this many rows at once.
+    LinkUp(Route, usize),
+    LinkDown(Route),
+    Answered(Route, Vec<(RowId, Answer)>),
+    /// A peer came back: what waits for it goes at once.
+    PeerBack(Slug, PublicKey),
+    Stop,
+}
+
+/// The drain's queue.
+#[derive(Debug, Clone)]
+pub(super) struct Drain(Sender<Event>);
+
+impl Drain {
+    /// Waits while the queue is full. An event after the drain has stopped is of no use to anybody and is dropped.
+    pub(super) fn tell(&self, event: Event) {
+        let _ = self.0.send(event);
+    }
+}
+
+/// Makes the drain's queue; [`start`] gives it a thread.
+pub(super) fn queue() -> (Drain, Receiver<Event>) {
+    let (sender, receiver) = bounded(QUEUE);
+    (Drain(sender), receiver)
+}
+
+/// Starts the thread. It ends after [`Event::Stop`], with everything that was in flight back in the outbox.
+pub(super) fn start(events: Receiver<Event>, ctx: &Ctx) -> io::Result<Running> {
+    let (outbox, links) = (ctx.outbox.clone(), ctx.links.clone());
+    let alarm = Alarm { thread: "drain", supervisor: ctx.supervisor.clone() };
+    thread::spawn("drain", thread::CONNECTION_STACK, move || {
+        let _alarm = alarm;
+        Worker { outbox, links, state: State::default(), unsettled: Vec::new() }.run(&events);
+    })
+}
+
+struct Worker {
+    outbox: Outbox,
+    links: Links,
+    state: State,
+    /// Outcomes that the store could not take yet.
+    unsettled: Vec<(RowId, Outcome)>,
+}
+
+impl Worker {
+    fn run(mut self, events: &Receiver<Event>) {
+        while let Some(batch) = self.wait(events) {
+            let mut outcomes = Vec::new();
+            let mut stopping = false;
+            for event in batch {
+                stopping |= matches!(event, Event::Stop);
+                self.on(event, &mut outcomes);
+            }
+            self.settle(outcomes);
+            if stopping {
+                break;
+            }
+            self.feed();
+        }
+        self.stop(events);
+    }
+
+    /// The events that are there, after waiting for one; none when only a deadline came. `None` when all senders are gone.
+    fn wait(&self, events: &Receiver<Event>) -> Option<Vec<Event>> {
+        let again = (!self.unsettled.is_empty()).then(|| now_millis() + STORE_PAUSE);
+        let first = match [self.state.deadline(), again].into_iter().flatten().min() {
+            None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(at) => {
+                let wait = u64::try_from(at.saturating_sub(now_millis())).unwrap_or(0);
+                events.recv_timeout(Duration::from_millis(wait))
+            }
+        };
+        match first {
+            Ok(event) => Some(std::iter::once(event).chain(events.try_iter().take(QUEUE)).collect()),
+            Err(RecvTimeoutError::Timeout) => Some(Vec::new()),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    fn on(&mut self, event: Event, outcomes: &mut Vec<(RowId, Outcome)>) {
+        match event {
+            Event::Wake(route) => self.state.wake(route),
+            Event::LinkUp(route, window) => self.state.link_up(route, window),
+            Event::LinkDown(route) => self.state.link_down(&route),
+            Event::Answered(route, answers) => {
+                let now = now_millis();
+                for (row, answer) in answers {
+                    outcomes.extend(self.state.answered(&route, row, answer, now, random::unit_f64()));
+                }
+            }
+            Event::PeerBack(mesh, key) => match self.outbox.wake_target(mesh, key.to_string(), now_millis()) {
+                Ok(routes) => routes.into_iter().for_each(|route| self.state.wake(route)),
+                Err(err) => log::warn!("outbox: {err}"),
+            },
+            Event::Stop => {}
+        }
+    }
+
+    fn settle(&mut self, outcomes: Vec<(RowId, Outcome)>) {
+        if outcomes.is_empty() && self.unsettled.is_empty() {
+            return;
+        }
+        for (row, outcome) in &outcomes {
+            match outcome {
+                Outcome::Dead { error, .. } => log::warn!("message row {row} is dead: {error}"),
+                Outcome::Later { error, .. } => log::info!("message row {row} is tried again later: {error}"),
+                Outcome::Done { .. } | Outcome::Returned => {}
+            }
+        }
+        self.unsettled.extend(outcomes);
+        match self.outbox.settle(self.unsettled.clone()) {
+            Ok(()) => self.unsettled.clear(),
+            Err(err) => log::warn!("outbox: {err}; {} answers wait to be written", self.unsettled.len()),
+        }
+    }
+
+    fn feed(&mut self) {
+        while let Some((route, room)) = self.state.next_claim(now_millis()) {
+            let claimed = match self.outbox.claim(route.clone(), now_millis(), room) {
+                Ok(claimed) => claimed,
+                Err(err) => {
+                    self.claim_failed(&route, &err);
+                    continue;
+                }
+            };
+            let ids = claimed.rows.iter().map(|row| (row.id.clone(), row.attempts));
+            self.state.claimed(&route, ids.collect::<Vec<_>>().into_iter(), room, claimed.next_due);
+            let mut outcomes = Vec::new();
+            let link = self.links.get(&route);
+            for row in claimed.rows {
+                let id = row.id.clone();
+                let sent = link.as_ref().is_some_and(|link| link.try_send(Cmd::Send(Box::new(outgoing(row)))).is_ok());
+                if !sent {
+                    // The link is going down or is behind; it says LinkUp when it can take more.
+                    outcomes.extend(self.state.answered(&route, id, Answer::Lost, now_millis(), 0.0));
+                    self.state.claim_failed(&route, now_millis() + STORE_PAUSE);
+                }
+            }
+            self.settle(outcomes);
+        }
+    }
+
+    fn claim_failed(&mut self, route: &Route, err: &store::Error) {
+        log::warn!("outbox: {err}");
+        self.state.claim_failed(route, now_millis() + STORE_PAUSE);
+    }
+
+    /// Waits for the answers that are on their way, a little; the rest goes back to the outbox without an attempt counted.
+    fn stop(mut self, events: &Receiver<Event>) {
+        let until = Instant::now() + STOP_PATIENCE;
+        while !self.state.in_flight().is_empty() {
+            let Ok(event) = events.recv_deadline(until) else { break };
+            let mut outcomes = Vec::new();
+            self.on(event, &mut outcomes);
+            self.settle(outcomes);
+        }
+        let left = self.state.in_flight().into_iter().map(|row| (row, Outcome::Returned)).collect();
+        self.settle(left);
+    }
+}
+
+fn outgoing(row: Row) -> Outgoing {
+    let frame = Send {
+        // The reference's clients use one id for both, and so can any log that follows a message.
+        id: row.client_id.to_string(),
+        client_message_id: Some(row.client_id),
+        request_fingerprint: Some(crate::base::hex::encode(&row.fingerprint)),
+        target_spec: row.target,
+        priority: row.priority,
+        nonce: row.nonce,
+        ciphertext: row.ciphertext,
+        reply_to_id: row.reply_to,
+    };
+    Outgoing { row: row.id, frame }
+}

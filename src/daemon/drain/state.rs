@@ -1,0 +1,278 @@
+//! Which outbox rows go out next, over which link, and what their answers mean. No I/O: the thread in `drain` claims and
+//! settles rows as this says.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use crate::base::backoff;
+use crate::base::time::Millis;
+use crate::daemon::link::Answer;
+use crate::store::RowId;
+use crate::store::outbox::{Outcome, Route};
+use crate::wire::code::{Code, Retry};
+
+/// Rows claimed from the outbox in one go.
+pub(super) const CLAIM: usize = 64;
+
+/// Delay after a refusal that may pass: doubled each time from the first to the last.
+const RETRY_FROM: Duration = Duration::from_millis(500);
+const RETRY_TO: Duration = Duration::from_secs(60);
+
+/// How often a peer that is away is tried without having been heard of. Its return wakes its rows at once.
+const AWAY_RETRY: Duration = Duration::from_secs(300);
+
+/// The schedule over all links.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    lanes: HashMap<Route, Lane>,
+}
+
+/// The rows of one link. They go out in order; how many may be in flight is the broker's to say.
+#[derive(Debug, Default)]
+struct Lane {
+    /// Rows that may be in flight; `None` while the link is down.
+    window: Option<usize>,
+    in_flight: HashMap<RowId, u32>,
+    /// There may be rows that are due.
+    wanted: bool,
+    /// When the earliest row that is not due yet will be.
+    due: Option<Millis>,
+    /// The broker asked for a pause.
+    paused_until: Option<Millis>,
+}
+
+impl State {
+    /// There may be work for this link.
+    pub(super) fn wake(&mut self, route: Route) {
+        self.lanes.entry(route).or_default().wanted = true;
+    }
+
+    pub(super) fn link_up(&mut self, route: Route, window: usize) {
+        let lane = self.lanes.entry(route).or_default();
+        lane.window = Some(window.max(1));
+        lane.wanted = true;
+        lane.paused_until = None;
+    }
+
+    /// The answers of what is in flight have been given, or are on their way.
+    pub(super) fn link_down(&mut self, route: &Route) {
+        if let Some(lane) = self.lanes.get_mut(route) {
+            lane.window = None;
+        }
+        self.forget_idle(route);
+    }
+
+    /// The link that should be fed next, and with how many rows at most.
+    pub(super) fn next_claim(&mut self, now: Millis) -> Option<(Route, usize)> {
+        for (route, lane) in &mut self.lanes {
+            if lane.due.is_some_and(|due| due <= now) {
+                lane.due = None;
+                lane.wanted = true;
+            }
+            if lane.paused_until.is_some_and(|until| until <= now) {
+                lane.paused_until = None;
+            }
+            let Some(window) = lane.window else { continue };
+            let room = window.saturating_sub(lane.in_flight.len()).min(CLAIM);
+            // A wide window is refilled in bulk: a claim for every single ack would cost a transaction each.
+            let worth_it = room == CLAIM.min(window) || lane.in_flight.len() <= window / 2;
+            if lane.wanted && lane.paused_until.is_none() && 0 < room && worth_it {
+                return Some((route.clone(), room));
+            }
+        }
+        None
+    }
+
+    /// The rows that a claim brought are on their way.
+    pub(super) fn claimed(
+        &mut self,
+        route: &Route,
+        rows: impl Iterator<Item = (RowId, u32)>,
+        asked: usize,
+        next_due: Option<Millis>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(route) else { return };
+        let before = lane.in_flight.len();
+        lane.in_flight.extend(rows);
+        lane.wanted = asked <= lane.in_flight.len() - before;
+        lane.due = next_due;
+        self.forget_idle(route);
+    }
+
+    /// The claim could not be made; it is tried again at `at`.
+    pub(super) fn claim_failed(&mut self, route: &Route, at: Millis) {
+        if let Some(lane) = self.lanes.get_mut(route) {
+            lane.wanted = true;
+            lane.paused_until = Some(at);
+        }
+    }
+
+    /// What an answer does to its row. `random` is uniform in `0.0..1.0`. `None` if the row is not in flight here.
+    pub(super) fn answered(
+        &mut self,
+        route: &Route,
+        row: RowId,
+        answer: Answer,
+        now: Millis,
+        random: f64,
+    ) -> Option<(RowId, Outcome)> {
+        let lane = self.lanes.get_mut(route)?;
+        let attempts = lane.in_flight.remove(&row)?;
+        let outcome = match answer {
+            Answer::Accepted(broker_id) => Outcome::Done { broker_id, at: now },
+            Answer::Lost => {
+                lane.wanted = true;
+                Outcome::Returned
+            }
+            Answer::Refused { code, text, retry_after_ms } => {
+                let asked = Duration::from_millis(retry_after_ms.unwrap_or(0));
+                let backed_off = backoff::delay(RETRY_FROM, RETRY_TO, attempts.saturating_sub(1), random);
+                match code.retry() {
+                    Retry::Never => Outcome::Dead { error: text, at: now },
+                    Retry::WhenPeerReturns => later(lane, now, AWAY_RETRY.mul_f64(0.8 + random / 5.0), text),
+                    Retry::After(least) => {
+                        let wait = if code == Code::RateLimited { least.max(asked) } else { least.max(asked).max(backed_off) };
+                        let outcome = later(lane, now, wait, text);
+                        // What follows on this link would meet the same refusal, or overtake.
+                        lane.paused_until = lane.due;
+                        outcome
+                    }
+                }
+            }
+        };
+        self.forget_idle(route);
+        Some((row, outcome))
+    }
+
+    /// When [`State::next_claim`] should be asked again although nothing happened.
+    pub(super) fn deadline(&self) -> Option<Millis> {
+        self.lanes
+            .values()
+            .filter(|lane| lane.window.is_some())
+            .filter_map(|lane| match lane.paused_until {
+                Some(until) if lane.wanted => Some(until),
+                Some(until) => lane.due.map(|due| due.max(until)),
+                None => lane.due,
+            })
+            .min()
+    }
+
+    /// Rows in flight on all links.
+    pub(super) fn in_flight(&self) -> HashSet<RowId> {
+        self.lanes.values().flat_map(|lane| lane.in_flight.keys().cloned()).collect()
+    }
+
+    fn forget_idle(&mut self, route: &Route) {
+        if self.lanes.get(route).is_some_and(|lane| lane.window.is_none() && lane.in_flight.is_empty()) {
+            self.lanes.remove(route);
+        }
+    }
+}
+
+fn later(lane: &mut Lane, now: Millis, wait: Duration, error: String) -> Outcome {
+    let at = now.saturating_add(Millis::try_from(wait.as_millis()).unwrap_or(Millis::MAX));
+    lane.due = Some(lane.due.map_or(at, |due| due.min(at)));
+    Outcome::Later { at, error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::{MessageId, Slug};
+    use crate::store::outbox::Sender;
+
+    fn route() -> Route {
+        Route { mesh: Slug::new("home"), sender: Sender::Member }
+    }
+
+    fn rows(range: std::ops::Range<u32>) -> Vec<(RowId, u32)> {
+        range.map(|n| (RowId::new(format!("{n}")), 1)).collect()
+    }
+
+    fn refused(code: Code, retry_after_ms: Option<u64>) -> Answer {
+        Answer::Refused { text: code.to_string(), code, retry_after_ms }
+    }
+
+    #[test]
+    fn a_link_that_is_down_is_not_fed_and_wakes_when_it_is_up() {
+        let mut state = State::default();
+        state.wake(route());
+        assert_eq!(state.next_claim(0), None);
+        state.link_up(route(), 256);
+        assert_eq!(state.next_claim(0), Some((route(), CLAIM)));
+        state.claimed(&route(), rows(0..64).into_iter(), CLAIM, None);
+        assert_eq!(state.next_claim(0), Some((route(), CLAIM)), "a full claim means there may be more");
+        state.claimed(&route(), rows(64..65).into_iter(), CLAIM, None);
+        assert_eq!(state.next_claim(0), None);
+        state.wake(route());
+        assert_eq!(state.next_claim(0), Some((route(), CLAIM)));
+        state.link_down(&route());
+        assert_eq!(state.next_claim(0), None);
+    }
+
+    #[test]
+    fn a_broker_that_does_not_keep_order_gets_one_at_a_time() {
+        let mut state = State::default();
+        state.link_up(route(), 1);
+        assert_eq!(state.next_claim(0), Some((route(), 1)));
+        state.claimed(&route(), rows(0..1).into_iter(), 1, None);
+        assert_eq!(state.next_claim(0), None);
+        let answer = state.answered(&route(), RowId::new("0"), Answer::Accepted(MessageId::new("M")), 5, 0.0);
+        assert_eq!(answer, Some((RowId::new("0"), Outcome::Done { broker_id: MessageId::new("M"), at: 5 })));
+        assert_eq!(state.next_claim(0), Some((route(), 1)));
+    }
+
+    #[test]
+    fn every_answer_lets_the_row_leave_in_flight() {
+        for (answer, expected) in [
+            (Answer::Lost, Outcome::Returned),
+            (refused(Code::BlockedByGrants, None), Outcome::Dead { error: "blocked_by_grants".into(), at: 1000 }),
+            (refused(Code::RateLimited, Some(3000)), Outcome::Later { error: "rate_limited".into(), at: 4000 }),
+            (refused(Code::RateLimited, None), Outcome::Later { error: "rate_limited".into(), at: 2000 }),
+            (refused(Code::Unavailable, None), Outcome::Later { error: "unavailable".into(), at: 1500 }),
+            (refused(Code::NotConnected, None), Outcome::Later { error: "no_connected_peer".into(), at: 301_000 }),
+        ] {
+            let mut state = State::default();
+            state.link_up(route(), 8);
+            state.claimed(&route(), rows(0..1).into_iter(), 8, None);
+            let outcome = state.answered(&route(), RowId::new("0"), answer, 1000, 1.0);
+            assert_eq!(outcome, Some((RowId::new("0"), expected)));
+            assert!(state.in_flight().is_empty());
+            assert_eq!(state.answered(&route(), RowId::new("0"), Answer::Lost, 1000, 1.0), None, "answered once");
+        }
+    }
+
+    #[test]
+    fn a_pause_holds_the_whole_link_and_ends() {
+        let mut state = State::default();
+        state.link_up(route(), 8);
+        state.claimed(&route(), rows(0..2).into_iter(), 8, None);
+        state.answered(&route(), RowId::new("0"), refused(Code::RateLimited, Some(2000)), 0, 0.0);
+        state.wake(route());
+        assert_eq!(state.next_claim(1999), None);
+        assert_eq!(state.deadline(), Some(2000));
+        assert_eq!(state.next_claim(2000), Some((route(), 7)));
+    }
+
+    #[test]
+    fn rows_that_are_not_due_are_asked_for_when_they_are() {
+        let mut state = State::default();
+        state.link_up(route(), 8);
+        assert!(state.next_claim(0).is_some());
+        state.claimed(&route(), std::iter::empty(), 8, Some(500));
+        assert_eq!((state.next_claim(499), state.deadline()), (None, Some(500)));
+        assert_eq!(state.next_claim(500), Some((route(), 8)));
+    }
+
+    #[test]
+    fn lost_rows_are_claimed_again_when_the_link_returns() {
+        let mut state = State::default();
+        state.link_up(route(), 8);
+        state.claimed(&route(), rows(0..1).into_iter(), 8, None);
+        state.link_down(&route());
+        assert!(matches!(state.answered(&route(), RowId::new("0"), Answer::Lost, 0, 0.0), Some((_, Outcome::Returned))));
+        assert_eq!(state.next_claim(0), None);
+        state.link_up(route(), 8);
+        assert_eq!(state.next_claim(0), Some((route(), 8)));
+    }
+}

@@ -1,0 +1,126 @@
+//! The local API: HTTP on the private socket, a thread per connection, one request each.
+
+mod auth;
+mod events;
+mod inbox;
+mod ops;
+mod outbox;
+mod peers;
+mod reply;
+mod routes;
+mod send;
+mod serve;
+mod sessions;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::base::thread::{self, Joined, Running};
+use crate::daemon::ctx::Ctx;
+use crate::net::listen::{self, Count};
+use crate::net::stream::Stream;
+use crate::sys::poll::{self, Ringer};
+use crate::wire::limits::MAX_LOCAL_CONNECTIONS;
+
+/// The answer to a connection too many.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 42\r\nConnection: close\r\n\r\n{\"error\":\"too many connections; try again\"}";
+
+/// The listening socket, its thread, and the connections that came through it.
+#[derive(Debug, Clone)]
+pub(super) struct Listener {
+    ctx: Arc<Ctx>,
+    path: PathBuf,
+    connections: Count,
+    current: Arc<Mutex<Option<Accepting>>>,
+}
+
+/// One thread that accepts on one socket file.
+#[derive(Debug)]
+struct Accepting {
+    /// Device and inode of the socket file: how it is told from one that somebody else put there.
+    file: (u64, u64),
+    stop: Ringer,
+    thread: Running,
+}
+
+/// Binds the socket and starts to accept. Whoever calls holds the daemon's lock, so that a file in the way is stale.
+pub(super) fn listen(ctx: &Arc<Ctx>) -> io::Result<Listener> {
+    let listener =
+        Listener { ctx: ctx.clone(), path: ctx.paths.socket(), connections: Count::default(), current: Arc::default() };
+    listener.bind()?;
+    Ok(listener)
+}
+
+impl Listener {
+    fn bind(&self) -> io::Result<()> {
+        let socket = listen::Listener::unix(&self.path, true)?;
+        let file = file_of(&self.path)?;
+        let (stop, bell) = poll::bell()?;
+        let (ctx, connections) = (self.ctx.clone(), self.connections.clone());
+        let thread = thread::spawn("ipc-accept", thread::CONNECTION_STACK, move || {
+            let options = listen::Options {
+                name: "ipc",
+                max_connections: MAX_LOCAL_CONNECTIONS,
+                refusal: BUSY,
+                stack: thread::CONNECTION_STACK,
+            };
+            let on_accept = move |stream| {
+                if let Stream::Unix(stream) = stream {
+                    serve::serve(&ctx, stream);
+                }
+            };
+            if let Err(err) = listen::serve(&[socket], &bell, &options, &connections, on_accept) {
+                log::error!("the local socket: {err}");
+            }
+        })?;
+        let old = self.lock().replace(Accepting { file, stop, thread });
+        if let Some(old) = old {
+            old.stop.ring();
+        }
+        Ok(())
+    }
+
+    /// Puts the socket back if its file is gone or is not ours any more.
+    pub(super) fn check(&self) {
+        let ours = self.lock().as_ref().map(|accepting| (accepting.file, accepting.thread.is_finished()));
+        let Some((file, finished)) = ours else { return };
+        if !finished && file_of(&self.path).ok() == Some(file) {
+            return;
+        }
+        match self.bind() {
+            Ok(()) => log::warn!("the local socket was replaced, and is bound again"),
+            Err(err) => log::error!("the local socket can not be bound again: {err}"),
+        }
+    }
+
+    /// Accepts no more, removes the socket file if it is still ours, and waits for the connections that are left.
+    pub(super) fn stop(&self, until: Instant) {
+        let Some(accepting) = self.lock().take() else { return };
+        accepting.stop.ring();
+        if file_of(&self.path).ok() == Some(accepting.file) {
+            // Somebody else may have removed it this instant; gone is gone.
+            let _ = fs::remove_file(&self.path);
+        }
+        self.ctx.bus.close();
+        if accepting.thread.join_by(until) == Joined::Late {
+            log::warn!("thread ipc-accept is late and is left behind");
+        }
+        let left = self.connections.wait_idle(until);
+        if 0 < left {
+            log::warn!("{left} local connections are left behind");
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Accepting>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn file_of(path: &std::path::Path) -> io::Result<(u64, u64)> {
+    let meta = fs::symlink_metadata(path)?;
+    Ok((meta.dev(), meta.ino()))
+}

@@ -1,0 +1,48 @@
+//! `GET /v1/version` and `GET /v1/health`.
+
+use std::collections::BTreeMap;
+
+use crate::wire::ipc::{Health, LinkStatus, MeshHealth, Version};
+
+use super::reply::Reply;
+use super::routes::Call;
+
+/// What this API can do, in the reference's words; clients look for the ones they need.
+const FEATURES: [&str; 7] = ["version", "health", "send", "inbox", "events", "peers", "sessions"];
+
+pub(super) fn version(_: &Call<'_>) -> Reply {
+    Reply::ok(&Version {
+        daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
+        ipc_api: "v1".to_owned(),
+        ipc_features: FEATURES.map(str::to_owned).to_vec(),
+        schema_version: 1,
+    })
+}
+
+pub(super) fn health(call: &Call<'_>) -> Reply {
+    let ctx = call.ctx;
+    let sessions = ctx.sessions.all();
+    let outbox = match ctx.outbox.counts() {
+        Ok(counts) => counts,
+        Err(err) => return Reply::store(&err),
+    };
+    let mut brokers = BTreeMap::new();
+    let mut meshes = BTreeMap::new();
+    for membership in ctx.meshes.all() {
+        let (report, sessions_open) = ctx.links.of_mesh(&membership.slug);
+        let status = report.as_ref().map_or(LinkStatus::Connecting, |report| report.status);
+        brokers.insert(membership.slug.to_string(), status);
+        meshes.insert(
+            membership.slug.to_string(),
+            MeshHealth {
+                status,
+                broker_url: membership.broker_url.clone(),
+                sessions_open,
+                sessions: sessions.iter().filter(|session| session.mesh == membership.slug).count(),
+                last_error: report.as_ref().and_then(|report| report.last_error.clone()),
+                clock_skew_ms: report.and_then(|report| report.clock_skew_ms),
+            },
+        );
+    }
+    Reply::ok(&Health { ok: true, pid: std::process::id(), brokers, meshes, outbox })
+}

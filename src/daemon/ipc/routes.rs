@@ -1,0 +1,125 @@
+//! The local API: every method, path, body cap and handler, in one table that reads aloud.
+
+use crate::daemon::ctx::Ctx;
+use crate::net::http1::Method;
+use crate::net::target::Query;
+use crate::wire::limits::{MAX_SEND_BODY, MAX_SMALL_BODY};
+
+use super::auth::Caller;
+use super::reply::Reply;
+use super::{inbox, ops, outbox, peers, send, sessions};
+
+/// One request that has been read, admitted and matched to its route.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) ctx: &'a Ctx,
+    pub(super) caller: Caller,
+    /// What stood in the place of `*`, percent-decoded.
+    pub(super) item: String,
+    pub(super) query: &'a Query,
+    pub(super) idempotency_key: Option<&'a str>,
+    pub(super) body: &'a [u8],
+}
+
+impl Call<'_> {
+    /// The first value of a query key, if it is not blank.
+    pub(super) fn query(&self, key: &str) -> Option<&str> {
+        self.query.get(key).map(str::trim).filter(|value| !value.is_empty())
+    }
+}
+
+/// How a route is served.
+#[derive(Clone, Copy)]
+pub(super) enum Handler {
+    Answer(fn(&Call<'_>) -> Reply),
+    /// The event stream, which keeps its connection.
+    Events,
+}
+
+impl std::fmt::Debug for Handler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Handler::Answer(_) => "Answer",
+            Handler::Events => "Events",
+        })
+    }
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) method: Method,
+    /// Exact, or with one `*` as its last segment.
+    pub(super) path: &'static str,
+    /// Largest body in bytes; a larger one is answered 413.
+    pub(super) max_body: usize,
+    pub(super) handler: Handler,
+}
+
+const fn get(path: &'static str, handler: fn(&Call<'_>) -> Reply) -> Route {
+    Route { method: Method::Get, path, max_body: 0, handler: Handler::Answer(handler) }
+}
+
+const fn post(path: &'static str, max_body: usize, handler: fn(&Call<'_>) -> Reply) -> Route {
+    Route { method: Method::Post, path, max_body, handler: Handler::Answer(handler) }
+}
+
+const fn delete(path: &'static str, handler: fn(&Call<'_>) -> Reply) -> Route {
+    Route { method: Method::Delete, path, max_body: 0, handler: Handler::Answer(handler) }
+}
+
+/// Every route there is.
+pub(super) const ROUTES: &[Route] = &[
+    get("/v1/version", ops::version),
+    get("/v1/health", ops::health),
+    post("/v1/sessions/register", MAX_SMALL_BODY, sessions::register),
+    get("/v1/sessions/me", sessions::me),
+    get("/v1/sessions", sessions::list),
+    delete("/v1/sessions/*", sessions::deregister),
+    post("/v1/send", MAX_SEND_BODY, send::post),
+    get("/v1/inbox", inbox::list),
+    post("/v1/inbox/seen", MAX_SMALL_BODY, inbox::seen),
+    delete("/v1/inbox", inbox::flush),
+    delete("/v1/inbox/*", inbox::delete),
+    get("/v1/outbox", outbox::list),
+    post("/v1/outbox/requeue", MAX_SMALL_BODY, outbox::requeue),
+    get("/v1/peers", peers::list),
+    Route { method: Method::Get, path: "/v1/events", max_body: 0, handler: Handler::Events },
+];
+
+/// The route of a request, and what stands in place of its `*`, not decoded yet.
+pub(super) fn find<'p>(method: Method, path: &'p str) -> Option<(&'static Route, &'p str)> {
+    ROUTES.iter().filter(|route| route.method == method).find_map(|route| match route.path.strip_suffix('*') {
+        None => (route.path == path).then_some((route, "")),
+        Some(prefix) => path.strip_prefix(prefix).filter(|item| !item.contains('/')).map(|item| (route, item)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_match_exactly() {
+        assert_eq!(find(Method::Get, "/v1/inbox").map(|(route, _)| route.path), Some("/v1/inbox"));
+        assert_eq!(find(Method::Delete, "/v1/inbox/abc").map(|(route, item)| (route.path, item)), Some(("/v1/inbox/*", "abc")));
+        assert_eq!(find(Method::Get, "/v1/sessions/me").map(|(route, _)| route.path), Some("/v1/sessions/me"));
+        for (method, path) in [
+            (Method::Get, "/v1/inbox/"),
+            (Method::Other, "/v1/version"),
+            (Method::Post, "/v1/version"),
+            (Method::Delete, "/v1/inbox/a/b"),
+            (Method::Get, "//"),
+        ] {
+            assert!(find(method, path).is_none(), "{method:?} {path}");
+        }
+    }
+
+    #[test]
+    fn no_row_stands_twice() {
+        let mut rows: Vec<_> = ROUTES.iter().map(|route| (format!("{:?}", route.method), route.path)).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        assert_eq!(rows.len(), ROUTES.len());
+    }
+}

@@ -1,0 +1,246 @@
+//! `POST /v1/send`: from a request to a row on disk. The answer comes after the commit.
+
+use std::sync::Arc;
+
+use crate::base::ids::{ClientId, PublicKey, Slug};
+use crate::base::time::now_millis;
+use crate::crypto::fingerprint::{self, Request};
+use crate::crypto::keys::SecretKey;
+use crate::crypto::random;
+use crate::crypto::sealed::{self, Sealed};
+use crate::daemon::drain;
+use crate::daemon::meshes::Membership;
+use crate::daemon::resolve::{self, Resolved};
+use crate::store::RowId;
+use crate::store::outbox::{Accepted, Existing, NewRow, Route, Sender, Status};
+use crate::wire::address::Address;
+use crate::wire::ipc::{Recipient, SendReceipt, SendStatus};
+use crate::wire::json::{self, Map, Value};
+use crate::wire::limits::MAX_SEALED;
+use crate::wire::priority::Priority;
+use crate::wire::target::Target;
+
+use super::reply::{Refusal, Reply};
+use super::routes::Call;
+
+/// Longest client message id, in bytes.
+const MAX_CLIENT_ID: usize = 128;
+
+/// What an envelope adds to the text: the box's 16 bytes, the nonce and the target beside it.
+const ENVELOPE: usize = 16 + 32 + 64;
+
+pub(super) fn post(call: &Call<'_>) -> Reply {
+    accept(call).unwrap_or_else(|refused| refused)
+}
+
+/// A request whose fields have been checked.
+struct Wanted {
+    to: String,
+    message: String,
+    priority: Priority,
+    reply_to: Option<String>,
+    /// Canonical JSON.
+    meta: Option<String>,
+    mesh: Option<String>,
+    /// Named by the caller; else made here, and then it can not be there already.
+    client_id: Option<ClientId>,
+}
+
+fn accept(call: &Call<'_>) -> Result<Reply, Reply> {
+    let wanted = read(call)?;
+    let fingerprint = fingerprint_of(&wanted);
+    // Looked up before anything is resolved: a retry must not depend on the recipient being there.
+    if let Some(id) = &wanted.client_id
+        && let Some(existing) = call.ctx.outbox.find(id.clone()).map_err(|err| Reply::store(&err))?
+    {
+        return Ok(existing_reply(id, &existing, &fingerprint));
+    }
+    let address = Address::parse(&wanted.to).map_err(|err| Reply::error(400, "invalid 'to'").detail(&err.to_string()))?;
+    let membership = mesh(call, &wanted, &address)?;
+    let sender = Speaker::of(call, &membership);
+    let resolved =
+        resolve::resolve(&address, sender.key, || call.ctx.rosters.of(&membership.slug, &call.ctx.links)).map_err(|err| {
+            Reply::error(502, "route_failed").detail(&format!("Error: {err}")).and("mesh", membership.slug.as_str())
+        })?;
+    let sealed = seal(call, &wanted, &resolved.target, sender.secret)?;
+    let route = Route { mesh: membership.slug.clone(), sender: sender.sender };
+    let client_id = wanted.client_id.clone().unwrap_or_else(|| ClientId::new(random::uuid_v4()));
+    let row = NewRow {
+        id: RowId::new(random::uuid_v4()),
+        client_id: client_id.clone(),
+        fingerprint,
+        payload: wanted.message.into_bytes(),
+        route: route.clone(),
+        target: resolved.target.to_string(),
+        nonce: sealed.nonce_b64,
+        ciphertext: sealed.ciphertext_b64,
+        priority: wanted.priority,
+        reply_to: wanted.reply_to,
+        meta: wanted.meta,
+        now: now_millis(),
+    };
+    match call.ctx.outbox.accept(row) {
+        Err(err) => {
+            call.ctx.store_failed(&err);
+            Err(Reply::store(&err))
+        }
+        Ok(Accepted::Existing(existing)) => Ok(existing_reply(&client_id, &existing, &fingerprint)),
+        Ok(Accepted::New) => {
+            call.ctx.drain.tell(drain::Event::Wake(route));
+            let status = Some(SendStatus::Queued);
+            let recipient = Some(recipient(&membership.slug, &resolved));
+            Ok(Reply::with(
+                202,
+                &SendReceipt { client_message_id: client_id, status, broker_message_id: None, duplicate: false, recipient },
+            ))
+        }
+    }
+}
+
+fn recipient(mesh: &Slug, resolved: &Resolved) -> Recipient {
+    Recipient { mesh: mesh.clone(), target: resolved.target.to_string(), name: resolved.name.clone(), online: resolved.online }
+}
+
+fn read(call: &Call<'_>) -> Result<Wanted, Reply> {
+    let bad = |error: &str| -> Reply { Reply::error(400, error).into() };
+    let body: Value = if call.body.is_empty() {
+        Value::Null
+    } else {
+        json::decode(call.body).map_err(|err| Reply::from(Reply::error(400, "invalid_json").detail(&err.to_string())))?
+    };
+    let fields = match body {
+        Value::Object(fields) => fields,
+        // The reference reads an array as an object without keys.
+        Value::Array(_) => Map::new(),
+        _ => return Err(bad("expected JSON object")),
+    };
+    let text = |key: &str| fields.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let to = text("to").map(str::trim).filter(|to| !to.is_empty()).ok_or_else(|| bad("missing 'to'"))?;
+    let message = text("message").ok_or_else(|| bad("missing 'message'"))?;
+    let priority = match fields.get("priority") {
+        None => Priority::default(),
+        Some(priority) => {
+            priority.as_str().and_then(Priority::parse).ok_or_else(|| bad("priority must be 'now' | 'next' | 'low'"))?
+        }
+    };
+    let meta = match fields.get("meta") {
+        None | Some(Value::Null) => None,
+        Some(meta @ Value::Object(_)) => Some(json::canonical(meta)),
+        Some(_) => return Err(bad("'meta' must be an object")),
+    };
+    let named = text("client_message_id").or(call.idempotency_key).map(str::trim).filter(|id| !id.is_empty());
+    if named.is_some_and(|id| MAX_CLIENT_ID < id.len() || id.contains(char::is_control)) {
+        return Err(bad("client_message_id must be printable and at most 128 bytes"));
+    }
+    Ok(Wanted {
+        to: to.to_owned(),
+        message: message.to_owned(),
+        priority,
+        reply_to: text("reply_to_id").map(str::to_owned),
+        meta,
+        mesh: text("mesh").map(str::trim).filter(|mesh| !mesh.is_empty()).map(str::to_owned),
+        client_id: named.map(ClientId::new),
+    })
+}
+
+fn fingerprint_of(wanted: &Wanted) -> [u8; 32] {
+    let (kind, reference) = fingerprint::destination(&wanted.to);
+    Request {
+        kind,
+        reference,
+        reply_to: wanted.reply_to.as_deref(),
+        priority: wanted.priority.as_str(),
+        canonical_meta: wanted.meta.as_deref(),
+        body: wanted.message.as_bytes(),
+    }
+    .fingerprint()
+}
+
+/// The mesh: named in the body, in the address, the session's, or the only one.
+fn mesh(call: &Call<'_>, wanted: &Wanted, address: &Address) -> Result<Arc<Membership>, Reply> {
+    let attached = call.ctx.meshes.slugs();
+    let named = wanted.mesh.as_deref().map(Slug::new).or_else(|| resolve::mesh_of(address, &attached));
+    if let Some(slug) = named.or_else(|| call.caller.session().map(|session| session.mesh.clone())) {
+        return call.ctx.meshes.get(&slug).ok_or_else(|| {
+            Reply::error(404, "mesh_not_attached")
+                .and("mesh", slug.as_str())
+                .hint(&format!("joined meshes: {}", if attached.is_empty() { "none".to_owned() } else { attached.join(", ") }))
+                .into()
+        });
+    }
+    call.ctx.meshes.only().ok_or_else(|| {
+        Reply::error(400, "mesh_required")
+            .detail(&format!("daemon attached to {} meshes; pass 'mesh' in request body", attached.len()))
+            .and("attached", attached)
+            .into()
+    })
+}
+
+/// As whom the message leaves. A session speaks for itself on its own mesh, and for its member on any other.
+struct Speaker<'a> {
+    sender: Sender,
+    key: Option<PublicKey>,
+    secret: &'a SecretKey,
+}
+
+impl<'a> Speaker<'a> {
+    fn of(call: &'a Call<'_>, membership: &'a Membership) -> Speaker<'a> {
+        let session = call.caller.session().filter(|session| session.mesh == membership.slug);
+        match session.and_then(|session| Some((session.public_key()?, session.key.as_ref()?))) {
+            Some((key, pair)) => Speaker { sender: Sender::Session(key), key: Some(key.0), secret: &pair.secret },
+            None => Speaker { sender: Sender::Member, key: None, secret: &membership.secret },
+        }
+    }
+}
+
+fn seal(call: &Call<'_>, wanted: &Wanted, target: &Target, secret: &SecretKey) -> Result<Sealed, Reply> {
+    let body = wanted.message.as_bytes();
+    let weight = (body.len() + ENVELOPE).div_ceil(3) * 4;
+    if MAX_SEALED < weight {
+        let most = MAX_SEALED / 4 * 3 - ENVELOPE;
+        return Err(too_large(body.len(), most).into());
+    }
+    match target {
+        Target::Key(key) => {
+            let channel = call.ctx.channels.between(secret, key);
+            let channel = channel.map_err(|err| {
+                Reply::from(Reply::error(400, "invalid 'to'").detail(&format!("this key can not be sealed to: {err}")))
+            })?;
+            Ok(channel.seal(body))
+        }
+        Target::Group(_) | Target::Topic(_) | Target::Everyone => Ok(sealed::plain(body)),
+    }
+}
+
+fn too_large(bytes: usize, most: usize) -> Refusal {
+    Reply::error(413, "payload_too_large")
+        .detail(&format!("the message has {bytes} bytes; a broker takes at most {most}"))
+        .hint("send it in parts, or send where to find it")
+}
+
+/// The reference's table of what a known id answers.
+fn existing_reply(id: &ClientId, existing: &Existing, fingerprint: &[u8; 32]) -> Reply {
+    let same = fingerprint::equal(&existing.fingerprint, fingerprint);
+    let receipt = |status, broker_message_id, duplicate| SendReceipt {
+        client_message_id: id.clone(),
+        status,
+        broker_message_id,
+        duplicate,
+        recipient: None,
+    };
+    match (existing.status, same) {
+        (Status::Pending, true) => Reply::with(202, &receipt(Some(SendStatus::Queued), None, false)),
+        (Status::Inflight, true) => Reply::with(202, &receipt(Some(SendStatus::Inflight), None, false)),
+        (Status::Done, true) => Reply::ok(&receipt(None, existing.broker_id.clone(), true)),
+        (status, same) => {
+            let conflict = format!("outbox_{}_fingerprint_{}", status.as_str(), if same { "match" } else { "mismatch" });
+            let broker_id =
+                existing.broker_id.as_ref().filter(|_| matches!((status, same), (Status::Done, _) | (Status::Dead, true)));
+            Reply::error(409, "idempotency_key_reused")
+                .and("conflict", conflict)
+                .and("daemon_fingerprint_prefix", crate::base::hex::encode(&fingerprint[..8]))
+                .and("broker_message_id", broker_id.map_or(Value::Null, |id| Value::String(id.to_string())))
+                .into()
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Sessions: `POST /v1/sessions/register`, `DELETE /v1/sessions/<token>`, `GET /v1/sessions/me`, `GET /v1/sessions`. No
+//! answer holds a secret.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+
+use crate::base::ids::{PublicKey, SessionId, SessionKey, Slug, Token};
+use crate::base::names::{is_display_name, is_slug};
+use crate::base::time::now_millis;
+use crate::crypto::keys::{KeyPair, SecretKey};
+use crate::daemon::registry;
+use crate::daemon::sessions::{Session, TokenHash, parse_group};
+use crate::daemon::supervisor::Event;
+use crate::store::outbox::{Route, Sender};
+use crate::sys::process::{self, StartTime};
+use crate::wire::ipc::{Deregistered, Me, Presence, PresenceView, Register, Registered, SessionView, Sessions};
+use crate::wire::json;
+
+use super::reply::Reply;
+use super::routes::Call;
+
+/// How long a registration waits for the supervisor.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest session id, working directory and role that are taken.
+const MAX_TEXT: usize = 4096;
+
+pub(super) fn register(call: &Call<'_>) -> Reply {
+    let session = match read(call.body) {
+        Ok(session) => session,
+        Err(reply) => return reply,
+    };
+    if let Err(err) = registry::keep_key(&call.ctx.paths, &session) {
+        return Reply::error(503, "store_unavailable").detail(&format!("the session's key can not be kept: {err}")).into();
+    }
+    let answer = Registered { ok: true, registered_at: session.registered_at, presence_accepted: session.key.is_some() };
+    let (session, replaced) = call.ctx.sessions.insert(session);
+    log::info!("session {} ({}) registered on {}, pid {}", session.id, session.name, session.mesh, session.pid);
+    let (done, settled) = bounded(1);
+    let told = call.ctx.supervisor.send_timeout(Event::Registered { session, replaced, done }, PATIENCE).is_ok();
+    if !told || settled.recv_timeout(PATIENCE).is_err() {
+        return Reply::error(503, "stopping").detail("the daemon is stopping, or too busy to take a session").into();
+    }
+    Reply::ok(&answer)
+}
+
+fn read(body: &[u8]) -> Result<Session, Reply> {
+    if body.is_empty() {
+        return Err(Reply::error(400, "missing body").into());
+    }
+    let request: Register = json::decode(body).map_err(|err| Reply::error(400, "invalid_json").detail(&err.to_string()))?;
+    let bad = |error: &str| -> Reply { Reply::error(400, error).into() };
+    let token = Token::parse(&request.token).ok_or_else(|| bad("token must be 64 hex chars"))?;
+    let pid = u32::try_from(request.pid).ok().filter(|pid| *pid != 0);
+    let Some(pid) =
+        pid.filter(|_| ![&request.session_id, &request.mesh, &request.display_name].iter().any(|text| text.is_empty()))
+    else {
+        return Err(bad("session_id, mesh, display_name, pid all required"));
+    };
+    if !is_slug(&request.mesh) {
+        return Err(bad("mesh must be a slug ([a-z0-9._-])"));
+    }
+    if !is_display_name(&request.display_name) {
+        return Err(bad("display_name must be 1 to 64 visible characters and not begin with @, #, * or -"));
+    }
+    let texts = [Some(&request.session_id), request.cwd.as_ref(), request.role.as_ref()];
+    if texts.into_iter().flatten().any(|text| MAX_TEXT < text.len() || text.contains(char::is_control)) {
+        return Err(bad("session_id, cwd and role must be printable and at most 4096 bytes"));
+    }
+    if !process::alive(pid) {
+        return Err(bad("no process has this pid"));
+    }
+    Ok(Session {
+        token: TokenHash::of(&token),
+        token_prefix: token.prefix(),
+        id: SessionId::new(request.session_id),
+        key: request.presence.and_then(|presence| key_pair(presence, &request.mesh)),
+        mesh: Slug::new(request.mesh),
+        name: request.display_name,
+        pid,
+        started: StartTime::of(pid),
+        cwd: request.cwd,
+        role: request.role,
+        groups: request.groups.iter().filter_map(|group| group.as_str()).filter_map(parse_group).collect(),
+        registered_at: now_millis(),
+    })
+}
+
+/// The session's key pair. A malformed one is no error in the reference: the session is registered without an address.
+fn key_pair(presence: json::Value, mesh: &str) -> Option<KeyPair> {
+    let pair = json::from_value::<Presence>(presence).ok().and_then(|presence| {
+        let secret = SecretKey::parse_hex(&presence.session_secret_key)?;
+        (PublicKey::parse_any_case(&presence.session_pubkey) == Some(secret.public())).then(|| KeyPair::from(secret))
+    });
+    if pair.is_none() {
+        log::warn!("a session on {mesh} was registered with a malformed presence");
+    }
+    pair
+}
+
+pub(super) fn deregister(call: &Call<'_>) -> Reply {
+    let Some(token) = Token::parse(&call.item) else { return Reply::error(400, "invalid token").into() };
+    let token_prefix = token.prefix();
+    let Some(session) = call.ctx.sessions.remove(&TokenHash::of(&token)) else {
+        return Reply::with(404, &Deregistered { ok: false, token_prefix });
+    };
+    let (done, settled) = bounded(1);
+    // The session is out of the table already; a supervisor that is stopping ends its link anyway.
+    if call.ctx.supervisor.send_timeout(Event::Deregistered { session, done }, PATIENCE).is_ok() {
+        let _ = settled.recv_timeout(PATIENCE);
+    }
+    Reply::ok(&Deregistered { ok: true, token_prefix })
+}
+
+pub(super) fn me(call: &Call<'_>) -> Reply {
+    match call.caller.session() {
+        None => Reply::error(401, "no session token").into(),
+        Some(session) => Reply::ok(&Me { session: view(call, session) }),
+    }
+}
+
+pub(super) fn list(call: &Call<'_>) -> Reply {
+    let sessions = call.ctx.sessions.all();
+    Reply::ok(&Sessions { sessions: sessions.iter().map(|session| view(call, session)).collect() })
+}
+
+fn view(call: &Call<'_>, session: &Arc<Session>) -> SessionView {
+    let link = |key: SessionKey| call.ctx.links.status(&Route { mesh: session.mesh.clone(), sender: Sender::Session(key) });
+    SessionView {
+        session_id: session.id.to_string(),
+        mesh: session.mesh.clone(),
+        display_name: session.name.clone(),
+        pid: session.pid,
+        cwd: session.cwd.clone(),
+        role: session.role.clone(),
+        groups: session.group_texts(),
+        presence: session.public_key().map(|session_pubkey| PresenceView { session_pubkey }),
+        registered_at: session.registered_at,
+        link: session.public_key().and_then(link),
+        token_prefix: session.token_prefix.clone(),
+    }
+}

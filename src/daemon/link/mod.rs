@@ -1,0 +1,306 @@
+//! One link to one broker: a thread that dials, says hello as a member or as a session, talks until the connection ends,
+//! and does it again.
+
+mod peer;
+mod state;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use crate::base::backoff::Backoff;
+use crate::base::ids::SessionKey;
+use crate::base::thread::{self, Running};
+use crate::base::time::now_millis;
+use crate::crypto::hello::{self, Attestation};
+use crate::crypto::random;
+use crate::net::{dial, ws};
+use crate::store::outbox::{self, Route};
+use crate::sys::process;
+use crate::wire::client::{About, ClientFrame, Hello, SessionHello};
+use crate::wire::code::Code;
+use crate::wire::ipc::LinkStatus;
+use crate::wire::server::ServerFrame;
+
+use self::peer::Talk;
+use self::state::Ending;
+pub(super) use self::state::{Answer, Outgoing};
+use super::ctx::Ctx;
+use super::drain;
+use super::meshes::Membership;
+use super::sessions::Session;
+
+/// Commands that wait for a link. When full, a row stays in the outbox and a request is refused; both try again.
+const QUEUE: usize = 300;
+
+/// From the first packet of a dial to the end of the WebSocket handshake.
+const DIAL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Delays between attempts to connect, doubled from the first to the last.
+const RECONNECT_FROM: Duration = Duration::from_millis(200);
+const RECONNECT_TO: Duration = Duration::from_secs(30);
+
+/// Delay after a broker refused who we are: only somebody's action can change its answer.
+const REFUSED_RETRY: Duration = Duration::from_secs(60);
+
+/// A broker's frames are larger than ours only where it lists many peers.
+const SOCKET: ws::Limits = ws::Limits { max_message: 4 * 1024 * 1024, read_buffer: 4096 };
+
+/// What a link is told.
+#[derive(Debug)]
+pub(super) enum Cmd {
+    Send(Box<Outgoing>),
+    Call(Box<Call>),
+    Stop(Farewell),
+}
+
+/// A request to the broker, and where its answer goes.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// Makes the frame from the id under which the answer will come.
+    pub(super) frame: fn(String) -> ClientFrame,
+    pub(super) reply: Sender<Result<ServerFrame, Code>>,
+}
+
+/// Why a link is stopped: the broker keeps the place of a peer that will be back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// The daemon stops, or this link is replaced by another.
+    BackSoon,
+    /// The session is over, or the mesh was left.
+    Ended,
+}
+
+impl Farewell {
+    /// Close code and reason on the wire.
+    fn close(self) -> (u16, &'static str) {
+        match self {
+            Farewell::BackSoon => (1001, "daemon stopping"),
+            Farewell::Ended => (1000, "session_ended"),
+        }
+    }
+}
+
+/// Who a link speaks as.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    pub(super) membership: Arc<Membership>,
+    /// `None`: as the member (control-plane).
+    pub(super) session: Option<Arc<Session>>,
+}
+
+impl Identity {
+    pub(super) fn session_key(&self) -> Option<SessionKey> {
+        self.session.as_ref().and_then(|session| session.public_key())
+    }
+
+    pub(super) fn route(&self) -> Route {
+        let sender = self.session_key().map_or(outbox::Sender::Member, outbox::Sender::Session);
+        Route { mesh: self.membership.slug.clone(), sender }
+    }
+
+    /// The hello, signed now. The member's word for a session is given anew each time, so it can not run out.
+    fn hello(&self) -> ClientFrame {
+        let now = now_millis();
+        let member = &self.membership;
+        match self.session.as_ref().and_then(|session| Some((session, session.key.as_ref()?))) {
+            None => {
+                let pubkey = member.key.to_string();
+                let signed = hello::Hello { mesh_id: &member.mesh, member_id: &member.member, pubkey: &pubkey, timestamp: now };
+                let signature = signed.sign(&member.secret).to_string();
+                ClientFrame::Hello(Hello {
+                    mesh_id: member.mesh.to_string(),
+                    member_id: member.member.to_string(),
+                    pubkey,
+                    session_pubkey: None,
+                    about: member_about(),
+                    timestamp: now,
+                    signature,
+                })
+            }
+            Some((session, key)) => {
+                let public = SessionKey(key.public);
+                let attested = Attestation::mint(&member.secret, public, now);
+                let signed = hello::SessionHello { mesh_id: &member.mesh, member: member.key, session: public, timestamp: now };
+                let signature = signed.sign(&key.secret).to_string();
+                ClientFrame::SessionHello(SessionHello {
+                    mesh_id: member.mesh.to_string(),
+                    parent_member_id: Some(member.member.to_string()),
+                    parent_member_pubkey: member.key.to_string(),
+                    session_pubkey: public.to_string(),
+                    parent_attestation: crate::wire::client::Attestation {
+                        session_pubkey: public.to_string(),
+                        parent_member_pubkey: member.key.to_string(),
+                        expires_at: attested.expires_at,
+                        signature: attested.signature.to_string(),
+                    },
+                    about: session_about(session),
+                    timestamp: now,
+                    signature,
+                })
+            }
+        }
+    }
+}
+
+fn member_about() -> About {
+    let cwd = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
+    About {
+        session_id: format!("daemon-{}", std::process::id()),
+        pid: std::process::id(),
+        cwd,
+        hostname: Some(process::hostname()),
+        peer_type: Some("ai".to_owned()),
+        channel: Some("claudemesh-daemon".to_owned()),
+        ..About::default()
+    }
+}
+
+fn session_about(session: &Session) -> About {
+    About {
+        display_name: Some(session.name.clone()),
+        session_id: session.id.to_string(),
+        pid: session.pid,
+        cwd: session.cwd.clone().unwrap_or_default(),
+        hostname: Some(process::hostname()),
+        peer_type: Some("ai".to_owned()),
+        channel: Some("claudemesh-session".to_owned()),
+        groups: (!session.groups.is_empty()).then(|| session.groups.clone()),
+        role: session.role.clone(),
+        ..About::default()
+    }
+}
+
+/// Starts a link and enters it in the table of links under `serial`.
+pub(super) fn start(ctx: &Arc<Ctx>, identity: Identity, serial: u64) -> io::Result<Running> {
+    let (handle, inbox) = ws::channel(QUEUE)?;
+    let route = identity.route();
+    ctx.links.insert(route.clone(), serial, handle);
+    let short = identity.session_key().map_or_else(|| "member".to_owned(), |key| key.0.short());
+    let link = Link { ctx: ctx.clone(), identity, route, serial };
+    thread::spawn(&format!("link-{short}"), thread::CONNECTION_STACK, move || link.run(&inbox))
+}
+
+/// The thread's own state.
+#[derive(Debug)]
+struct Link {
+    ctx: Arc<Ctx>,
+    identity: Identity,
+    route: Route,
+    serial: u64,
+}
+
+/// What follows a connection's end.
+enum Next {
+    Stop,
+    /// Dial again, from the first delay if the connection was of use.
+    Again {
+        useful: bool,
+        why: String,
+    },
+    /// Dial again, but not soon.
+    Refused(String),
+    /// Never dial again on our own.
+    Final(String),
+}
+
+impl Link {
+    fn run(self, inbox: &ws::Inbox<Cmd>) {
+        let mut backoff = Backoff::new(RECONNECT_FROM, RECONNECT_TO);
+        loop {
+            self.report(LinkStatus::Connecting, None);
+            let next = self.connect(inbox);
+            let wait = match next {
+                Next::Stop => break,
+                Next::Again { useful, why } => {
+                    if useful {
+                        backoff.reset();
+                    }
+                    self.report(LinkStatus::Reconnecting, Some(why));
+                    Some(backoff.next(random::unit_f64()))
+                }
+                Next::Refused(why) => {
+                    self.report(LinkStatus::Reconnecting, Some(why));
+                    Some(REFUSED_RETRY.mul_f64(0.8 + random::unit_f64() / 5.0))
+                }
+                Next::Final(why) => {
+                    self.report(LinkStatus::Closed, Some(why));
+                    None
+                }
+            };
+            if self.pause(inbox, wait).is_break() {
+                break;
+            }
+        }
+        self.report(LinkStatus::Closed, None);
+        self.ctx.links.remove(&self.route, self.serial);
+    }
+
+    /// One connection from dial to end.
+    fn connect(&self, inbox: &ws::Inbox<Cmd>) -> Next {
+        let url = match dial::Url::parse(&self.identity.membership.broker_url) {
+            Ok(url) => url,
+            Err(err) => return Next::Final(format!("brokerUrl in config.json is no address: {err}")),
+        };
+        let mut socket = match dial::connect(&url, SOCKET, Instant::now() + DIAL_DEADLINE) {
+            Ok(socket) => socket,
+            Err(err) => return Next::Again { useful: false, why: err.to_string() },
+        };
+        let mut talk = Talk::new(&self.ctx, &self.identity, &self.route, self.serial, Instant::now());
+        let end = ws::run(&mut socket, &mut talk, inbox);
+        let was_open = talk.is_open();
+        let done = talk.finish();
+        if was_open {
+            self.ctx.drain.tell(drain::Event::LinkDown(self.route.clone()));
+            self.ctx.rosters.forget(&self.route.mesh);
+        }
+        if done.stopped {
+            return Next::Stop;
+        }
+        let why = done.ending.as_ref().map_or_else(|| end.to_string(), ending_text);
+        match (done.ending, end) {
+            (Some(Ending::Refused(Code::Revoked, _)), _) => Next::Final(why),
+            (Some(Ending::Refused(code, _)), _) if code.retry() == crate::wire::code::Retry::Never => Next::Refused(why),
+            (_, ws::End::ClosedByPeer { code: 4001, .. }) => Next::Final("kicked from this mesh".to_owned()),
+            (_, ws::End::ClosedByPeer { code: 4002, .. }) => Next::Final("banned from this mesh".to_owned()),
+            _ => Next::Again { useful: done.useful, why },
+        }
+    }
+
+    /// Waits before the next attempt, and answers what comes meanwhile.
+    fn pause(&self, inbox: &ws::Inbox<Cmd>, wait: Option<Duration>) -> std::ops::ControlFlow<()> {
+        let until = wait.map(|wait| Instant::now() + wait);
+        loop {
+            match inbox.recv_deadline(until) {
+                Ok(Cmd::Stop(_)) | Err(ws::NoCmd::Orphaned) => return std::ops::ControlFlow::Break(()),
+                Ok(Cmd::Send(outgoing)) => {
+                    self.ctx.drain.tell(drain::Event::Answered(self.route.clone(), vec![(outgoing.row, Answer::Lost)]));
+                }
+                // Whoever asked is told, or has stopped waiting.
+                Ok(Cmd::Call(call)) => drop(call.reply.send(Err(Code::ConnectionLost))),
+                Err(ws::NoCmd::Timeout) => return std::ops::ControlFlow::Continue(()),
+            }
+        }
+    }
+
+    fn report(&self, status: LinkStatus, why: Option<String>) {
+        self.ctx.report_link(&self.route, self.serial, status, why);
+    }
+}
+
+fn ending_text(ending: &Ending) -> String {
+    match ending {
+        Ending::HelloTimeout => "the broker did not answer the hello".to_owned(),
+        Ending::Refused(Code::TimestampSkew, _) => {
+            "the broker refused the hello: this machine's clock and the broker's differ by more than a minute".to_owned()
+        }
+        Ending::Refused(code, text) => {
+            format!("the broker refused the hello: {code}: {}", crate::base::names::neutralise_line(text))
+        }
+        Ending::Stale => "nothing was heard from the broker for too long".to_owned(),
+        Ending::Unanswered => "the broker left a message unanswered".to_owned(),
+        Ending::Store => "the inbox can not be written".to_owned(),
+    }
+}

@@ -1,0 +1,247 @@
+//! The link's conversation put to work: what [`State`] decides is done to the socket, the stores and the other threads.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+
+use crate::base::time::now_millis;
+use crate::crypto::keys::SecretKey;
+use crate::net::ws::{self, Flow, Outbox};
+use crate::store::RowId;
+use crate::store::inbox::{Inserted, NewInbound};
+use crate::store::outbox::Route;
+use crate::wire::client::ClientFrame;
+use crate::wire::code::Code;
+use crate::wire::ipc::LinkStatus;
+use crate::wire::limits::SEND_WINDOW;
+use crate::wire::server::{Feature, HelloAck, Push, ServerFrame};
+
+use super::state::{Answer, Effect, Ending, State};
+use super::{Cmd, Farewell, Identity};
+use crate::daemon::ctx::Ctx;
+use crate::daemon::{drain, inbound};
+
+/// Messages of one burst that are stored in one transaction.
+const BATCH: usize = 64;
+
+/// One connection's conversation and what it has gathered in the current burst.
+pub(super) struct Talk<'a> {
+    ctx: &'a Arc<Ctx>,
+    identity: &'a Identity,
+    route: &'a Route,
+    serial: u64,
+    state: State,
+    /// The hello, until it is sent.
+    hello: Option<ClientFrame>,
+    effects: Vec<Effect>,
+    arrived: Vec<Box<Push>>,
+    answered: Vec<(RowId, Answer)>,
+    waiting: HashMap<u64, Sender<Result<ServerFrame, Code>>>,
+    next_ticket: u64,
+    done: Done,
+}
+
+/// How a conversation ended, for the thread that decides what follows.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// We were told to stop.
+    pub(super) stopped: bool,
+    pub(super) ending: Option<Ending>,
+    /// A message went through in either direction.
+    pub(super) useful: bool,
+}
+
+impl<'a> Talk<'a> {
+    pub(super) fn new(ctx: &'a Arc<Ctx>, identity: &'a Identity, route: &'a Route, serial: u64, now: Instant) -> Talk<'a> {
+        Talk {
+            ctx,
+            identity,
+            route,
+            serial,
+            state: State::new(now),
+            hello: Some(identity.hello()),
+            effects: Vec::new(),
+            arrived: Vec::new(),
+            answered: Vec::new(),
+            waiting: HashMap::new(),
+            next_ticket: 0,
+            done: Done::default(),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state.is_open()
+    }
+
+    /// After the connection's end: everything that waits is answered.
+    pub(super) fn finish(mut self) -> Done {
+        let mut effects = Vec::new();
+        std::mem::replace(&mut self.state, State::new(Instant::now())).end(&mut effects);
+        for effect in effects {
+            match effect {
+                Effect::Answered(row, answer) => self.answered.push((row, answer)),
+                Effect::Replied(ticket, reply) => self.reply(ticket, reply),
+                _ => {}
+            }
+        }
+        self.pass_answers();
+        self.done
+    }
+
+    fn perform(&mut self, out: &mut Outbox) -> Flow {
+        for effect in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Frame(frame) => out.text(frame.encode()),
+                Effect::Ping => out.ping(),
+                Effect::Opened(ack) => self.opened(&ack),
+                Effect::Answered(row, answer) => {
+                    self.done.useful |= matches!(answer, Answer::Accepted(_));
+                    self.answered.push((row, answer));
+                }
+                Effect::Replied(ticket, reply) => self.reply(ticket, reply),
+                Effect::Pushed(push) if push.is_system() => self.system(&push),
+                Effect::Pushed(push) => self.arrived.push(push),
+                Effect::Close(ending) => {
+                    self.done.ending = Some(ending);
+                    return Flow::close(1000, "");
+                }
+            }
+        }
+        if BATCH <= self.arrived.len() { self.keep(out) } else { Flow::Go }
+    }
+
+    fn opened(&mut self, ack: &HelloAck) {
+        let ordered = ack.features.contains(&Feature::OrderedSend);
+        self.ctx.links.report(self.route, self.serial, |report| {
+            report.clock_skew_ms = ack.server_time.map(|time| time - now_millis());
+        });
+        self.ctx.report_link(self.route, self.serial, LinkStatus::Open, None);
+        // A broker that answers out of order gets one message at a time, or the order of a conversation would be lost.
+        self.ctx.drain.tell(drain::Event::LinkUp(self.route.clone(), if ordered { SEND_WINDOW } else { 1 }));
+    }
+
+    fn reply(&mut self, ticket: u64, reply: Result<ServerFrame, Code>) {
+        if let Some(waiting) = self.waiting.remove(&ticket) {
+            // Whoever asked may have stopped waiting; then nobody needs it.
+            let _ = waiting.send(reply);
+        }
+    }
+
+    fn system(&self, push: &Push) {
+        // Every link of this machine hears the same event; the member's passes it on.
+        if self.identity.session.is_some() {
+            return;
+        }
+        let mesh = &self.identity.membership.slug;
+        self.ctx.rosters.forget(mesh);
+        let own = |key: &crate::base::ids::PublicKey| {
+            self.identity.membership.key.0 == *key || self.ctx.sessions.by_key(&crate::base::ids::SessionKey(*key)).is_some()
+        };
+        let about = push.event_data.as_ref().and_then(|data| data.get("pubkey")).and_then(|key| key.as_str());
+        if let Some(key) = about.and_then(crate::base::ids::PublicKey::parse)
+            && push.event.as_deref() != Some("peer_left")
+        {
+            self.ctx.drain.tell(drain::Event::PeerBack(mesh.clone(), key));
+        }
+        if let Some((event, _)) = inbound::system_event(mesh, push, own) {
+            self.ctx.bus.publish(mesh, event);
+        }
+    }
+
+    /// Stores what has arrived, in one transaction, and only then acknowledges it.
+    fn keep(&mut self, out: &mut Outbox) -> Flow {
+        if self.arrived.is_empty() {
+            return Flow::Go;
+        }
+        let pushes = std::mem::take(&mut self.arrived);
+        let membership = &self.identity.membership;
+        let session_secret = self.identity.session.as_ref().and_then(|session| session.key.as_ref()).map(|key| &key.secret);
+        let receiver = inbound::Receiver {
+            mesh: &membership.slug,
+            recipient: inbound::recipient(membership.key, self.identity.session_key()),
+            secrets: session_secret.into_iter().chain([&membership.secret as &SecretKey]).collect(),
+        };
+        let rows: Vec<NewInbound> = pushes.iter().map(|push| receiver.accept(push, &self.ctx.channels)).collect();
+        let inserted = match self.ctx.inbox.insert(rows) {
+            Ok(inserted) => inserted,
+            Err(err) => {
+                log::error!("inbox: {err}; {} messages are left with the broker", pushes.len());
+                self.ctx.store_failed(&err);
+                self.done.ending = Some(Ending::Store);
+                return Flow::close(1000, "");
+            }
+        };
+        for push in &pushes {
+            out.text(State::ack(push).encode());
+        }
+        self.done.useful = true;
+        if inserted.iter().any(|outcome| matches!(outcome, Inserted::New(_))) {
+            self.ctx.bus.mail(receiver.mesh, &receiver.recipient);
+        }
+        Flow::Go
+    }
+
+    fn pass_answers(&mut self) {
+        if !self.answered.is_empty() {
+            let answers = std::mem::take(&mut self.answered);
+            self.ctx.drain.tell(drain::Event::Answered(self.route.clone(), answers));
+        }
+    }
+}
+
+impl ws::Peer for Talk<'_> {
+    type Cmd = Cmd;
+
+    fn on_start(&mut self, _now: Instant, out: &mut Outbox) -> Flow {
+        if let Some(hello) = self.hello.take() {
+            out.text(hello.encode());
+        }
+        Flow::Go
+    }
+
+    fn on_alive(&mut self, now: Instant) {
+        self.state.alive(now);
+    }
+
+    fn on_text(&mut self, text: &str, now: Instant, out: &mut Outbox) -> Flow {
+        self.state.on_text(text, now, &mut self.effects);
+        self.perform(out)
+    }
+
+    fn on_cmd(&mut self, cmd: Cmd, now: Instant, out: &mut Outbox) -> Flow {
+        match cmd {
+            Cmd::Send(outgoing) => self.state.send(*outgoing, now, &mut self.effects),
+            Cmd::Call(call) => {
+                self.next_ticket += 1;
+                self.waiting.insert(self.next_ticket, call.reply);
+                self.state.call(self.next_ticket, call.frame, now, &mut self.effects);
+            }
+            Cmd::Stop(farewell) => return self.stop(farewell),
+        }
+        self.perform(out)
+    }
+
+    fn on_burst_end(&mut self, _now: Instant, out: &mut Outbox) -> Flow {
+        self.pass_answers();
+        self.keep(out)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        Some(self.state.deadline())
+    }
+
+    fn on_deadline(&mut self, now: Instant, out: &mut Outbox) -> Flow {
+        self.state.on_deadline(now, &mut self.effects);
+        self.perform(out)
+    }
+}
+
+impl Talk<'_> {
+    fn stop(&mut self, farewell: Farewell) -> Flow {
+        self.done.stopped = true;
+        let (code, reason) = farewell.close();
+        Flow::close(code, reason)
+    }
+}

@@ -1,0 +1,249 @@
+//! The protocol of one link to a broker, without the socket: frames and time go in, frames and effects come out.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use crate::base::ids::{ClientId, MessageId};
+use crate::store::RowId;
+use crate::wire::client::{ClientAck, ClientFrame, Send};
+use crate::wire::code::Code;
+use crate::wire::limits::{ACK_DEADLINE, HELLO_DEADLINE, PING_EVERY, RPC_DEADLINE, STALE_AFTER};
+use crate::wire::server::{Ack, ErrorFrame, HelloAck, Push, ServerFrame};
+
+/// A message on its way to the broker.
+#[derive(Debug)]
+pub(in crate::daemon) struct Outgoing {
+    pub(in crate::daemon) row: RowId,
+    pub(in crate::daemon) frame: Send,
+}
+
+/// How one send ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::daemon) enum Answer {
+    /// The broker has it on disk.
+    Accepted(MessageId),
+    Refused {
+        code: Code,
+        text: String,
+        retry_after_ms: Option<u64>,
+    },
+    /// The connection ended first; nothing is known, and sending it again is harmless.
+    Lost,
+}
+
+/// What the link's thread does on behalf of the state.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Put this frame on the socket.
+    Frame(ClientFrame),
+    Ping,
+    /// The hello was accepted.
+    Opened(HelloAck),
+    Answered(RowId, Answer),
+    /// A message or an event arrived.
+    Pushed(Box<Push>),
+    /// A request's answer.
+    Replied(u64, Result<ServerFrame, Code>),
+    /// The link is of no use any more: close it.
+    Close(Ending),
+}
+
+/// Why a link's connection ended, as far as this end knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// No `hello_ack` in time.
+    HelloTimeout,
+    /// The broker refused the hello.
+    Refused(Code, String),
+    /// Nothing was heard for too long.
+    Stale,
+    /// It answers pings and no requests: the broker forgot this connection.
+    Unanswered,
+    /// What arrives can not be kept on this machine now, so it is left with the broker.
+    Store,
+}
+
+/// Where the conversation stands.
+#[derive(Debug)]
+enum Phase {
+    /// The hello went out.
+    Greeting {
+        until: Instant,
+    },
+    Open,
+}
+
+/// One conversation: made anew for each connection.
+#[derive(Debug)]
+pub(super) struct State {
+    phase: Phase,
+    heard: Instant,
+    next_ping: Instant,
+    sends: HashMap<String, RowId>,
+    send_deadlines: VecDeque<(Instant, String)>,
+    calls: HashMap<String, u64>,
+    call_deadlines: VecDeque<(Instant, String)>,
+    next_call: u64,
+}
+
+impl State {
+    /// A conversation whose hello has just been sent.
+    pub(super) fn new(now: Instant) -> State {
+        State {
+            phase: Phase::Greeting { until: now + HELLO_DEADLINE },
+            heard: now,
+            next_ping: now + PING_EVERY,
+            sends: HashMap::new(),
+            send_deadlines: VecDeque::new(),
+            calls: HashMap::new(),
+            call_deadlines: VecDeque::new(),
+            next_call: 0,
+        }
+    }
+
+    /// Anything at all was heard: a frame, a ping, a pong.
+    pub(super) fn alive(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    pub(super) fn send(&mut self, outgoing: Outgoing, now: Instant, out: &mut Vec<Effect>) {
+        if !self.is_open() {
+            out.push(Effect::Answered(outgoing.row, Answer::Lost));
+            return;
+        }
+        let id = outgoing.frame.id.clone();
+        self.send_deadlines.push_back((now + ACK_DEADLINE, id.clone()));
+        self.sends.insert(id, outgoing.row);
+        out.push(Effect::Frame(ClientFrame::Send(outgoing.frame)));
+    }
+
+    /// Asks the broker something; `frame` is given the id under which its answer will come.
+    pub(super) fn call(&mut self, ticket: u64, frame: impl FnOnce(String) -> ClientFrame, now: Instant, out: &mut Vec<Effect>) {
+        if !self.is_open() {
+            out.push(Effect::Replied(ticket, Err(Code::ConnectionLost)));
+            return;
+        }
+        self.next_call += 1;
+        let id = format!("r-{}", self.next_call);
+        self.call_deadlines.push_back((now + RPC_DEADLINE, id.clone()));
+        self.calls.insert(id.clone(), ticket);
+        out.push(Effect::Frame(frame(id)));
+    }
+
+    /// The recipient's disk has it. Also for duplicates, or the broker would repeat them for ever.
+    pub(super) fn ack(push: &Push) -> ClientFrame {
+        let client = push.client_message_id.clone().filter(|id| !id.as_str().is_empty());
+        let client = client.or_else(|| push.message_id.as_ref().map(|id| ClientId::new(id.as_str())));
+        ClientFrame::ClientAck(ClientAck { client_message_id: client, broker_message_id: push.message_id.clone() })
+    }
+
+    pub(super) fn on_text(&mut self, text: &str, now: Instant, out: &mut Vec<Effect>) {
+        match ServerFrame::decode(text) {
+            Some(ServerFrame::HelloAck(ack)) if !self.is_open() => {
+                self.phase = Phase::Open;
+                self.next_ping = now + PING_EVERY;
+                out.push(Effect::Opened(ack));
+            }
+            Some(ServerFrame::Ack(ack)) => self.on_ack(ack, out),
+            Some(ServerFrame::Error(error)) => self.on_error(error, out),
+            Some(ServerFrame::Push(push)) => out.push(Effect::Pushed(push)),
+            Some(ServerFrame::PeersList(list)) => {
+                let id = list.req_id.clone();
+                self.reply(id.as_deref(), Ok(ServerFrame::PeersList(list)), out);
+            }
+            Some(ServerFrame::HelloAck(_) | ServerFrame::Unknown) => {}
+            None => log::debug!("a frame of {} bytes could not be read", text.len()),
+        }
+    }
+
+    fn on_ack(&mut self, ack: Ack, out: &mut Vec<Effect>) {
+        let Some(row) = self.sends.remove(&ack.id) else {
+            self.reply(ack.req_id.clone().as_deref(), Ok(ServerFrame::Ack(ack)), out);
+            return;
+        };
+        let answer = match ack.error.filter(|text| !text.is_empty()) {
+            Some(text) => Answer::Refused { code: Code::of_ack_error(&text), text, retry_after_ms: ack.retry_after_ms },
+            None => Answer::Accepted(ack.message_id),
+        };
+        out.push(Effect::Answered(row, answer));
+    }
+
+    fn on_error(&mut self, error: ErrorFrame, out: &mut Vec<Effect>) {
+        if !self.is_open() {
+            // Before the hello_ack an error is about the hello, except for frames that came too early.
+            if error.code != Code::NoHello {
+                out.push(Effect::Close(Ending::Refused(error.code, error.message)));
+            }
+            return;
+        }
+        if let Some(row) = error.id.as_ref().and_then(|id| self.sends.remove(id)) {
+            out.push(Effect::Answered(row, Answer::Refused { code: error.code, text: error.message, retry_after_ms: None }));
+            return;
+        }
+        // Some brokers put a request's id into `id`.
+        let id = error.req_id.or(error.id);
+        self.reply(id.as_deref(), Err(error.code), out);
+    }
+
+    fn reply(&mut self, id: Option<&str>, reply: Result<ServerFrame, Code>, out: &mut Vec<Effect>) {
+        if let Some(ticket) = id.and_then(|id| self.calls.remove(id)) {
+            out.push(Effect::Replied(ticket, reply));
+        }
+    }
+
+    /// When [`State::on_deadline`] wants to be called next.
+    pub(super) fn deadline(&self) -> Instant {
+        let phase = match self.phase {
+            Phase::Greeting { until } => until,
+            Phase::Open => self.next_ping,
+        };
+        let waiting = [self.send_deadlines.front(), self.call_deadlines.front()];
+        waiting.into_iter().flatten().map(|(at, _)| *at).chain([phase, self.heard + STALE_AFTER]).min().unwrap_or(phase)
+    }
+
+    pub(super) fn on_deadline(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        if self.heard + STALE_AFTER <= now {
+            out.push(Effect::Close(Ending::Stale));
+            return;
+        }
+        if let Phase::Greeting { until } = self.phase
+            && until <= now
+        {
+            out.push(Effect::Close(Ending::HelloTimeout));
+            return;
+        }
+        if self.is_open() && self.next_ping <= now {
+            self.next_ping = now + PING_EVERY;
+            out.push(Effect::Ping);
+        }
+        while self.call_deadlines.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, id)) = self.call_deadlines.pop_front() else { break };
+            if let Some(ticket) = self.calls.remove(&id) {
+                out.push(Effect::Replied(ticket, Err(Code::Timeout)));
+            }
+        }
+        let mut unanswered = false;
+        while self.send_deadlines.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, id)) = self.send_deadlines.pop_front() else { break };
+            unanswered |= self.sends.contains_key(&id);
+        }
+        // One send without an answer puts all later ones of this connection in doubt; a new connection keeps their order.
+        if unanswered {
+            out.push(Effect::Close(Ending::Unanswered));
+        }
+    }
+
+    /// The connection has ended: everything that still waits is told so.
+    pub(super) fn end(self, out: &mut Vec<Effect>) {
+        out.extend(self.sends.into_values().map(|row| Effect::Answered(row, Answer::Lost)));
+        out.extend(self.calls.into_values().map(|ticket| Effect::Replied(ticket, Err(Code::ConnectionLost))));
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+use std::time::Duration;
+
+use super::*;
+use crate::wire::client::ListPeers;
+use crate::wire::priority::Priority;
+
+fn outgoing(id: &str) -> Outgoing {
+    let frame = Send {
+        id: id.into(),
+        client_message_id: Some(ClientId::new(id)),
+        request_fingerprint: None,
+        target_spec: "*".into(),
+        priority: Priority::Next,
+        nonce: "n".into(),
+        ciphertext: "c".into(),
+        reply_to_id: None,
+    };
+    Outgoing { row: RowId::new(format!("row-{id}")), frame }
+}
+
+fn list_peers(id: String) -> ClientFrame {
+    ClientFrame::ListPeers(ListPeers { req_id: Some(id), away: false })
+}
+
+fn texts(effects: Vec<Effect>) -> Vec<String> {
+    effects
+        .into_iter()
+        .map(|effect| match effect {
+            Effect::Frame(ClientFrame::Send(send)) => format!("send {}", send.id),
+            Effect::Frame(ClientFrame::ListPeers(list)) => format!("list {}", list.req_id.unwrap()),
+            Effect::Frame(_) => "frame".into(),
+            Effect::Ping => "ping".into(),
+            Effect::Opened(_) => "opened".into(),
+            Effect::Answered(row, Answer::Accepted(id)) => format!("{row} accepted {id}"),
+            Effect::Answered(row, Answer::Refused { code, .. }) => format!("{row} refused {code}"),
+            Effect::Answered(row, Answer::Lost) => format!("{row} lost"),
+            Effect::Pushed(_) => "pushed".into(),
+            Effect::Replied(ticket, Ok(_)) => format!("{ticket} replied"),
+            Effect::Replied(ticket, Err(code)) => format!("{ticket} failed {code}"),
+            Effect::Close(ending) => format!("close {ending:?}"),
+        })
+        .collect()
+}
+
+struct Talk {
+    state: State,
+    now: Instant,
+}
+
+impl Talk {
+    fn new() -> Talk {
+        let now = Instant::now();
+        Talk { state: State::new(now), now }
+    }
+
+    fn open() -> Talk {
+        let mut talk = Talk::new();
+        assert_eq!(talk.hears(r#"{"type":"hello_ack","presenceId":"p"}"#), ["opened"]);
+        talk
+    }
+
+    fn hears(&mut self, text: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        self.state.alive(self.now);
+        self.state.on_text(text, self.now, &mut out);
+        texts(out)
+    }
+
+    fn sends(&mut self, id: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        self.state.send(outgoing(id), self.now, &mut out);
+        texts(out)
+    }
+
+    fn calls(&mut self, ticket: u64) -> Vec<String> {
+        let mut out = Vec::new();
+        self.state.call(ticket, list_peers, self.now, &mut out);
+        texts(out)
+    }
+
+    fn after(&mut self, seconds: u64) -> Vec<String> {
+        let mut out = Vec::new();
+        self.now += Duration::from_secs(seconds);
+        self.state.on_deadline(self.now, &mut out);
+        texts(out)
+    }
+
+    fn ends(self) -> Vec<String> {
+        let mut out = Vec::new();
+        self.state.end(&mut out);
+        let mut texts = texts(out);
+        texts.sort();
+        texts
+    }
+}
+
+#[test]
+fn nothing_is_sent_before_the_hello_is_accepted() {
+    let mut talk = Talk::new();
+    assert_eq!(talk.sends("a"), ["row-a lost"]);
+    assert_eq!(talk.calls(1), ["1 failed connection_lost"]);
+    assert_eq!(talk.hears(r#"{"type":"push","messageId":"m"}"#), ["pushed"], "a push may come before the hello_ack");
+    assert_eq!(talk.after(5), ["close HelloTimeout"]);
+}
+
+#[test]
+fn a_refused_hello_ends_the_connection() {
+    let mut talk = Talk::new();
+    assert!(talk.hears(r#"{"type":"error","code":"no_hello","message":"must send hello first"}"#).is_empty());
+    let refused = talk.hears(r#"{"type":"error","code":"revoked","message":"gone"}"#);
+    assert_eq!(refused, [r#"close Refused(Revoked, "gone")"#]);
+}
+
+#[test]
+fn every_send_and_call_gets_exactly_one_answer() {
+    let mut talk = Talk::open();
+    for id in ["a", "b", "c", "d"] {
+        assert_eq!(talk.sends(id), [format!("send {id}")]);
+    }
+    assert_eq!(talk.calls(7), ["list r-1"]);
+    assert_eq!(talk.calls(8), ["list r-2"]);
+    assert_eq!(talk.hears(r#"{"type":"ack","id":"a","messageId":"M","queued":true}"#), ["row-a accepted M"]);
+    assert!(talk.hears(r#"{"type":"ack","id":"a","messageId":"M","queued":true}"#).is_empty());
+    assert_eq!(
+        talk.hears(
+            r#"{"type":"ack","id":"b","messageId":"","queued":false,"error":"no connected peer for target (not online)"}"#
+        ),
+        ["row-b refused no_connected_peer"]
+    );
+    assert_eq!(talk.hears(r#"{"type":"error","code":"invalid","message":"x","id":"c"}"#), ["row-c refused invalid"]);
+    assert_eq!(talk.hears(r#"{"type":"peers_list","peers":[],"_reqId":"r-1"}"#), ["7 replied"]);
+    assert_eq!(talk.hears(r#"{"type":"error","code":"forbidden","id":"r-2"}"#), ["8 failed forbidden"]);
+    assert_eq!(talk.ends(), ["row-d lost"]);
+}
+
+#[test]
+fn silence_is_noticed() {
+    let mut talk = Talk::open();
+    assert_eq!(talk.calls(1), ["list r-1"]);
+    assert_eq!(talk.after(5), ["1 failed timeout"]);
+    assert!(talk.hears(r#"{"type":"peers_list","peers":[],"_reqId":"r-1"}"#).is_empty(), "too late");
+    assert_eq!(talk.after(25), ["ping"]);
+    assert_eq!(talk.after(30), ["ping"]);
+    assert_eq!(talk.after(20), ["close Stale"]);
+}
+
+#[test]
+fn a_send_without_an_answer_ends_the_connection() {
+    let mut talk = Talk::open();
+    talk.sends("a");
+    assert_eq!(talk.after(14), Vec::<String>::new());
+    assert_eq!(talk.after(1), ["close Unanswered"]);
+    assert_eq!(talk.ends(), ["row-a lost"]);
+}
+
+#[test]
+fn the_next_deadline_is_always_the_earliest() {
+    let mut talk = Talk::open();
+    assert_eq!(talk.state.deadline(), talk.now + PING_EVERY);
+    talk.sends("a");
+    assert_eq!(talk.state.deadline(), talk.now + ACK_DEADLINE);
+    talk.calls(1);
+    assert_eq!(talk.state.deadline(), talk.now + RPC_DEADLINE);
+}
+
+#[test]
+fn junk_is_ignored() {
+    let mut talk = Talk::open();
+    for junk in ["", "null", "{}", "[]", r#"{"type":7}"#, r#"{"type":"later","x":1}"#, r#"{"type":"hello_ack","presenceId":"q"}"#]
+    {
+        assert!(talk.hears(junk).is_empty(), "{junk}");
+    }
+}

@@ -1,0 +1,85 @@
+//! The links that exist, how to reach their threads, and what they last said about themselves.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::base::ids::Slug;
+use crate::net::ws::Handle;
+use crate::store::outbox::{Route, Sender};
+use crate::wire::ipc::LinkStatus;
+
+use super::link::Cmd;
+
+/// How a link is doing.
+#[derive(Debug, Clone)]
+pub(super) struct Report {
+    pub(super) status: LinkStatus,
+    pub(super) last_error: Option<String>,
+    /// The broker's clock minus ours, milliseconds, as of the last hello.
+    pub(super) clock_skew_ms: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Tells a link from its successor on the same route.
+    serial: u64,
+    handle: Handle<Cmd>,
+    report: Report,
+}
+
+/// The table of links, shared by every thread. Guards only the map.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Links {
+    by_route: Arc<Mutex<HashMap<Route, Entry>>>,
+}
+
+impl Links {
+    pub(super) fn insert(&self, route: Route, serial: u64, handle: Handle<Cmd>) {
+        let report = Report { status: LinkStatus::Connecting, last_error: None, clock_skew_ms: None };
+        self.lock().insert(route, Entry { serial, handle, report });
+    }
+
+    /// Removes the link with this serial; its successor stays.
+    pub(super) fn remove(&self, route: &Route, serial: u64) {
+        let mut table = self.lock();
+        if table.get(route).is_some_and(|entry| entry.serial == serial) {
+            table.remove(route);
+        }
+    }
+
+    pub(super) fn get(&self, route: &Route) -> Option<Handle<Cmd>> {
+        self.lock().get(route).map(|entry| entry.handle.clone())
+    }
+
+    /// Changes a link's report; returns whether its status changed.
+    pub(super) fn report(&self, route: &Route, serial: u64, change: impl FnOnce(&mut Report)) -> bool {
+        let mut table = self.lock();
+        let Some(entry) = table.get_mut(route).filter(|entry| entry.serial == serial) else { return false };
+        let before = entry.report.status;
+        change(&mut entry.report);
+        before != entry.report.status
+    }
+
+    pub(super) fn status(&self, route: &Route) -> Option<LinkStatus> {
+        self.lock().get(route).map(|entry| entry.report.status)
+    }
+
+    /// The member link's report, and how many session links of the mesh are open.
+    pub(super) fn of_mesh(&self, mesh: &Slug) -> (Option<Report>, usize) {
+        let table = self.lock();
+        let member = table.get(&Route { mesh: mesh.clone(), sender: Sender::Member }).map(|entry| entry.report.clone());
+        let open = |(route, entry): &(&Route, &Entry)| {
+            route.mesh == *mesh && route.sender != Sender::Member && entry.report.status == LinkStatus::Open
+        };
+        (member, table.iter().filter(open).count())
+    }
+
+    /// Every link, for the supervisor's rounds.
+    pub(super) fn all(&self) -> Vec<(Route, Handle<Cmd>)> {
+        self.lock().iter().map(|(route, entry)| (route.clone(), entry.handle.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Route, Entry>> {
+        self.by_route.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

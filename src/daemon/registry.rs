@@ -1,0 +1,173 @@
+//! Sessions on disk: which were registered, so that a restart of the daemon brings back those that still run. Tokens are
+//! kept as hashes, keys in their own 0600 files.
+
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::hex;
+use crate::base::ids::{PublicKey, SessionId, Slug, Token};
+use crate::base::names::is_uuid;
+use crate::base::time::{Millis, iso, now_millis};
+use crate::base::{atomic_file, paths::Paths};
+use crate::crypto::fingerprint::sha256;
+use crate::crypto::keys::{KeyPair, SecretKey};
+use crate::store::session_keys;
+use crate::sys::process::{self, StartTime};
+use crate::wire::json;
+use crate::wire::session_key::SessionKeyFile;
+
+use super::ctx::Ctx;
+use super::sessions::{Session, TokenHash, parse_group};
+
+/// `sessions.json`. Rows of the reference carry `token` in clear and its own notation of `startTime`.
+#[derive(Debug, Serialize, Deserialize)]
+struct File {
+    version: u32,
+    sessions: Vec<Row>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    #[serde(default, skip_serializing)]
+    token: Option<String>,
+    #[serde(default)]
+    token_hash: Option<String>,
+    #[serde(default)]
+    token_prefix: Option<String>,
+    session_id: SessionId,
+    mesh: Slug,
+    display_name: String,
+    pid: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cwd: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<String>,
+    #[serde(default)]
+    registered_at: Millis,
+    /// Our notation of when the process began: a number in the platform's own unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_key: bool,
+}
+
+/// Writes the table. A failure is logged: sessions work on, and only a restart would miss them.
+pub(super) fn save(ctx: &Ctx) {
+    let rows = ctx.sessions.all().iter().map(|session| row(session)).collect();
+    let text = json::encode(&File { version: 1, sessions: rows });
+    if let Err(err) = atomic_file::write(&ctx.paths.sessions_file(), text.as_bytes()) {
+        log::error!("sessions.json could not be written: {err}");
+    }
+}
+
+fn row(session: &Session) -> Row {
+    Row {
+        token: None,
+        token_hash: Some(hex::encode(&session.token.0)),
+        token_prefix: Some(session.token_prefix.clone()),
+        session_id: session.id.clone(),
+        mesh: session.mesh.clone(),
+        display_name: session.name.clone(),
+        pid: session.pid,
+        cwd: session.cwd.clone(),
+        role: session.role.clone(),
+        groups: session.group_texts(),
+        registered_at: session.registered_at,
+        started: session.started.map(StartTime::ticks),
+        has_key: session.key.is_some(),
+    }
+}
+
+/// The sessions of the last daemon whose processes still run. One whose key is lost is left out: under another key it would
+/// be somebody else.
+pub(super) fn load(paths: &Paths) -> Vec<Session> {
+    let Ok(bytes) = fs::read(paths.sessions_file()) else { return Vec::new() };
+    let file: File = match json::decode(&bytes) {
+        Ok(file) => file,
+        Err(err) => {
+            log::warn!("sessions.json could not be read: {err}");
+            return Vec::new();
+        }
+    };
+    file.sessions.into_iter().filter_map(|row| revive(paths, row)).collect()
+}
+
+fn revive(paths: &Paths, row: Row) -> Option<Session> {
+    let now_started = StartTime::of(row.pid);
+    let alive = match (row.started, now_started) {
+        (Some(then), Some(now)) => then == now.ticks(),
+        _ => process::alive(row.pid),
+    };
+    if !alive {
+        return None;
+    }
+    let (token, prefix) = match (row.token_hash, row.token) {
+        (Some(hash), _) => (TokenHash(hex::decode(&hash)?), row.token_prefix.unwrap_or_default()),
+        (None, Some(plain)) => Token::parse(&plain).map(|token| (TokenHash::of(&token), token.prefix()))?,
+        (None, None) => return None,
+    };
+    let key = load_key(paths, &row.mesh, &row.session_id);
+    if row.has_key && key.is_none() {
+        log::warn!("session {} is not brought back: its key file is gone", row.session_id);
+        return None;
+    }
+    Some(Session {
+        token,
+        token_prefix: prefix,
+        id: row.session_id,
+        mesh: row.mesh,
+        name: row.display_name,
+        pid: row.pid,
+        started: now_started,
+        cwd: row.cwd,
+        role: row.role,
+        groups: row.groups.iter().filter_map(|text| parse_group(text)).collect(),
+        key,
+        registered_at: row.registered_at,
+    })
+}
+
+/// The name of a session's key file. An id that is no UUID is represented by one made from its hash.
+fn file_id(id: &SessionId) -> SessionId {
+    if is_uuid(id.as_str()) {
+        return id.clone();
+    }
+    let hash = hex::encode(&sha256(id.as_str().as_bytes()));
+    SessionId::new(format!("{}-{}-{}-{}-{}", &hash[..8], &hash[8..12], &hash[12..16], &hash[16..20], &hash[20..32]))
+}
+
+fn load_key(paths: &Paths, mesh: &Slug, id: &SessionId) -> Option<KeyPair> {
+    let file = session_keys::load(paths, mesh, &file_id(id))?;
+    let secret = SecretKey::parse_hex(&file.secret_key)?;
+    (PublicKey::parse(&file.public_key) == Some(secret.public())).then(|| KeyPair::from(secret))
+}
+
+/// Keeps a session's key, unless the same one is kept already.
+pub(super) fn keep_key(paths: &Paths, session: &Session) -> std::io::Result<()> {
+    let Some(key) = &session.key else { return Ok(()) };
+    if load_key(paths, &session.mesh, &session.id).is_some_and(|kept| kept.public == key.public) {
+        return Ok(());
+    }
+    let id = file_id(&session.id);
+    let file = SessionKeyFile {
+        version: 1,
+        mesh_slug: session.mesh.to_string(),
+        session_id: id.to_string(),
+        public_key: key.public.to_hex(),
+        secret_key: key.secret.to_secret_text().reveal().to_owned(),
+        created_at: iso(now_millis()),
+    };
+    session_keys::save(paths, &session.mesh, &id, &file).map(drop)
+}
+
+/// Removes a launched session's token file, unless `successor` uses the same one.
+pub(super) fn remove_token_file(ctx: &Ctx, session: &Session, successor: Option<&Session>) {
+    if is_uuid(session.id.as_str()) && successor.is_none_or(|new| new.id != session.id) {
+        // There is one only for sessions that `launch` started.
+        let _ = fs::remove_file(ctx.paths.session_token(session.id.as_str()));
+    }
+}

@@ -1,0 +1,200 @@
+//! From what a caller typed to one recipient on one mesh. Two that fit are an error that lists them; nothing is guessed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::base::ids::{PublicKey, Slug};
+use crate::wire::address::Address;
+use crate::wire::code::Code;
+use crate::wire::peer::{Peer, PeerRole};
+use crate::wire::target::Target;
+
+/// The one recipient an address means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Resolved {
+    pub(super) target: Target,
+    pub(super) name: Option<String>,
+    pub(super) online: Option<bool>,
+}
+
+/// Why an address means nobody, or too many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Error {
+    /// Nobody of that name or key; who is there instead.
+    NotFound {
+        what: String,
+        present: Vec<String>,
+    },
+    Ambiguous {
+        what: String,
+        candidates: Vec<String>,
+    },
+    /// The roster could not be had, and without it the address can not be resolved.
+    RosterUnavailable(Code),
+    TopicByName(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NotFound { what, present } if present.is_empty() => {
+                write!(f, "peer \"{what}\" not found; nobody else is there")
+            }
+            Error::NotFound { what, present } => write!(f, "peer \"{what}\" not found; there are: {}", present.join(", ")),
+            Error::Ambiguous { what, candidates } => write!(f, "\"{what}\" is ambiguous: {}", candidates.join(", ")),
+            Error::RosterUnavailable(code) => {
+                write!(f, "who is on the mesh can not be asked now ({code}); a full key can be sent to")
+            }
+            Error::TopicByName(name) => write!(f, "topic \"#{name}\" is not known here; use its id"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Names listed in an error at most.
+const LISTED: usize = 8;
+
+/// Resolves an address against a mesh's roster, which is asked for only when it is needed. `own` is the caller's session
+/// key: it is never a candidate for a name.
+pub(super) fn resolve<R: AsRef<[Peer]>>(
+    address: &Address,
+    own: Option<PublicKey>,
+    roster: impl FnOnce() -> Result<R, Code>,
+) -> Result<Resolved, Error> {
+    match address {
+        Address::Exact(Target::Key(key)) => {
+            // A key is complete in itself; the roster only tells how it is called.
+            let known = roster().ok().and_then(|peers| peers.as_ref().iter().find(|peer| peer.pubkey == *key).map(described));
+            Ok(known.unwrap_or(Resolved { target: Target::Key(*key), name: None, online: None }))
+        }
+        Address::Exact(target) => Ok(Resolved { target: target.clone(), name: None, online: None }),
+        Address::TopicName(name) => Err(Error::TopicByName(name.clone())),
+        Address::Prefix(prefix) => {
+            let roster = roster().map_err(Error::RosterUnavailable)?;
+            let peers = roster.as_ref();
+            match pick(prefix, peers, own, |peer| peer.pubkey.to_hex().starts_with(prefix)) {
+                Err(Error::NotFound { .. }) => pick(prefix, peers, own, |peer| same_name(peer, prefix)),
+                decided => decided,
+            }
+        }
+        Address::Name { name, .. } => {
+            let roster = roster().map_err(Error::RosterUnavailable)?;
+            pick(name, roster.as_ref(), own, |peer| same_name(peer, name))
+        }
+    }
+}
+
+fn same_name(peer: &Peer, name: &str) -> bool {
+    peer.display_name.to_lowercase() == name.to_lowercase()
+}
+
+/// The one peer that fits: among those who are connected if there are any, else among those who are away.
+fn pick(what: &str, peers: &[Peer], own: Option<PublicKey>, fits: impl Fn(&Peer) -> bool) -> Result<Resolved, Error> {
+    let others = |peer: &&Peer| peer.peer_role != PeerRole::ControlPlane && Some(peer.pubkey) != own;
+    let mut found: BTreeMap<PublicKey, &Peer> = BTreeMap::new();
+    for online in [true, false] {
+        if found.is_empty() {
+            found = peers
+                .iter()
+                .filter(others)
+                .filter(|peer| peer.online == online && fits(peer))
+                .map(|peer| (peer.pubkey, peer))
+                .collect();
+        }
+    }
+    let mut found = found.into_values();
+    match (found.next(), found.len()) {
+        (Some(peer), 0) => Ok(described(peer)),
+        (Some(first), _) => {
+            let candidates = std::iter::once(first).chain(found).take(LISTED);
+            let candidates = candidates.map(|peer| format!("{} ({:.16}…)", peer.display_name, peer.pubkey.to_hex())).collect();
+            Err(Error::Ambiguous { what: what.to_owned(), candidates })
+        }
+        (None, _) => {
+            let present = peers
+                .iter()
+                .filter(others)
+                .filter(|peer| peer.online)
+                .map(|peer| peer.display_name.clone())
+                .take(LISTED)
+                .collect();
+            Err(Error::NotFound { what: what.to_owned(), present })
+        }
+    }
+}
+
+fn described(peer: &Peer) -> Resolved {
+    Resolved { target: Target::Key(peer.pubkey), name: Some(peer.display_name.clone()), online: Some(peer.online) }
+}
+
+/// The mesh an address names itself (`alice@home`), if that is one of `joined`.
+pub(super) fn mesh_of(address: &Address, joined: &[String]) -> Option<Slug> {
+    match address {
+        Address::Name { mesh: Some(mesh), .. } if joined.contains(mesh) => Some(Slug::new(mesh.as_str())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::MemberKey;
+    use crate::wire::json;
+
+    fn peer(name: &str, byte: u8, online: bool, role: &str) -> Peer {
+        let key = PublicKey::from_bytes([byte; 32]);
+        let member = MemberKey(PublicKey::from_bytes([0xee; 32]));
+        json::from_value(
+            json::json!({"pubkey": key, "memberPubkey": member, "displayName": name, "online": online, "peerRole": role}),
+        )
+        .unwrap()
+    }
+
+    fn check(to: &str, expected: Result<u8, &str>) {
+        let roster = vec![
+            peer("Alice", 0xa1, true, "session"),
+            peer("bob", 0xb1, true, "session"),
+            peer("bob", 0xb2, false, "session"),
+            peer("carol", 0xc1, true, "session"),
+            peer("carol", 0xc2, true, "session"),
+            peer("dan", 0xd1, false, "session"),
+            peer("me", 0x11, true, "session"),
+            peer("ann", 0xee, true, "control-plane"),
+            peer("deadbeef", 0xf1, true, "session"),
+        ];
+        let own = PublicKey::from_bytes([0x11; 32]);
+        let resolved = resolve(&Address::parse(to).unwrap(), Some(own), || Ok(&roster));
+        match (resolved, expected) {
+            (Ok(resolved), Ok(byte)) => assert_eq!(resolved.target, Target::Key(PublicKey::from_bytes([byte; 32])), "{to}"),
+            (Err(err), Err(part)) => assert!(err.to_string().contains(part), "{to}: {err}"),
+            (resolved, _) => panic!("{to}: {resolved:?}"),
+        }
+    }
+
+    #[test]
+    fn one_fits_or_none_is_taken() {
+        check("alice", Ok(0xa1));
+        check("alice@home", Ok(0xa1));
+        check("bob", Ok(0xb1));
+        check("dan", Ok(0xd1));
+        check("carol", Err("ambiguous: carol (c1c1"));
+        check("c1c1c1c1", Ok(0xc1));
+        check("b2b2b2b2b2b2b2b2", Ok(0xb2));
+        check("deadbeef", Ok(0xf1));
+        check("me", Err("not found; there are: Alice"));
+        check("ann", Err("not found"));
+        check("eeeeeeee", Err("not found"));
+        check("#deploys", Err("not known here"));
+        check(&"99".repeat(32), Ok(0x99));
+    }
+
+    #[test]
+    fn a_full_key_needs_no_roster() {
+        let address = Address::parse(&"a1".repeat(32)).unwrap();
+        let resolved = resolve(&address, None, || Err::<Vec<Peer>, _>(Code::Timeout)).unwrap();
+        assert_eq!((resolved.name, resolved.online), (None, None));
+        let name = Address::parse("alice").unwrap();
+        assert_eq!(resolve(&name, None, || Err::<Vec<Peer>, _>(Code::Timeout)), Err(Error::RosterUnavailable(Code::Timeout)));
+    }
+}

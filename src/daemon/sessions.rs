@@ -1,0 +1,159 @@
+//! The sessions of this machine: who holds which token, on which mesh, with which key.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::base::ids::{SessionId, SessionKey, Slug, Token};
+use crate::base::time::Millis;
+use crate::crypto;
+use crate::crypto::keys::KeyPair;
+use crate::sys::process::StartTime;
+use crate::wire::peer::Group;
+
+/// A token as it is kept: only its hash, in memory as on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct TokenHash(pub(super) [u8; 32]);
+
+impl TokenHash {
+    pub(super) fn of(token: &Token) -> TokenHash {
+        // The hex text is hashed, not the bytes, so that the reference's plain tokens hash to the same.
+        TokenHash(crypto::fingerprint::sha256(token.reveal().as_bytes()))
+    }
+}
+
+/// One registered session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) token: TokenHash,
+    /// First eight characters of the token.
+    pub(super) token_prefix: String,
+    pub(super) id: SessionId,
+    pub(super) mesh: Slug,
+    pub(super) name: String,
+    pub(super) pid: u32,
+    /// When that process began: the same pid later is another process.
+    pub(super) started: Option<StartTime>,
+    pub(super) cwd: Option<String>,
+    pub(super) role: Option<String>,
+    pub(super) groups: Vec<Group>,
+    /// Without a key it has no address of its own and no link.
+    pub(super) key: Option<KeyPair>,
+    pub(super) registered_at: Millis,
+}
+
+impl Session {
+    pub(super) fn public_key(&self) -> Option<SessionKey> {
+        self.key.as_ref().map(|key| SessionKey(key.public))
+    }
+
+    /// The groups as the local API spells them: `@name` or `@name:role`.
+    pub(super) fn group_texts(&self) -> Vec<String> {
+        self.groups
+            .iter()
+            .map(|group| match &group.role {
+                Some(role) => format!("@{}:{role}", group.name),
+                None => format!("@{}", group.name),
+            })
+            .collect()
+    }
+}
+
+/// The table of sessions. Guards only the map; what it hands out is shared and unchanging.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_token: Mutex<HashMap<TokenHash, Arc<Session>>>,
+}
+
+impl Sessions {
+    /// Adds a session, and takes out those it replaces: the same token, the same session id, or the same key.
+    pub(super) fn insert(&self, session: Session) -> (Arc<Session>, Vec<Arc<Session>>) {
+        let session = Arc::new(session);
+        let mut table = self.lock();
+        let replaced: Vec<TokenHash> = table.values().filter(|old| replaces(&session, old)).map(|old| old.token).collect();
+        let replaced = replaced.iter().filter_map(|token| table.remove(token)).collect();
+        table.insert(session.token, session.clone());
+        (session, replaced)
+    }
+
+    pub(super) fn remove(&self, token: &TokenHash) -> Option<Arc<Session>> {
+        self.lock().remove(token)
+    }
+
+    pub(super) fn get(&self, token: &TokenHash) -> Option<Arc<Session>> {
+        self.lock().get(token).cloned()
+    }
+
+    /// All sessions, oldest registration first.
+    pub(super) fn all(&self) -> Vec<Arc<Session>> {
+        let mut all: Vec<Arc<Session>> = self.lock().values().cloned().collect();
+        all.sort_by(|a, b| (a.registered_at, &a.id).cmp(&(b.registered_at, &b.id)));
+        all
+    }
+
+    /// The session that holds this key.
+    pub(super) fn by_key(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        self.lock().values().find(|session| session.public_key() == Some(*key)).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TokenHash, Arc<Session>>> {
+        self.by_token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn replaces(new: &Session, old: &Session) -> bool {
+    new.token == old.token || new.id == old.id || (new.key.is_some() && new.public_key() == old.public_key())
+}
+
+/// Reads `@name` or `@name:role` (the `@` may be missing). `None` for a name that no group can have.
+pub(super) fn parse_group(text: &str) -> Option<Group> {
+    let text = text.strip_prefix('@').unwrap_or(text);
+    let (name, role) = match text.split_once(':') {
+        Some((name, role)) => (name, Some(role.to_owned()).filter(|role| !role.is_empty())),
+        None => (text, None),
+    };
+    crate::base::names::is_group_name(name).then(|| Group { name: name.to_owned(), role })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(token: u8, id: &str, key: Option<u8>) -> Session {
+        Session {
+            token: TokenHash([token; 32]),
+            token_prefix: "00".into(),
+            id: SessionId::new(id),
+            mesh: Slug::new("home"),
+            name: id.into(),
+            pid: 1,
+            started: None,
+            cwd: None,
+            role: None,
+            groups: vec![Group { name: "eng".into(), role: Some("lead".into()) }],
+            key: key.map(|seed| KeyPair::from_seed([seed; 32])),
+            registered_at: 0,
+        }
+    }
+
+    #[test]
+    fn a_registration_replaces_the_same_token_id_or_key_and_nothing_else() {
+        let sessions = Sessions::default();
+        assert!(sessions.insert(session(1, "a", Some(1))).1.is_empty());
+        assert!(sessions.insert(session(2, "b", None)).1.is_empty());
+        assert!(sessions.insert(session(3, "c", None)).1.is_empty(), "two without a key are two");
+        let ids = |replaced: Vec<Arc<Session>>| replaced.iter().map(|old| old.id.to_string()).collect::<Vec<_>>();
+        assert_eq!(ids(sessions.insert(session(4, "b", Some(2))).1), ["b"]);
+        assert_eq!(ids(sessions.insert(session(5, "d", Some(1))).1), ["a"]);
+        assert_eq!(ids(sessions.insert(session(5, "e", Some(3))).1), ["d"]);
+        assert_eq!(sessions.all().len(), 3);
+        assert!(sessions.get(&TokenHash([1; 32])).is_none());
+    }
+
+    #[test]
+    fn groups_read_as_launch_writes_them() {
+        assert_eq!(parse_group("@eng:lead"), Some(Group { name: "eng".into(), role: Some("lead".into()) }));
+        assert_eq!(parse_group("eng"), Some(Group { name: "eng".into(), role: None }));
+        assert_eq!(session(1, "a", None).group_texts(), ["@eng:lead"]);
+        assert_eq!(parse_group("@o'neil"), None);
+    }
+}

@@ -1,0 +1,161 @@
+//! One open connection with the statements prepared on it, and how a database file is opened.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Statement};
+
+use super::error::Error;
+
+/// Prepared statements kept at once, a few KiB each. When full, the one unused for longest goes.
+const STATEMENTS: usize = 40;
+
+/// How long to wait for another program that is writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection and its prepared statements.
+pub(super) struct Db<'c> {
+    conn: &'c Connection,
+    /// The most recently used last.
+    idle: RefCell<Vec<(Box<str>, Statement<'c>)>>,
+}
+
+impl<'c> Db<'c> {
+    pub(super) fn new(conn: &'c Connection) -> Db<'c> {
+        Db { conn, idle: RefCell::new(Vec::new()) }
+    }
+
+    /// `sql`, prepared before or now.
+    pub(super) fn prepare(&self, sql: &str) -> Result<Prepared<'_, 'c>, Error> {
+        let mut idle = self.idle.borrow_mut();
+        let (sql, statement) = match idle.iter().rposition(|(text, _)| **text == *sql) {
+            Some(at) => idle.remove(at),
+            None => (sql.into(), self.conn.prepare(sql)?),
+        };
+        Ok(Prepared { db: self, sql, statement: Some(statement) })
+    }
+
+    pub(super) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, Error> {
+        Ok(self.prepare(sql)?.execute(params)?)
+    }
+
+    /// The first row, if there is one.
+    pub(super) fn first<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnOnce(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, Error> {
+        let mut statement = self.prepare(sql)?;
+        let mut rows = statement.query(params)?;
+        Ok(rows.next()?.map(read).transpose()?)
+    }
+
+    /// Every row.
+    pub(super) fn all<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Error> {
+        Ok(self.prepare(sql)?.query_map(params, read)?.collect::<Result<_, _>>()?)
+    }
+
+    /// Runs a pragma that SQLite obeys while it compiles it, so that a prepared one would do nothing.
+    pub(super) fn pragma(&self, sql: &str) -> Result<(), Error> {
+        Ok(self.conn.execute_batch(sql)?)
+    }
+
+    /// Whether a transaction is open.
+    pub(super) fn in_transaction(&self) -> bool {
+        !self.conn.is_autocommit()
+    }
+}
+
+/// A prepared statement on loan; it goes back when dropped.
+pub(super) struct Prepared<'a, 'c> {
+    db: &'a Db<'c>,
+    sql: Box<str>,
+    statement: Option<Statement<'c>>,
+}
+
+impl<'c> Deref for Prepared<'_, 'c> {
+    type Target = Statement<'c>;
+
+    fn deref(&self) -> &Statement<'c> {
+        self.statement.as_ref().expect("taken only by drop")
+    }
+}
+
+impl<'c> DerefMut for Prepared<'_, 'c> {
+    fn deref_mut(&mut self) -> &mut Statement<'c> {
+        self.statement.as_mut().expect("taken only by drop")
+    }
+}
+
+impl Drop for Prepared<'_, '_> {
+    fn drop(&mut self) {
+        let Some(mut statement) = self.statement.take() else { return };
+        // Bound text is a copy that would otherwise live as long as the statement.
+        statement.clear_bindings();
+        let mut idle = self.db.idle.borrow_mut();
+        if STATEMENTS <= idle.len() {
+            idle.remove(0);
+        }
+        idle.push((std::mem::take(&mut self.sql), statement));
+    }
+}
+
+/// Opens a database file for its one writer, making it if there is none; it and what SQLite keeps beside it are readable by
+/// their owner only. `cache_kib` bounds SQLite's page cache.
+///
+/// Only the header and the schema are read, so that opening costs the same for any size: a damaged page is reported as
+/// [`Error::Corrupt`] by the first command that meets it.
+pub(super) fn open(path: &Path, cache_kib: u32) -> Result<Connection, Error> {
+    make_private(path)?;
+    let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Error::Io(format!("its directory allows no write-ahead log, only `{mode}`")));
+    }
+    // The log is normally copied back when the thread is idle; the automatic limit is for hours without a pause.
+    conn.execute_batch(&format!(
+        "PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA cache_size = -{cache_kib};
+         PRAGMA wal_autocheckpoint = 2000;
+         PRAGMA journal_size_limit = 8388608;"
+    ))?;
+    Ok(conn)
+}
+
+/// Makes the file with mode 0600, or gives what is there that mode. An existing file is never opened here: closing it again
+/// would drop the locks that SQLite holds on it elsewhere in this process.
+fn make_private(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => return Ok(()),
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(err) => return Err(err),
+    }
+    for file in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
+        match fs::set_permissions(&file, Permissions::from_mode(0o600)) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}

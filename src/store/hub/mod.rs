@@ -1,0 +1,283 @@
+//! `hub.db`: what a broker keeps. Meshes, their members, the session keys that have been there, and the messages that
+//! somebody does not have yet.
+
+mod members;
+mod queue;
+mod status;
+
+use std::path::Path;
+
+use super::owner::{self, Kind, commands};
+use super::{Error, Seq};
+use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PublicKey, SessionKey, Slug};
+use crate::base::thread::Running;
+use crate::base::time::Millis;
+use crate::wire::priority::Priority;
+
+/// A mesh to make.
+#[derive(Debug, Clone)]
+pub struct NewMesh {
+    pub id: MeshId,
+    pub slug: Slug,
+    pub name: String,
+    pub owner: MemberKey,
+    pub now: Millis,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mesh {
+    pub id: MeshId,
+    pub slug: Slug,
+    pub name: String,
+    pub owner: MemberKey,
+    pub created_at: Millis,
+    pub archived_at: Option<Millis>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    Admin,
+    Member,
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Admin => "admin",
+            Role::Member => "member",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Role> {
+        [Role::Admin, Role::Member].into_iter().find(|role| role.as_str() == text)
+    }
+}
+
+/// A member to add.
+#[derive(Debug, Clone)]
+pub struct NewMember {
+    pub id: MemberId,
+    pub mesh: MeshId,
+    pub key: MemberKey,
+    pub display_name: String,
+    pub role: Role,
+    pub now: Millis,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub id: MemberId,
+    pub key: MemberKey,
+    pub display_name: String,
+    pub role: Role,
+    pub joined_at: Millis,
+    pub revoked: bool,
+}
+
+/// A session key that has been on a mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenSession {
+    pub mesh: MeshId,
+    pub key: SessionKey,
+    pub member: MemberId,
+    pub display_name: String,
+    pub last_seen_at: Millis,
+}
+
+/// Whose key it is, among those that messages are kept for. Revoked members' keys are nobody's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    Member(MemberId),
+    Session(MemberId),
+}
+
+/// A message to keep until its recipients have it.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    pub id: MessageId,
+    pub mesh: MeshId,
+    pub sender_member: MemberId,
+    /// The key that sealed it.
+    pub sender_pubkey: PublicKey,
+    pub sender_name: String,
+    pub target_spec: String,
+    /// One copy waits for each of these. Twice the same counts once.
+    pub recipients: Vec<PublicKey>,
+    /// It is for one key, which must be known; otherwise the recipients are taken as they are.
+    pub direct: bool,
+    pub priority: Priority,
+    pub nonce: String,
+    pub ciphertext: String,
+    pub reply_to: Option<String>,
+    pub client_id: Option<ClientId>,
+    pub fingerprint: Option<String>,
+    pub now: Millis,
+    pub expires_at: Millis,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enqueued {
+    New(MessageId),
+    /// The member has sent this before, under the same client id: nothing was written.
+    Same(MessageId),
+    /// The member has sent something else under the same client id.
+    Conflict,
+    /// The key is neither a member's nor a session's that has been here.
+    UnknownRecipient,
+}
+
+/// Which priorities a recipient is open for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    NowOnly,
+    All,
+}
+
+/// A message that a recipient does not have yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub seq: Seq,
+    pub id: MessageId,
+    pub sender_pubkey: PublicKey,
+    pub sender_member: MemberKey,
+    pub sender_member_id: MemberId,
+    pub sender_name: String,
+    pub target_spec: String,
+    pub priority: Priority,
+    pub nonce: String,
+    pub ciphertext: String,
+    pub reply_to: Option<String>,
+    pub created_at: Millis,
+    pub client_id: Option<ClientId>,
+    pub fingerprint: Option<String>,
+}
+
+/// How a recipient names the message that it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AckKey {
+    Broker(MessageId),
+    /// Every message under the sender's id, since a recipient may know no other.
+    Client(ClientId),
+    /// The broker's id if it waits for this recipient, else the sender's.
+    Both(MessageId, ClientId),
+}
+
+impl AckKey {
+    /// As a `client_ack` frame gives them. `None` if it gives neither.
+    pub fn from_ids(broker: Option<MessageId>, client: Option<ClientId>) -> Option<AckKey> {
+        match (broker, client) {
+            (Some(broker), Some(client)) => Some(AckKey::Both(broker, client)),
+            (Some(broker), None) => Some(AckKey::Broker(broker)),
+            (None, Some(client)) => Some(AckKey::Client(client)),
+            (None, None) => None,
+        }
+    }
+}
+
+/// One recipient has one message on its disk.
+#[derive(Debug, Clone)]
+pub struct Ack {
+    pub mesh: MeshId,
+    pub recipient: PublicKey,
+    pub message: AckKey,
+    pub now: Millis,
+}
+
+/// Where a message stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageState {
+    pub id: MessageId,
+    pub sender_member_id: MemberId,
+    pub target_spec: String,
+    pub priority: Priority,
+    pub created_at: Millis,
+    pub expires_at: Millis,
+    /// How many recipients it had.
+    pub recipients: usize,
+    /// Those that do not have it yet, 1,000 at most.
+    pub waiting: Vec<PublicKey>,
+    /// When the last of them had it.
+    pub delivered_at: Option<Millis>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessageLookup {
+    Found(MessageState),
+    NotFound,
+    /// More than one message begins with this.
+    Ambiguous,
+}
+
+commands! {
+    /// The broker's database. Cheap to clone; it closes when the last clone is dropped.
+    pub struct Hub;
+
+    /// Makes a mesh with its owner as a member. If the id is taken, the mesh that has it is returned and nothing changes.
+    Sync CreateMesh => members::create_mesh: pub fn create_mesh(mesh: NewMesh, owner: NewMember) -> Mesh;
+
+    Read FindMesh => members::mesh: pub fn mesh(id: MeshId) -> Option<Mesh>;
+
+    /// Every mesh, the oldest first.
+    Read Meshes => members::meshes: pub fn meshes() -> Vec<Mesh>;
+
+    /// Adds a member, or returns the one that has this key, revoked or not, as it is.
+    Sync AddMember => members::add_member: pub fn add_member(member: NewMember) -> Member;
+
+    Read FindMember => members::member: pub fn member(mesh: MeshId, key: MemberKey) -> Option<Member>;
+
+    /// Every member of a mesh, the longest-standing first.
+    Read Members => members::members: pub fn members(mesh: MeshId) -> Vec<Member>;
+
+    /// Shuts a member out. False if there is none, or it was done before.
+    Sync Revoke => members::revoke: pub fn revoke(mesh: MeshId, key: MemberKey, now: Millis) -> bool;
+
+    /// Notes that sessions are here, so that what is sent to them later is kept.
+    Lazy SessionSeen => members::session_seen: pub fn session_seen(sessions: Vec<SeenSession>) -> ();
+
+    /// Sessions seen at `since` or later, the latest first.
+    Read AwaySessions => members::away_sessions: pub fn away_sessions(mesh: MeshId, since: Millis) -> Vec<SeenSession>;
+
+    /// Forgets sessions of one mesh last seen before `before`. Bounded: call again while it returns more than 0.
+    Lazy ForgetSessions => members::forget_sessions: pub fn forget_sessions(mesh: MeshId, before: Millis) -> usize;
+
+    Read OwnerOf => members::owner_of: pub fn owner_of(mesh: MeshId, key: PublicKey) -> Option<Known>;
+
+    /// Keeps messages, in the order given; the answers are in the same order. On return they survive a power cut: now they
+    /// may be acked.
+    Sync Enqueue => queue::enqueue: pub fn enqueue(submissions: Vec<Submission>) -> Vec<Enqueued>;
+
+    /// What waits for a recipient after `after` and has not expired at `now`, oldest first.
+    Read Fetch => queue::fetch: pub fn fetch(
+        mesh: MeshId,
+        recipient: PublicKey,
+        after: Seq,
+        urgency: Urgency,
+        now: Millis,
+        limit: usize,
+    ) -> Vec<Stored>;
+
+    /// Notes what recipients have. Only their own copies are touched. Returns how many copies went; one lost to a power cut
+    /// is pushed again.
+    Lazy Acked => queue::acked: pub fn acked(acks: Vec<Ack>) -> usize;
+
+    /// How many copies wait, over all meshes.
+    Read Depth => status::depth: pub fn depth() -> usize;
+
+    /// Deletes up to `limit` messages that have expired at `now`, delivered or not. Call again while it returns more than 0.
+    Lazy Expire => status::expire: pub fn expire(now: Millis, limit: usize) -> usize;
+
+    /// The message of a mesh with this id, or the only one whose id begins with it.
+    Read Status => status::message_status: pub fn message_status(mesh: MeshId, id: String) -> MessageLookup;
+}
+
+impl Hub {
+    /// Opens the database and starts its thread.
+    pub fn open(path: &Path) -> Result<(Hub, Running), Error> {
+        let kind = Kind { thread: "store-hub", cache_kib: 2048, steps: members::STEPS, recover: |_| Ok(()) };
+        let (caller, running) = owner::start(path, &kind)?;
+        Ok((Hub(caller), running))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! Messages on their way: kept once, with one copy for each recipient that does not have it yet.
+
+use rusqlite::{OptionalExtension, Row as SqlRow, params};
+
+use super::members::{key, owner_of};
+use super::{Ack, AckKey, Enqueued, Stored, Submission, Urgency};
+use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PublicKey};
+use crate::base::time::Millis;
+use crate::store::db::Db;
+use crate::store::{Error, Seq, limit_sql};
+use crate::wire::priority::Priority;
+
+pub(super) fn enqueue(db: &Db<'_>, submissions: Vec<Submission>) -> Result<Vec<Enqueued>, Error> {
+    let mut copies = 0;
+    let answers = submissions.into_iter().map(|submission| enqueue_one(db, submission, &mut copies)).collect();
+    deepen(db, copies)?;
+    answers
+}
+
+/// Changes the count of waiting copies.
+pub(super) fn deepen(db: &Db<'_>, by: i64) -> Result<(), Error> {
+    if by != 0 {
+        db.execute("UPDATE depth SET n = n + ?1", [by])?;
+    }
+    Ok(())
+}
+
+fn enqueue_one(db: &Db<'_>, submission: Submission, copies: &mut i64) -> Result<Enqueued, Error> {
+    if let Some(before) = sent_before(db, &submission)? {
+        return Ok(before);
+    }
+    if submission.direct && !all_known(db, &submission)? {
+        return Ok(Enqueued::UnknownRecipient);
+    }
+    let seq = write(db, &submission)?;
+    let urgent = submission.priority == Priority::Now;
+    let mut written = 0;
+    for recipient in &submission.recipients {
+        written += i64::try_from(db.execute(
+            "INSERT INTO delivery (mesh_id, recipient, seq, urgent) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            params![submission.mesh.as_str(), recipient.to_string(), seq, urgent],
+        )?)
+        .unwrap_or(0);
+    }
+    // The row was written for as many copies as were asked for; the same recipient twice is one.
+    if usize::try_from(written) != Ok(submission.recipients.len()) {
+        db.execute("UPDATE message SET recipients = ?2, waiting = ?2 WHERE seq = ?1", params![seq, written])?;
+    }
+    *copies += written;
+    Ok(Enqueued::New(submission.id))
+}
+
+/// The answer for a client id that the member has used already.
+fn sent_before(db: &Db<'_>, submission: &Submission) -> Result<Option<Enqueued>, Error> {
+    let Some(client_id) = &submission.client_id else { return Ok(None) };
+    db.first(
+        "SELECT id, fingerprint FROM message INDEXED BY message_client
+          WHERE mesh_id = ?1 AND client_id = ?2 AND sender_member_id = ?3",
+        params![submission.mesh.as_str(), client_id.as_str(), submission.sender_member.as_str()],
+        |row| {
+            let same = row.get::<_, Option<String>>(1)? == submission.fingerprint;
+            Ok(if same { Enqueued::Same(MessageId::new(row.get::<_, String>(0)?)) } else { Enqueued::Conflict })
+        },
+    )
+}
+
+fn all_known(db: &Db<'_>, submission: &Submission) -> Result<bool, Error> {
+    for recipient in &submission.recipients {
+        if owner_of(db, submission.mesh.clone(), *recipient)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(!submission.recipients.is_empty())
+}
+
+fn write(db: &Db<'_>, submission: &Submission) -> Result<i64, Error> {
+    let nobody = submission.recipients.is_empty();
+    let mut statement = db.prepare(
+        "INSERT INTO message (id, mesh_id, sender_member_id, sender_pubkey, sender_name, target_spec, priority, reply_to_id,
+                              created_at, expires_at, client_id, fingerprint, recipients, waiting, delivered_at,
+                              nonce, ciphertext)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15, ?16)",
+    )?;
+    Ok(statement.insert(params![
+        submission.id.as_str(),
+        submission.mesh.as_str(),
+        submission.sender_member.as_str(),
+        submission.sender_pubkey.to_string(),
+        submission.sender_name,
+        submission.target_spec,
+        submission.priority.as_str(),
+        submission.reply_to,
+        submission.now,
+        submission.expires_at,
+        submission.client_id.as_ref().map(|id| id.as_str()),
+        submission.fingerprint,
+        limit_sql(submission.recipients.len()),
+        nobody.then_some(submission.now),
+        if nobody { "" } else { &submission.nonce },
+        if nobody { "" } else { &submission.ciphertext },
+    ])?)
+}
+
+pub(super) fn fetch(
+    db: &Db<'_>,
+    mesh: MeshId,
+    recipient: PublicKey,
+    after: Seq,
+    urgency: Urgency,
+    now: Millis,
+    limit: usize,
+) -> Result<Vec<Stored>, Error> {
+    db.all(
+        "SELECT message.seq, message.id, sender_pubkey, member.pubkey, sender_member_id, sender_name, target_spec, priority,
+                nonce, ciphertext, reply_to_id, created_at, client_id, fingerprint
+           FROM delivery CROSS JOIN message ON message.seq = delivery.seq CROSS JOIN member ON member.id = sender_member_id
+          WHERE delivery.mesh_id = ?1 AND delivery.recipient = ?2 AND delivery.seq > ?3 AND delivery.urgent >= ?4
+            AND expires_at > ?5
+          ORDER BY delivery.seq LIMIT ?6",
+        params![mesh.as_str(), recipient.to_string(), after.to_sql(), urgency == Urgency::NowOnly, now, limit_sql(limit)],
+        read,
+    )
+}
+
+fn read(row: &SqlRow<'_>) -> rusqlite::Result<Stored> {
+    Ok(Stored {
+        seq: Seq::from_sql(row.get(0)?),
+        id: MessageId::new(row.get::<_, String>(1)?),
+        sender_pubkey: key(row, 2)?,
+        sender_member: MemberKey(key(row, 3)?),
+        sender_member_id: MemberId::new(row.get::<_, String>(4)?),
+        sender_name: row.get(5)?,
+        target_spec: row.get(6)?,
+        priority: Priority::parse(row.get_ref(7)?.as_str()?).unwrap_or_default(),
+        nonce: row.get(8)?,
+        ciphertext: row.get(9)?,
+        reply_to: row.get(10)?,
+        created_at: row.get(11)?,
+        client_id: row.get::<_, Option<String>>(12)?.map(ClientId::new),
+        fingerprint: row.get(13)?,
+    })
+}
+
+pub(super) fn acked(db: &Db<'_>, acks: Vec<Ack>) -> Result<usize, Error> {
+    let mut gone = 0;
+    for ack in acks {
+        gone += match &ack.message {
+            AckKey::Broker(id) => by_broker_id(db, &ack, id)?,
+            AckKey::Client(id) => by_client_id(db, &ack, id)?,
+            AckKey::Both(broker, client) => match by_broker_id(db, &ack, broker)? {
+                0 => by_client_id(db, &ack, client)?,
+                some => some,
+            },
+        };
+    }
+    deepen(db, -limit_sql(gone))?;
+    Ok(gone)
+}
+
+fn by_broker_id(db: &Db<'_>, ack: &Ack, id: &MessageId) -> Result<usize, Error> {
+    let seq = db.first("SELECT seq FROM message WHERE id = ?1", [id.as_str()], |row| row.get(0))?;
+    seq.map_or(Ok(0), |seq| has(db, ack, seq))
+}
+
+fn by_client_id(db: &Db<'_>, ack: &Ack, id: &ClientId) -> Result<usize, Error> {
+    let seqs = db.all(
+        "SELECT seq FROM message INDEXED BY message_client WHERE mesh_id = ?1 AND client_id = ?2",
+        params![ack.mesh.as_str(), id.as_str()],
+        |row| row.get::<_, i64>(0),
+    )?;
+    let mut gone = 0;
+    for seq in seqs {
+        gone += has(db, ack, seq)?;
+    }
+    Ok(gone)
+}
+
+/// Takes one recipient's copy away, and with the last copy the text.
+fn has(db: &Db<'_>, ack: &Ack, seq: i64) -> Result<usize, Error> {
+    let gone = db.execute(
+        "DELETE FROM delivery WHERE mesh_id = ?1 AND recipient = ?2 AND seq = ?3",
+        params![ack.mesh.as_str(), ack.recipient.to_string(), seq],
+    )?;
+    if gone == 0 {
+        return Ok(0);
+    }
+    let waiting: Option<i64> = db
+        .prepare("UPDATE message SET waiting = waiting - 1 WHERE seq = ?1 RETURNING waiting")?
+        .query_row([seq], |row| row.get(0))
+        .optional()?;
+    if waiting == Some(0) {
+        db.execute("UPDATE message SET delivered_at = ?2, nonce = '', ciphertext = '' WHERE seq = ?1", params![seq, ack.now])?;
+    }
+    Ok(gone)
+}

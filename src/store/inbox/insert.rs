@@ -1,0 +1,92 @@
+//! Keeping a message, once for each recipient, sender and id.
+
+use rusqlite::params;
+
+use super::{Body, Inserted, NewInbound, recipient_sql};
+use crate::store::db::Db;
+use crate::store::{Error, RowId, Seq};
+use crate::wire::json;
+
+pub(super) fn insert(db: &Db<'_>, messages: Vec<NewInbound>) -> Result<Vec<Inserted>, Error> {
+    let start = last_seq(db)?;
+    let mut seq = start;
+    let mut answers = Vec::with_capacity(messages.len());
+    for message in messages {
+        if is_there(db, &message)? {
+            answers.push(Inserted::Duplicate);
+            continue;
+        }
+        seq += 1;
+        write(db, seq, &message)?;
+        answers.push(Inserted::New(Seq::from_sql(seq)));
+    }
+    if start < seq {
+        db.execute("UPDATE inbox_counter SET last_seq = ?1", [seq])?;
+    }
+    Ok(answers)
+}
+
+pub(super) fn last_seq(db: &Db<'_>) -> Result<i64, Error> {
+    Ok(db.first("SELECT last_seq FROM inbox_counter", [], |row| row.get(0))?.unwrap_or(0))
+}
+
+fn is_there(db: &Db<'_>, message: &NewInbound) -> Result<bool, Error> {
+    let found = db.first(
+        "SELECT 1 FROM inbox INDEXED BY inbox_dedupe
+          WHERE mesh = ?1 AND recipient_pubkey = ?2 AND sender_pubkey = ?3 AND client_id = ?4",
+        params![message.mesh.as_str(), recipient_sql(message.recipient).0, message.sender_pubkey, message.client_id.as_str()],
+        |_| Ok(()),
+    )?;
+    Ok(found.is_some())
+}
+
+fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
+    let (recipient, kind) = recipient_sql(message.recipient);
+    let (body, sealed, plain) = match &message.body {
+        Body::Opened(text) => (Some(text), None, false),
+        Body::Plain(text) => (Some(text), None, true),
+        Body::Unreadable { reason, nonce, ciphertext } => (None, Some((reason, nonce, ciphertext)), false),
+    };
+    // The reference's column must be unique over all meshes and recipients, so only the first has the sender's id there.
+    db.execute(
+        "INSERT INTO inbox (id, client_message_id, broker_message_id, mesh, topic, sender_pubkey, sender_name, body, meta,
+                            received_at, reply_to_id, recipient_pubkey, recipient_kind, seq, client_id,
+                            sender_member_pubkey, priority, subtype, created_at, nonce, ciphertext, unreadable, plain)
+         VALUES (?1, CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE client_message_id = ?2) THEN ?1 ELSE ?2 END,
+                 ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?2, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+        params![
+            message.id.as_str(),
+            message.client_id.as_str(),
+            message.broker_id.as_ref().map(|id| id.as_str()),
+            message.mesh.as_str(),
+            message.topic,
+            message.sender_pubkey,
+            message.sender_name,
+            body,
+            message.created_at.as_ref().map(|at| json::encode(&json::json!({ "created_at": at }))),
+            message.received_at,
+            message.reply_to,
+            recipient,
+            kind,
+            seq,
+            message.sender_member.map(|key| key.to_string()),
+            message.priority.as_str(),
+            message.subtype,
+            message.created_at,
+            sealed.map(|(_, nonce, _)| nonce),
+            sealed.map(|(_, _, ciphertext)| ciphertext),
+            sealed.map(|(reason, _, _)| reason),
+            plain,
+        ],
+    )?;
+    Ok(())
+}
+
+pub(super) fn opened(db: &Db<'_>, id: RowId, body: String) -> Result<bool, Error> {
+    let changed = db.execute(
+        "UPDATE inbox SET body = ?2, unreadable = NULL, nonce = NULL, ciphertext = NULL
+          WHERE id = ?1 AND unreadable IS NOT NULL",
+        params![id.as_str(), body],
+    )?;
+    Ok(0 < changed)
+}

@@ -1,0 +1,205 @@
+//! `inbox.db`: every message that reached this machine, for each of its recipients here.
+
+mod insert;
+mod read;
+mod remove;
+mod schema;
+mod scope;
+
+use std::path::Path;
+
+use super::owner::{self, Kind, commands};
+use super::{Error, RowId, Seq};
+use crate::base::ids::{ClientId, MemberKey, MessageId, SessionKey, Slug};
+use crate::base::thread::Running;
+use crate::base::time::Millis;
+use crate::wire::priority::Priority;
+
+/// Whose connection a message came in on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Recipient {
+    Member(MemberKey),
+    Session(SessionKey),
+}
+
+/// What a message says, as far as it could be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Sealed to this recipient by the key that is named as the sender.
+    Opened(String),
+    /// It came in clear: nobody vouches for who wrote it.
+    Plain(String),
+    /// Kept as it came, to be opened later.
+    Unreadable { reason: String, nonce: String, ciphertext: String },
+}
+
+/// A message to keep.
+#[derive(Debug, Clone)]
+pub struct NewInbound {
+    pub id: RowId,
+    pub mesh: Slug,
+    pub recipient: Recipient,
+    /// As it came: a key, or what the broker puts there for messages that no peer wrote.
+    pub sender_pubkey: String,
+    pub sender_member: Option<MemberKey>,
+    pub sender_name: String,
+    pub client_id: ClientId,
+    pub broker_id: Option<MessageId>,
+    pub body: Body,
+    pub topic: Option<String>,
+    pub reply_to: Option<String>,
+    pub priority: Priority,
+    pub subtype: Option<String>,
+    /// The broker's time, as it came.
+    pub created_at: Option<String>,
+    pub received_at: Millis,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    New(Seq),
+    /// This recipient has this sender's message already.
+    Duplicate,
+}
+
+/// A message that was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inbound {
+    pub seq: Seq,
+    pub id: RowId,
+    pub mesh: Slug,
+    /// `None` in rows from before recipients were kept: those are for every session of the mesh.
+    pub recipient: Option<Recipient>,
+    pub sender_pubkey: String,
+    pub sender_member: Option<MemberKey>,
+    pub sender_name: String,
+    pub client_id: ClientId,
+    pub broker_id: Option<MessageId>,
+    pub body: Body,
+    pub topic: Option<String>,
+    pub reply_to: Option<String>,
+    pub priority: Priority,
+    pub subtype: Option<String>,
+    pub created_at: Option<String>,
+    pub received_at: Millis,
+    pub seen_at: Option<Millis>,
+}
+
+/// What a caller may see and touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    Everything,
+    /// One mesh: what is for this session, for its member, or from before recipients were kept.
+    Session {
+        mesh: Slug,
+        session: Option<SessionKey>,
+        member: MemberKey,
+    },
+}
+
+/// Which messages to list. `None` leaves a condition out.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    pub scope: Scope,
+    pub mesh: Option<Slug>,
+    /// Received at this time or later.
+    pub since: Option<Millis>,
+    pub topic: Option<String>,
+    /// The sender's public key as it is stored.
+    pub sender: Option<String>,
+    pub unread_only: bool,
+    /// Part of the body, ASCII letters in either case. Only the newest 100,000 messages are searched.
+    pub text: Option<String>,
+    /// Brought into 1..=1000.
+    pub limit: usize,
+}
+
+impl Filter {
+    /// The newest `limit` messages of a scope.
+    pub fn newest(scope: Scope, limit: usize) -> Filter {
+        Filter { scope, mesh: None, since: None, topic: None, sender: None, unread_only: false, text: None, limit }
+    }
+}
+
+commands! {
+    /// The inbox. Cheap to clone; the database closes when the last clone is dropped.
+    pub struct Inbox;
+
+    /// Keeps messages; the answers are in the same order. On return they survive a power cut: now they may be acked.
+    Sync Insert => insert::insert: pub fn insert(messages: Vec<NewInbound>) -> Vec<Inserted>;
+
+    /// What came after `after`, oldest first.
+    Read Since => read::since: pub fn since(after: Seq, scope: Scope, limit: usize) -> Vec<Inbound>;
+
+    /// The last place given out, whether or not its row is still there.
+    Read LastSeq => read::last_seq: pub fn last_seq() -> Seq;
+
+    Read List => read::list: fn list_only(filter: Filter) -> Vec<Inbound>;
+
+    Lazy ListMarking => read::list_marking: fn list_marking(filter: Filter, now: Millis) -> (Vec<Inbound>, usize);
+
+    /// Notes that these were seen, where that was not known and where `scope` allows it. Returns how many.
+    Lazy MarkSeen => read::mark_seen: pub fn mark_seen(ids: Vec<RowId>, scope: Scope, now: Millis) -> usize;
+
+    /// How many messages nobody has seen.
+    Read Unread => read::unread: pub fn unread(scope: Scope) -> usize;
+
+    Sync FlushSome => remove::flush_some:
+        fn flush_some(scope: Scope, mesh: Option<Slug>, before: Option<Millis>) -> usize;
+
+    /// Deletes one message. False if there is none, or none that `scope` allows.
+    Sync Delete => remove::delete: pub fn delete(id: RowId, scope: Scope) -> bool;
+
+    /// Deletes messages received before `before`. Bounded: call again while it returns more than 0.
+    Lazy Prune => remove::prune: pub fn prune(before: Millis) -> usize;
+
+    /// Up to `limit` messages of one recipient that could not be opened, oldest first.
+    Read Unreadable => read::unreadable:
+        pub fn unreadable(mesh: Slug, recipient: Recipient, limit: usize) -> Vec<Inbound>;
+
+    /// Gives a message that could not be opened its text. False if it is gone or was opened before.
+    Lazy Opened => insert::opened: pub fn opened(id: RowId, body: String) -> bool;
+}
+
+impl Inbox {
+    /// Opens the database and starts its thread.
+    pub fn open(path: &Path) -> Result<(Inbox, Running), Error> {
+        let kind = Kind { thread: "store-inbox", cache_kib: 512, steps: schema::STEPS, recover: schema::recover };
+        let (caller, running) = owner::start(path, &kind)?;
+        Ok((Inbox(caller), running))
+    }
+
+    /// The messages that match, newest first, with `seen_at` as it was before. With `mark_seen_at`, those that were unseen
+    /// are noted as seen then, in the same step; their number is the second value.
+    pub fn list(&self, filter: Filter, mark_seen_at: Option<Millis>) -> Result<(Vec<Inbound>, usize), Error> {
+        match mark_seen_at {
+            Some(now) => self.list_marking(filter, now),
+            None => Ok((self.list_only(filter)?, 0)),
+        }
+    }
+
+    /// Deletes the messages of a scope, of one of its meshes if given, received before `before` if given. Done in steps, so
+    /// that others are served meanwhile; returns how many went.
+    pub fn flush(&self, scope: &Scope, mesh: Option<&Slug>, before: Option<Millis>) -> Result<usize, Error> {
+        let mut removed = 0;
+        loop {
+            let step = self.flush_some(scope.clone(), mesh.cloned(), before)?;
+            removed += step;
+            // A short step has met the end; going on would only chase what arrives meanwhile.
+            if step < remove::STEP {
+                return Ok(removed);
+            }
+        }
+    }
+}
+
+/// The columns `recipient_pubkey` and `recipient_kind`.
+fn recipient_sql(recipient: Recipient) -> (String, &'static str) {
+    match recipient {
+        Recipient::Member(key) => (key.to_string(), "member"),
+        Recipient::Session(key) => (key.to_string(), "session"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

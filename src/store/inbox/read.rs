@@ -1,0 +1,225 @@
+//! Looking at the inbox. Every query is driven by one index that gives the rows in the order of their arrival, so that the
+//! cost follows what is returned, not what is stored.
+
+use rusqlite::{Row as SqlRow, params};
+use serde::Deserialize;
+
+use super::scope::{self, Values};
+use super::{Body, Filter, Inbound, Recipient, Scope, insert, recipient_sql};
+use crate::base::ids::{ClientId, MemberKey, MessageId, PublicKey, SessionKey, Slug};
+use crate::base::time::Millis;
+use crate::store::db::Db;
+use crate::store::{Error, RowId, Seq, count, limit_sql};
+use crate::wire::json;
+use crate::wire::priority::Priority;
+
+/// The first column orders rows by arrival.
+const COLUMNS: &str = "rowid AS place, seq, id, mesh, recipient_pubkey, recipient_kind, sender_pubkey, sender_member_pubkey,
+    sender_name, coalesce(client_id, client_message_id), broker_message_id, body, unreadable, nonce, ciphertext, plain,
+    topic, reply_to_id, priority, subtype, created_at, meta, received_at, seen_at";
+
+/// How far back a search in the text goes: about a tenth of a second.
+const SEARCHED_ROWS: i64 = 100_000;
+
+/// How far the clock may have been set back while messages came in without hiding any from a listing by time.
+const CLOCK_SLACK: Millis = 2 * 3_600_000;
+
+fn read(row: &SqlRow<'_>) -> rusqlite::Result<Inbound> {
+    let text = |name: &str| row.get::<_, Option<String>>(name);
+    let key = |name: &str| Ok::<_, rusqlite::Error>(text(name)?.and_then(|key| PublicKey::parse(&key)));
+    let recipient = key("recipient_pubkey")?.map(|key| match text("recipient_kind") {
+        Ok(Some(kind)) if kind == "member" => Recipient::Member(MemberKey(key)),
+        _ => Recipient::Session(SessionKey(key)),
+    });
+    let created_at = match text("created_at")? {
+        None => text("meta")?.and_then(|meta| created_at(&meta)),
+        known => known,
+    };
+    Ok(Inbound {
+        seq: Seq::from_sql(row.get("seq")?),
+        id: RowId::new(row.get::<_, String>("id")?),
+        mesh: Slug::new(row.get::<_, String>("mesh")?),
+        recipient,
+        sender_pubkey: row.get("sender_pubkey")?,
+        sender_member: key("sender_member_pubkey")?.map(MemberKey),
+        sender_name: row.get("sender_name")?,
+        client_id: ClientId::new(row.get::<_, String>(9)?),
+        broker_id: text("broker_message_id")?.map(MessageId::new),
+        body: body(row)?,
+        topic: text("topic")?,
+        reply_to: text("reply_to_id")?,
+        priority: text("priority")?.and_then(|text| Priority::parse(&text)).unwrap_or_default(),
+        subtype: text("subtype")?,
+        created_at,
+        received_at: row.get("received_at")?,
+        seen_at: row.get("seen_at")?,
+    })
+}
+
+fn body(row: &SqlRow<'_>) -> rusqlite::Result<Body> {
+    let text = |name: &str| Ok::<_, rusqlite::Error>(row.get::<_, Option<String>>(name)?.unwrap_or_default());
+    match row.get::<_, Option<String>>("body")? {
+        Some(body) if row.get::<_, Option<bool>>("plain")? == Some(true) => Ok(Body::Plain(body)),
+        Some(body) => Ok(Body::Opened(body)),
+        None => {
+            let reason = row.get::<_, Option<String>>("unreadable")?;
+            // The reference keeps no more than the absence of a body.
+            let reason = reason.unwrap_or_else(|| "not_opened".to_owned());
+            Ok(Body::Unreadable { reason, nonce: text("nonce")?, ciphertext: text("ciphertext")? })
+        }
+    }
+}
+
+/// The reference keeps the broker's time in `meta` alone.
+fn created_at(meta: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Meta {
+        created_at: Option<String>,
+    }
+    json::decode::<Meta>(meta.as_bytes()).ok()?.created_at
+}
+
+pub(super) fn last_seq(db: &Db<'_>) -> Result<Seq, Error> {
+    insert::last_seq(db).map(Seq::from_sql)
+}
+
+pub(super) fn since(db: &Db<'_>, after: Seq, scope: Scope, limit: usize) -> Result<Vec<Inbound>, Error> {
+    let first: Option<i64> =
+        db.first("SELECT rowid FROM inbox INDEXED BY inbox_seq WHERE seq > ?1 ORDER BY seq LIMIT 1", [after.to_sql()], |row| {
+            row.get(0)
+        })?;
+    let Some(first) = first else { return Ok(Vec::new()) };
+    let mut values = Values::default();
+    let legs = scope::legs(&scope, &mut values);
+    let index = if matches!(scope, Scope::Everything) { "NOT INDEXED" } else { "INDEXED BY inbox_recipient" };
+    values.set(":first", first);
+    values.set(":limit", limit_sql(limit));
+    let sql = union(&legs, index, " AND rowid >= :first", "ASC");
+    db.all(&sql, values.bind().as_slice(), read)
+}
+
+/// One query for each leg, merged by arrival without sorting.
+fn union(legs: &[&str], index: &str, conditions: &str, order: &str) -> String {
+    let select = |leg: &&str| format!("SELECT {COLUMNS} FROM inbox {index} WHERE {leg}{conditions}");
+    let all: Vec<String> = legs.iter().map(select).collect();
+    format!("{} ORDER BY place {order} LIMIT :limit", all.join(" UNION ALL "))
+}
+
+pub(super) fn list(db: &Db<'_>, filter: Filter) -> Result<Vec<Inbound>, Error> {
+    let mut values = Values::default();
+    let mut conditions = String::new();
+    let Some(floor) = floor(db, &filter)? else { return Ok(Vec::new()) };
+    let mut also = |condition: &str| {
+        conditions.push_str(" AND ");
+        conditions.push_str(condition);
+    };
+    if let Some(floor) = floor {
+        also("rowid >= :floor");
+        values.set(":floor", floor);
+    }
+    if let Some(mesh) = &filter.mesh {
+        also("mesh = :mesh");
+        values.set(":mesh", mesh.to_string());
+    }
+    if let Some(since) = filter.since {
+        also("received_at >= :since");
+        values.set(":since", since);
+    }
+    if let Some(topic) = &filter.topic {
+        also("topic = :topic");
+        values.set(":topic", topic.clone());
+    }
+    if let Some(sender) = &filter.sender {
+        also("sender_pubkey = :sender");
+        values.set(":sender", sender.clone());
+    }
+    if filter.unread_only {
+        also("seen_at IS NULL");
+    }
+    if let Some(text) = &filter.text {
+        also("instr(lower(coalesce(body, '')), lower(:text)) > 0");
+        values.set(":text", text.clone());
+    }
+    values.set(":limit", limit_sql(filter.limit.clamp(1, 1000)));
+    let (index, by_scope) = driver(&filter);
+    let sql = if by_scope {
+        union(&scope::legs(&filter.scope, &mut values), index, &conditions, "DESC")
+    } else {
+        union(&[scope::condition(&filter.scope, &mut values).as_str()], index, &conditions, "DESC")
+    };
+    db.all(&sql, values.bind().as_slice(), read)
+}
+
+/// The index that is likely to leave the fewest rows to look at, and whether it is one for a recipient.
+fn driver(filter: &Filter) -> (&'static str, bool) {
+    match filter.scope {
+        _ if filter.sender.is_some() => ("INDEXED BY inbox_sender", false),
+        _ if filter.topic.is_some() => ("INDEXED BY inbox_topic", false),
+        Scope::Session { .. } if filter.unread_only => ("INDEXED BY inbox_unread", true),
+        Scope::Session { .. } => ("INDEXED BY inbox_recipient", true),
+        Scope::Everything if filter.unread_only => ("INDEXED BY inbox_seen_at", false),
+        Scope::Everything if filter.mesh.is_some() => ("INDEXED BY inbox_mesh", false),
+        Scope::Everything => ("NOT INDEXED", false),
+    }
+}
+
+/// The oldest row worth looking at, if the filter implies one. The outer `None`: there is nothing to look at.
+fn floor(db: &Db<'_>, filter: &Filter) -> Result<Option<Option<i64>>, Error> {
+    let mut floor = None;
+    if let Some(since) = filter.since {
+        let oldest = db.first(
+            "SELECT rowid FROM inbox INDEXED BY inbox_received_at WHERE received_at >= ?1 ORDER BY received_at, rowid LIMIT 1",
+            [since.saturating_sub(CLOCK_SLACK)],
+            |row| row.get::<_, i64>(0),
+        )?;
+        if oldest.is_none() {
+            return Ok(None);
+        }
+        floor = oldest;
+    }
+    if filter.text.is_some() {
+        let newest = db.first("SELECT max(rowid) FROM inbox", [], |row| row.get::<_, Option<i64>>(0))?.flatten();
+        floor = floor.max(newest.map(|newest| newest - SEARCHED_ROWS));
+    }
+    Ok(Some(floor))
+}
+
+pub(super) fn list_marking(db: &Db<'_>, filter: Filter, now: Millis) -> Result<(Vec<Inbound>, usize), Error> {
+    let rows = list(db, filter)?;
+    let mut marked = 0;
+    for row in rows.iter().filter(|row| row.seen_at.is_none()) {
+        marked += db.execute("UPDATE inbox SET seen_at = ?2 WHERE id = ?1", params![row.id.as_str(), now])?;
+    }
+    Ok((rows, marked))
+}
+
+pub(super) fn mark_seen(db: &Db<'_>, ids: Vec<RowId>, scope: Scope, now: Millis) -> Result<usize, Error> {
+    let mut marked = 0;
+    for id in ids {
+        let mut values = Values::default();
+        let allowed = scope::condition(&scope, &mut values);
+        values.set(":id", id.to_string());
+        values.set(":now", now);
+        let sql = format!("UPDATE inbox SET seen_at = :now WHERE id = :id AND +seen_at IS NULL AND {allowed}");
+        marked += db.execute(&sql, values.bind().as_slice())?;
+    }
+    Ok(marked)
+}
+
+pub(super) fn unread(db: &Db<'_>, scope: Scope) -> Result<usize, Error> {
+    let mut values = Values::default();
+    let legs = scope::legs(&scope, &mut values);
+    let index = if matches!(scope, Scope::Everything) { "inbox_seen_at" } else { "inbox_unread" };
+    let select = |leg: &str| format!("(SELECT count(*) FROM inbox INDEXED BY {index} WHERE seen_at IS NULL AND {leg})");
+    let sum: Vec<String> = legs.into_iter().map(select).collect();
+    let unread = db.first(&format!("SELECT {}", sum.join(" + ")), values.bind().as_slice(), |row| row.get::<_, i64>(0))?;
+    Ok(count(unread.unwrap_or(0)))
+}
+
+pub(super) fn unreadable(db: &Db<'_>, mesh: Slug, recipient: Recipient, limit: usize) -> Result<Vec<Inbound>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM inbox INDEXED BY inbox_unreadable
+          WHERE unreadable IS NOT NULL AND mesh = ?1 AND recipient_pubkey = ?2 ORDER BY rowid LIMIT ?3"
+    );
+    db.all(&sql, params![mesh.as_str(), recipient_sql(recipient).0, limit_sql(limit)], read)
+}

@@ -1,0 +1,48 @@
+//! Every shape that `inbox.db` has had, brought to today's.
+
+use rusqlite::Connection;
+
+use crate::store::Error;
+use crate::store::migrate::{Step, add_columns};
+
+pub(super) const STEPS: &[Step] = &[complete];
+
+fn complete(conn: &Connection) -> Result<(), Error> {
+    conn.execute_batch(include_str!("../schema/inbox.sql"))?;
+    add_columns(
+        conn,
+        "inbox",
+        &[
+            ("seen_at", "INTEGER"),
+            ("recipient_pubkey", "TEXT"),
+            ("recipient_kind", "TEXT"),
+            ("seq", "INTEGER"),
+            ("client_id", "TEXT"),
+            ("sender_member_pubkey", "TEXT"),
+            ("priority", "TEXT"),
+            ("subtype", "TEXT"),
+            ("created_at", "TEXT"),
+            ("nonce", "TEXT"),
+            ("ciphertext", "TEXT"),
+            ("unreadable", "TEXT"),
+            ("plain", "INTEGER"),
+        ],
+    )?;
+    Ok(conn.execute_batch(include_str!("../schema/inbox_indexes.sql"))?)
+}
+
+/// Gives the rows that the reference's daemon wrote their place, in the order in which it wrote them, and their dedupe key.
+pub(super) fn recover(conn: &Connection) -> Result<(), Error> {
+    let unplaced: bool = conn.query_row("SELECT EXISTS (SELECT 1 FROM inbox WHERE seq IS NULL)", [], |row| row.get(0))?;
+    if !unplaced {
+        return Ok(());
+    }
+    // Rowids grow in the order of insertion, so last_seq + rowid is new, unique and in that order. The gaps are harmless.
+    Ok(conn.execute_batch(
+        "BEGIN IMMEDIATE;
+         UPDATE OR IGNORE inbox SET client_id = client_message_id WHERE seq IS NULL AND client_id IS NULL;
+         UPDATE inbox SET seq = (SELECT last_seq FROM inbox_counter) + rowid WHERE seq IS NULL;
+         UPDATE inbox_counter SET last_seq = max(last_seq, (SELECT max(seq) FROM inbox));
+         COMMIT",
+    )?)
+}

@@ -1,0 +1,150 @@
+//! What people do with the outbox: look, requeue, abort; and what time does: give up, prune.
+
+use rusqlite::{Row as SqlRow, params};
+
+use super::accept::status;
+use super::{Listed, Requeued, Route, Sender, Status};
+use crate::base::ids::{ClientId, MessageId, PublicKey, SessionKey, Slug};
+use crate::base::time::Millis;
+use crate::store::db::Db;
+use crate::store::{Error, RowId, limit_sql};
+use crate::wire::ipc::OutboxCounts;
+use crate::wire::priority::Priority;
+
+/// Rows that one call of [`give_up`] or [`prune`] changes at most: a few milliseconds' work.
+const STEP: usize = 500;
+
+const DAY: Millis = 86_400_000;
+
+pub(super) fn list(db: &Db<'_>, status: Option<Status>, limit: usize) -> Result<Vec<Listed>, Error> {
+    let limit = limit_sql(limit.clamp(1, 500));
+    const COLUMNS: &str = "id, client_message_id, status, attempts, enqueued_at, next_attempt_at, delivered_at,
+        broker_message_id, last_error, aborted_at, aborted_by, superseded_by, length(payload), mesh, target_spec,
+        sender_session_pubkey, priority";
+    match status {
+        // Rows are inserted in the order of their times.
+        None => db.all(&format!("SELECT {COLUMNS} FROM outbox ORDER BY rowid DESC LIMIT ?1"), [limit], read),
+        Some(status) => db.all(
+            &format!(
+                "SELECT {COLUMNS} FROM outbox INDEXED BY outbox_age WHERE status = ?1
+                  ORDER BY enqueued_at DESC, rowid DESC LIMIT ?2"
+            ),
+            params![status.as_str(), limit],
+            read,
+        ),
+    }
+}
+
+fn read(row: &SqlRow<'_>) -> rusqlite::Result<Listed> {
+    let text = |column| row.get::<_, Option<String>>(column);
+    Ok(Listed {
+        id: RowId::new(row.get::<_, String>(0)?),
+        client_id: ClientId::new(row.get::<_, String>(1)?),
+        status: status(row, 2)?,
+        attempts: row.get(3)?,
+        enqueued_at: row.get(4)?,
+        next_attempt_at: row.get(5)?,
+        delivered_at: row.get(6)?,
+        broker_id: text(7)?.map(MessageId::new),
+        last_error: text(8)?,
+        aborted_at: row.get(9)?,
+        aborted_by: text(10)?,
+        superseded_by: text(11)?.map(RowId::new),
+        payload_bytes: u64::try_from(row.get::<_, i64>(12)?).unwrap_or(0),
+        mesh: text(13)?.map(Slug::new),
+        target: text(14)?,
+        sender_session: text(15)?.and_then(|key| PublicKey::parse(&key)).map(SessionKey),
+        priority: text(16)?.and_then(|text| Priority::parse(&text)).unwrap_or_default(),
+    })
+}
+
+pub(super) fn counts(db: &Db<'_>) -> Result<OutboxCounts, Error> {
+    let mut counts = OutboxCounts::default();
+    let rows = db.all("SELECT status, n FROM outbox_counts", [], |row| Ok((status(row, 0)?, row.get::<_, i64>(1)?)))?;
+    for (status, n) in rows {
+        let slot = match status {
+            Status::Pending => &mut counts.pending,
+            Status::Inflight => &mut counts.inflight,
+            Status::Done => &mut counts.done,
+            Status::Dead => &mut counts.dead,
+            Status::Aborted => &mut counts.aborted,
+        };
+        *slot = u64::try_from(n).unwrap_or(0);
+    }
+    Ok(counts)
+}
+
+pub(super) fn requeue(
+    db: &Db<'_>,
+    row: RowId,
+    new_client_id: ClientId,
+    aborted_by: String,
+    now: Millis,
+    new_row: RowId,
+) -> Result<Requeued, Error> {
+    let found = db.first(
+        "SELECT mesh, sender_session_pubkey FROM outbox
+          WHERE id = ?1 AND status IN ('pending', 'inflight', 'dead')
+            AND mesh IS NOT NULL AND target_spec IS NOT NULL AND nonce IS NOT NULL AND ciphertext IS NOT NULL",
+        [row.as_str()],
+        |found| Ok((found.get::<_, String>(0)?, found.get::<_, Option<String>>(1)?)),
+    )?;
+    let sender = |key: Option<String>| match key {
+        None => Some(Sender::Member),
+        Some(text) => PublicKey::parse(&text).map(|key| Sender::Session(SessionKey(key))),
+    };
+    let Some((mesh, Some(sender))) = found.map(|(mesh, key)| (mesh, sender(key))) else {
+        return Ok(Requeued::NotRequeueable);
+    };
+    let written = db.execute(
+        "INSERT INTO outbox (id, client_message_id, request_fingerprint, payload, enqueued_at, next_attempt_at, status,
+                             mesh, target_spec, nonce, ciphertext, priority, sender_session_pubkey, reply_to_id, meta)
+         SELECT ?2, ?3, request_fingerprint, payload, ?4, ?4, 'pending',
+                mesh, target_spec, nonce, ciphertext, priority, sender_session_pubkey, reply_to_id, meta
+           FROM outbox WHERE id = ?1
+         ON CONFLICT (client_message_id) DO NOTHING",
+        params![row.as_str(), new_row.as_str(), new_client_id.as_str(), now],
+    )?;
+    if written == 0 {
+        return Ok(Requeued::IdTaken);
+    }
+    db.execute(
+        "UPDATE outbox SET status = 'aborted', aborted_at = ?2, aborted_by = ?3, superseded_by = ?4 WHERE id = ?1",
+        params![row.as_str(), now, aborted_by, new_row.as_str()],
+    )?;
+    Ok(Requeued::Requeued(Route { mesh: Slug::new(mesh), sender }))
+}
+
+pub(super) fn abort(db: &Db<'_>, row: RowId, aborted_by: String, now: Millis) -> Result<bool, Error> {
+    let changed = db.execute(
+        "UPDATE outbox SET status = 'aborted', aborted_at = ?2, aborted_by = ?3
+          WHERE id = ?1 AND status IN ('pending', 'inflight', 'dead')",
+        params![row.as_str(), now, aborted_by],
+    )?;
+    Ok(0 < changed)
+}
+
+pub(super) fn give_up(db: &Db<'_>, max_age: Millis, now: Millis) -> Result<usize, Error> {
+    let error = format!("expired: not delivered within {} days", ((max_age + DAY / 2) / DAY).max(1));
+    db.execute(
+        "UPDATE outbox SET status = 'dead', last_error = ?1 WHERE rowid IN (
+           SELECT rowid FROM outbox INDEXED BY outbox_age
+            WHERE status = 'pending' AND enqueued_at < ?2 ORDER BY enqueued_at LIMIT ?3)",
+        params![error, now - max_age, limit_sql(STEP)],
+    )
+}
+
+pub(super) fn prune(db: &Db<'_>, before: Millis) -> Result<usize, Error> {
+    let mut deleted = 0;
+    // Whatever ended before then was accepted before then.
+    for status in [Status::Done, Status::Aborted] {
+        deleted += db.execute(
+            "DELETE FROM outbox WHERE rowid IN (
+               SELECT rowid FROM outbox INDEXED BY outbox_age
+                WHERE status = ?1 AND enqueued_at < ?2 AND coalesce(delivered_at, aborted_at, enqueued_at) < ?2
+                ORDER BY enqueued_at LIMIT ?3)",
+            params![status.as_str(), before, limit_sql(STEP)],
+        )?;
+    }
+    Ok(deleted)
+}

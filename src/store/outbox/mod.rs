@@ -1,0 +1,246 @@
+//! `outbox.db`: every message that this machine has promised to send, until well after it was sent.
+
+mod accept;
+mod drain;
+mod manage;
+mod schema;
+
+use std::path::Path;
+
+use super::owner::{self, Kind, commands};
+use super::{Error, RowId};
+use crate::base::ids::{ClientId, MessageId, SessionKey, Slug};
+use crate::base::thread::Running;
+use crate::base::time::Millis;
+use crate::wire::ipc::OutboxCounts;
+use crate::wire::priority::Priority;
+
+/// How long a claimed row may go unsettled before another claim takes it again.
+pub const LEASE_MILLIS: Millis = 60_000;
+
+/// Which of a mesh's keys a message is sent as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sender {
+    Member,
+    Session(SessionKey),
+}
+
+/// The one link that may send a row: never another, which would change who the sender is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Route {
+    pub mesh: Slug,
+    pub sender: Sender,
+}
+
+/// Where a row stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    Pending,
+    Inflight,
+    Done,
+    Dead,
+    Aborted,
+}
+
+impl Status {
+    pub const ALL: [Status; 5] = [Status::Pending, Status::Inflight, Status::Done, Status::Dead, Status::Aborted];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Inflight => "inflight",
+            Status::Done => "done",
+            Status::Dead => "dead",
+            Status::Aborted => "aborted",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// A message to keep and send.
+#[derive(Debug, Clone)]
+pub struct NewRow {
+    pub id: RowId,
+    pub client_id: ClientId,
+    pub fingerprint: [u8; 32],
+    /// The text as the sender gave it. Dropped once the row is done.
+    pub payload: Vec<u8>,
+    pub route: Route,
+    /// The wire's `targetSpec`.
+    pub target: String,
+    pub nonce: String,
+    pub ciphertext: String,
+    pub priority: Priority,
+    pub reply_to: Option<String>,
+    /// JSON.
+    pub meta: Option<String>,
+    pub now: Millis,
+}
+
+/// The row that already has a client id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Existing {
+    pub status: Status,
+    pub fingerprint: [u8; 32],
+    pub broker_id: Option<MessageId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    New,
+    /// Nothing was written.
+    Existing(Existing),
+}
+
+/// A row to send now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub id: RowId,
+    pub client_id: ClientId,
+    pub fingerprint: [u8; 32],
+    pub target: String,
+    pub nonce: String,
+    pub ciphertext: String,
+    pub priority: Priority,
+    pub reply_to: Option<String>,
+    pub meta: Option<String>,
+    /// How often it was claimed, this time included.
+    pub attempts: u32,
+    pub enqueued_at: Millis,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claimed {
+    /// In the order in which they were accepted.
+    pub rows: Vec<Row>,
+    /// When this route next has something to send; not later than the `now` of the claim if its limit left rows over.
+    pub next_due: Option<Millis>,
+}
+
+/// How a claimed row ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Done {
+        broker_id: MessageId,
+        at: Millis,
+    },
+    /// Refused or unanswered; due again at `at`.
+    Later {
+        at: Millis,
+        error: String,
+    },
+    /// It was not tried: due at once, and the attempt does not count.
+    Returned,
+    Dead {
+        error: String,
+        at: Millis,
+    },
+}
+
+/// A row as people see it: never the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub id: RowId,
+    pub client_id: ClientId,
+    pub status: Status,
+    pub attempts: u32,
+    pub enqueued_at: Millis,
+    pub next_attempt_at: Millis,
+    pub delivered_at: Option<Millis>,
+    pub broker_id: Option<MessageId>,
+    pub last_error: Option<String>,
+    pub aborted_at: Option<Millis>,
+    pub aborted_by: Option<String>,
+    pub superseded_by: Option<RowId>,
+    pub payload_bytes: u64,
+    pub mesh: Option<Slug>,
+    pub target: Option<String>,
+    pub sender_session: Option<SessionKey>,
+    pub priority: Priority,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requeued {
+    /// The new row waits on this route.
+    Requeued(Route),
+    /// There is no such row, it is done or aborted, or it was written before routing was stored.
+    NotRequeueable,
+    /// Another row has the new client id.
+    IdTaken,
+}
+
+commands! {
+    /// The outbox. Cheap to clone; the database closes when the last clone is dropped.
+    pub struct Outbox;
+
+    /// The row that has this client id.
+    Read Find => accept::find: pub fn find(client_id: ClientId) -> Option<Existing>;
+
+    /// Keeps a message, unless its client id is taken. On return it survives a power cut.
+    Sync Accept => accept::accept: pub fn accept(row: NewRow) -> Accepted;
+
+    /// Takes up to `limit` due rows of one route, oldest first, passing over recipients that have an older row which is
+    /// not due yet. Each must be settled within [`LEASE_MILLIS`].
+    Lazy Claim => drain::claim: pub fn claim(route: Route, now: Millis, limit: usize) -> Claimed;
+
+    /// Records how claimed rows ended; a row that is no longer in flight is left as it is. A settlement lost to a power
+    /// cut only has the broker told again what it already has.
+    Lazy Settle => drain::settle: pub fn settle(outcomes: Vec<(RowId, Outcome)>) -> ();
+
+    /// Every route with waiting rows, and when the first of them is due.
+    Read RoutesWithWork => drain::routes_with_work: pub fn routes_with_work() -> Vec<(Route, Millis)>;
+
+    /// Makes what waits for one recipient due, since it has come back. Returns the routes that have rows for it.
+    Lazy WakeTarget => drain::wake_target: pub fn wake_target(mesh: Slug, target: String, now: Millis) -> Vec<Route>;
+
+    /// Makes everything that waits on one route due, since its link has opened or the clock was set back. Returns how many
+    /// rows were not due before.
+    Lazy WakeRoute => drain::wake_route: pub fn wake_route(route: Route, now: Millis) -> usize;
+
+    /// Newest first. `limit` is brought into 1..=500.
+    Read List => manage::list: pub fn list(status: Option<Status>, limit: usize) -> Vec<Listed>;
+
+    Read Counts => manage::counts: pub fn counts() -> OutboxCounts;
+
+    /// Aborts a row that is not done and queues its message again under a new client id, in one step.
+    Sync Requeue => manage::requeue: pub fn requeue(
+        row: RowId,
+        new_client_id: ClientId,
+        aborted_by: String,
+        now: Millis,
+        new_row: RowId,
+    ) -> Requeued;
+
+    /// Gives up a row on someone's order. False when it is done, aborted or unknown.
+    Sync Abort => manage::abort: pub fn abort(row: RowId, aborted_by: String, now: Millis) -> bool;
+
+    /// Declares pending rows dead that were accepted more than `max_age` milliseconds ago. Bounded: call again while it
+    /// returns more than 0.
+    Lazy GiveUp => manage::give_up: pub fn give_up(max_age: Millis, now: Millis) -> usize;
+
+    /// Deletes rows that were done or aborted before `before`. Bounded: call again while it returns more than 0.
+    Lazy Prune => manage::prune: pub fn prune(before: Millis) -> usize;
+}
+
+impl Outbox {
+    /// Opens the database and starts its thread. Rows that were in flight are pending again.
+    pub fn open(path: &Path) -> Result<(Outbox, Running), Error> {
+        let kind = Kind { thread: "store-outbox", cache_kib: 512, steps: schema::STEPS, recover: schema::recover };
+        let (caller, running) = owner::start(path, &kind)?;
+        Ok((Outbox(caller), running))
+    }
+}
+
+/// The column `sender_session_pubkey`.
+fn sender_sql(sender: Sender) -> Option<String> {
+    match sender {
+        Sender::Member => None,
+        Sender::Session(key) => Some(key.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

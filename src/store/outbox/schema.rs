@@ -1,0 +1,32 @@
+//! Every shape that `outbox.db` has had, brought to today's.
+
+use rusqlite::Connection;
+
+use crate::store::Error;
+use crate::store::migrate::{Step, add_columns};
+
+pub(super) const STEPS: &[Step] = &[complete];
+
+pub(super) const NO_ROUTE: &str = "no_route: written before routing was stored";
+
+fn complete(conn: &Connection) -> Result<(), Error> {
+    conn.execute_batch(include_str!("../schema/outbox.sql"))?;
+    let columns = ["mesh", "target_spec", "nonce", "ciphertext", "priority", "sender_session_pubkey", "reply_to_id", "meta"];
+    add_columns(conn, "outbox", &columns.map(|name| (name, "TEXT")))?;
+    Ok(conn.execute_batch(include_str!("../schema/outbox_indexes.sql"))?)
+}
+
+/// What a crash or the reference's daemon left: rows in flight that nobody waits for, and rows without a route, which the
+/// reference would have broadcast in clear.
+pub(super) fn recover(conn: &Connection) -> Result<(), Error> {
+    conn.execute_batch(
+        "BEGIN IMMEDIATE;
+         UPDATE outbox INDEXED BY outbox_flying
+            SET status = 'pending', attempts = max(attempts - 1, 0), next_attempt_at = enqueued_at WHERE status = 'inflight';",
+    )?;
+    conn.execute(
+        "UPDATE outbox INDEXED BY outbox_waiting SET status = 'dead', last_error = ?1 WHERE status = 'pending' AND mesh IS NULL",
+        [NO_ROUTE],
+    )?;
+    Ok(conn.execute_batch("COMMIT")?)
+}

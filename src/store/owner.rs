@@ -1,0 +1,281 @@
+//! The thread that owns one database: it takes what has queued up, runs it as one transaction, commits, and only then
+//! answers. Many callers share one wait for the disk; none hears of a row that is not on it.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rusqlite::Connection;
+
+use super::db::{self, Db};
+use super::error::Error;
+use super::migrate::{Step, migrate};
+use crate::base::thread::{self, Running};
+
+/// Commands that wait for the thread. Full means that the caller waits: back-pressure, on to whoever asked.
+const QUEUE: usize = 256;
+
+/// Commands in one transaction at most.
+const BATCH: usize = 64;
+
+/// SQLite's deepest statements here use under 100 KiB.
+const STACK: usize = 512 * 1024;
+
+/// After this long without a command, what the log holds is copied into the database.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What an answer promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Durability {
+    /// Nothing was written.
+    Read,
+    /// Survives this process, but perhaps not a power cut: for what would only be done again.
+    Lazy,
+    /// Survives a power cut.
+    Sync,
+}
+
+/// The closed set of things one database can be asked for.
+pub(super) trait Command: Send + 'static {
+    fn durability(&self) -> Durability;
+
+    /// Runs it, or takes the reason why it cannot run; the answer is held back either way.
+    fn run(self, db: Result<&Db<'_>, Error>) -> Held;
+}
+
+/// Where the answer to one command goes: a slot for one value, so that answering never waits.
+pub(super) struct Reply<T>(Sender<Result<T, Error>>);
+
+impl<T: 'static> Reply<T> {
+    /// Keeps `result` until the commit it depends on has succeeded or failed.
+    pub(super) fn hold(self, result: Result<T, Error>) -> Held {
+        Held {
+            failed: result.is_err(),
+            release: Box::new(move |commit| {
+                // A caller that stopped waiting has no use for the answer.
+                let _ = self.0.send(result.and_then(|value| commit.map(|()| value)));
+            }),
+        }
+    }
+}
+
+/// The answer of a command that has run, before its commit. It never leaves the owner's thread.
+pub(super) struct Held {
+    failed: bool,
+    release: Box<dyn FnOnce(Result<(), Error>)>,
+}
+
+/// A handle's way to the thread. The thread ends when the last one is dropped.
+pub(super) struct Caller<C>(Sender<C>);
+
+impl<C> Clone for Caller<C> {
+    fn clone(&self) -> Caller<C> {
+        Caller(self.0.clone())
+    }
+}
+
+impl<C> std::fmt::Debug for Caller<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Caller")
+    }
+}
+
+impl<C: Command> Caller<C> {
+    /// Has the command run and waits for its answer. The wait ends with the batch it is part of, or with the thread.
+    pub(super) fn call<T>(&self, command: impl FnOnce(Reply<T>) -> C) -> Result<T, Error> {
+        let (reply, answer) = bounded(1);
+        self.0.send(command(Reply(reply))).map_err(|_| Error::Closed)?;
+        answer.recv().map_err(|_| Error::Closed)?
+    }
+}
+
+/// What distinguishes one database file from another.
+pub(super) struct Kind {
+    pub(super) thread: &'static str,
+    pub(super) cache_kib: u32,
+    pub(super) steps: &'static [Step],
+    /// Runs at every opening, after the steps: what a crash or the reference's daemon may have left behind.
+    pub(super) recover: fn(&Connection) -> Result<(), Error>,
+}
+
+/// Opens the database, brings it up to date and starts its thread.
+pub(super) fn start<C: Command>(path: &Path, kind: &Kind) -> Result<(Caller<C>, Running), Error> {
+    let conn = db::open(path, kind.cache_kib)?;
+    migrate(&conn, kind.steps)?;
+    (kind.recover)(&conn)?;
+    let (sender, queue) = bounded(QUEUE);
+    let name = kind.thread;
+    let running = thread::spawn(name, STACK, move || serve::<C>(name, conn, &queue))?;
+    Ok((Caller(sender), running))
+}
+
+fn serve<C: Command>(name: &str, conn: Connection, queue: &Receiver<C>) {
+    let db = Db::new(&conn);
+    let mut owner = Owner { db: &db, full_sync: true, wrote: false };
+    let mut batch = VecDeque::with_capacity(BATCH);
+    loop {
+        let first = if owner.wrote { queue.recv_timeout(IDLE) } else { queue.recv().map_err(RecvTimeoutError::from) };
+        match first {
+            Ok(first) => batch.push_back(first),
+            Err(RecvTimeoutError::Timeout) => {
+                owner.checkpoint(name, "PASSIVE");
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        batch.extend(queue.try_iter().take(BATCH - 1));
+        owner.run(&mut batch);
+    }
+    owner.checkpoint(name, "TRUNCATE");
+    drop(db);
+    if let Err((_, err)) = conn.close() {
+        log::warn!("{name}: closing failed: {}", Error::from(err));
+    }
+}
+
+struct Owner<'a, 'c> {
+    db: &'a Db<'c>,
+    /// The value of `PRAGMA synchronous`: FULL or NORMAL.
+    full_sync: bool,
+    /// Whether the log may hold something.
+    wrote: bool,
+}
+
+impl Owner<'_, '_> {
+    fn run<C: Command>(&mut self, batch: &mut VecDeque<C>) {
+        while let Some(strongest) = batch.iter().map(Command::durability).max() {
+            if strongest == Durability::Read {
+                batch.drain(..).for_each(|command| (command.run(Ok(self.db)).release)(Ok(())));
+                return;
+            }
+            self.wrote = true;
+            match self.begin(strongest) {
+                Ok(()) => self.transaction(batch),
+                Err(err) => refuse(self.db, batch, &err),
+            }
+        }
+    }
+
+    fn begin(&mut self, durability: Durability) -> Result<(), Error> {
+        let full = durability == Durability::Sync;
+        if full != self.full_sync {
+            self.db.pragma(if full { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?;
+            self.full_sync = full;
+        }
+        self.db.execute("BEGIN IMMEDIATE", [])?;
+        Ok(())
+    }
+
+    /// Runs the batch and answers it. When SQLite gives the transaction up midway (no space, no memory), the commands so
+    /// far fail with that reason and the rest stay in the batch.
+    fn transaction<C: Command>(&self, batch: &mut VecDeque<C>) {
+        let mut held = Vec::with_capacity(batch.len());
+        let mut outcome = Ok(());
+        while let Some(command) = batch.pop_front() {
+            held.push(self.step(command, &mut outcome));
+            if outcome.is_err() {
+                break;
+            }
+        }
+        if outcome.is_ok() {
+            outcome = self.db.execute("COMMIT", []).map(drop);
+        }
+        if outcome.is_err() && self.db.in_transaction() {
+            if let Err(err) = self.db.execute("ROLLBACK", []) {
+                log::error!("rolling back failed: {err}");
+            }
+        }
+        held.into_iter().for_each(|release| release(outcome.clone()));
+    }
+
+    /// Runs one command so that its failure undoes it alone. `lost` says why the whole transaction is gone, if it is.
+    fn step<C: Command>(&self, command: C, lost: &mut Result<(), Error>) -> Box<dyn FnOnce(Result<(), Error>)> {
+        if command.durability() == Durability::Read {
+            return command.run(Ok(self.db)).release;
+        }
+        if let Err(err) = self.db.execute("SAVEPOINT command", []) {
+            *lost = Err(err.clone());
+            return command.run(Err(err)).release;
+        }
+        let ran = command.run(Ok(self.db));
+        let undone = if !self.db.in_transaction() {
+            Err(Error::Full)
+        } else if ran.failed {
+            self.db.execute("ROLLBACK TO command", [])
+        } else {
+            Ok(0)
+        };
+        *lost = undone.and_then(|_| self.db.execute("RELEASE command", [])).map(drop);
+        ran.release
+    }
+
+    fn checkpoint(&mut self, name: &str, mode: &str) {
+        self.wrote = false;
+        // It answers with a row; a reader in the way shows there and is no error.
+        if let Err(err) = self.db.first(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())) {
+            log::warn!("{name}: the log could not be copied back: {err}");
+        }
+    }
+}
+
+/// No transaction could begin: what only reads is still answered.
+fn refuse<C: Command>(db: &Db<'_>, batch: &mut VecDeque<C>, err: &Error) {
+    for command in batch.drain(..) {
+        let db = if command.durability() == Durability::Read { Ok(db) } else { Err(err.clone()) };
+        (command.run(db).release)(Ok(()));
+    }
+}
+
+/// Declares a database's handle from a table with one row per command: what it promises, its method, and the function that
+/// does it on the owner's thread.
+macro_rules! commands {
+    (
+        $(#[$handle_doc:meta])*
+        pub struct $handle:ident;
+        $(
+            $(#[$doc:meta])*
+            $durability:ident $command:ident => $run:path:
+            $vis:vis fn $method:ident($($arg:ident: $kind:ty),* $(,)?) -> $answer:ty;
+        )*
+    ) => {
+        enum Cmd {
+            $($command { $($arg: $kind,)* reply: $crate::store::owner::Reply<$answer> },)*
+        }
+
+        impl $crate::store::owner::Command for Cmd {
+            fn durability(&self) -> $crate::store::owner::Durability {
+                match self {
+                    $(Cmd::$command { .. } => $crate::store::owner::Durability::$durability,)*
+                }
+            }
+
+            fn run(
+                self,
+                db: Result<&$crate::store::db::Db<'_>, $crate::store::error::Error>,
+            ) -> $crate::store::owner::Held {
+                match self {
+                    $(Cmd::$command { $($arg,)* reply } => reply.hold(db.and_then(|db| $run(db, $($arg),*))),)*
+                }
+            }
+        }
+
+        $(#[$handle_doc])*
+        #[derive(Clone, Debug)]
+        pub struct $handle($crate::store::owner::Caller<Cmd>);
+
+        impl $handle {
+            $(
+                $(#[$doc])*
+                $vis fn $method(&self, $($arg: $kind),*) -> Result<$answer, $crate::store::error::Error> {
+                    self.0.call(|reply| Cmd::$command { $($arg,)* reply })
+                }
+            )*
+        }
+    };
+}
+
+pub(super) use commands;
+
+#[cfg(test)]
+mod tests;

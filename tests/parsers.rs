@@ -1,0 +1,184 @@
+//! Promise E: any bytes to any parser end in a value or an error, never in a panic. Seeds are mutated by a seeded
+//! generator, so that a failure can be repeated; `CLAUDEMESH_FUZZ_ROUNDS` runs more. `fuzz/` holds the same targets for
+//! cargo-fuzz.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use claudemesh::base::config::Config;
+use claudemesh::base::{hex, names, time};
+use claudemesh::crypto::{base64, sealed};
+use claudemesh::net::{http1, sse, target};
+use claudemesh::wire::address::Address;
+use claudemesh::wire::client::ClientFrame;
+use claudemesh::wire::json::{self, Value};
+use claudemesh::wire::server::ServerFrame;
+use claudemesh::wire::target::Target;
+use claudemesh::wire::{event, ipc, rpc};
+
+/// Mutations of each target in the suite.
+const ROUNDS: u32 = 4000;
+
+/// xorshift64*: small, seeded, and good enough to choose mutations.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound.max(1) as u64).unwrap()
+    }
+}
+
+/// Pieces that parsers stumble over.
+const PIECES: [&[u8]; 22] = [
+    b"\0", b"\xff\xfe", b"\xf0\x9f\x98\x80", b"\xe2\x80\xae", b"\r\n", b"\n\n", b"\r", b": ", b"{", b"}", b"[", b"\"", b"\\u0000",
+    b"\\ud800", b"null", b"-1", b"1e999", b"99999999999999999999", b"%00", b"%", b"data:", b"Content-Length: 5\r\n",
+];
+
+fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len() + 1);
+        match random.below(6) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
+            1 => bytes.truncate(at),
+            2 => drop(bytes.splice(at..at, PIECES[random.below(PIECES.len())].iter().copied())),
+            3 if at < bytes.len() => drop(bytes.remove(at)),
+            4 => {
+                let end = (at + random.below(24)).min(bytes.len());
+                let piece = bytes[at..end].to_vec();
+                let to = random.below(bytes.len() + 1);
+                bytes.splice(to..to, piece);
+            }
+            _ => bytes.extend(std::iter::repeat_n(bytes.get(at).copied().unwrap_or(b'['), random.below(300))),
+        }
+    }
+    bytes
+}
+
+fn storm(name: &str, seeds: &[&[u8]], parse: impl Fn(&[u8])) {
+    let rounds = std::env::var("CLAUDEMESH_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for seed in seeds {
+        parse(seed);
+    }
+    for round in 0..rounds {
+        let input = mutate(seeds[random.below(seeds.len())], &mut random);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parse(&input)));
+        assert!(outcome.is_ok(), "{name}: round {round} panicked on {:?}", String::from_utf8_lossy(&input));
+    }
+}
+
+fn text(parse: impl Fn(&str)) -> impl Fn(&[u8]) {
+    move |bytes| parse(&String::from_utf8_lossy(bytes))
+}
+
+#[test]
+fn frames() {
+    let seeds: [&[u8]; 5] = [
+        br#"{"type":"send","id":"c1","client_message_id":"c1","targetSpec":"*","priority":"now","nonce":"n","ciphertext":"c"}"#,
+        br#"{"type":"session_hello","meshId":"m","parentMemberPubkey":"p","sessionPubkey":"s","parentAttestation":{"sessionPubkey":"s","parentMemberPubkey":"p","expiresAt":1,"signature":"x"},"sessionId":"u","pid":7,"cwd":"/","timestamp":1,"signature":"y","groups":[{"name":"a"}]}"#,
+        br#"{"type":"list_peers","_reqId":"r"}"#,
+        br#"{"type":"push","messageId":"M","senderPubkey":"ab","priority":"next","nonce":"n","ciphertext":"c","subtype":"system","event":"peer_joined","eventData":{"pubkey":"x"}}"#,
+        br#"{"type":"peers_list","peers":[{"pubkey":"8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c","memberPubkey":"8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c","displayName":"a"}]}"#,
+    ];
+    storm("frames", &seeds, text(|text| {
+        if let Err(refused) = ClientFrame::decode(text) {
+            assert!(refused.message.len() < 1000, "a refusal must not repeat what it refuses");
+        }
+        let _ = ServerFrame::decode(text);
+    }));
+}
+
+#[test]
+fn addresses_names_and_times() {
+    let seeds: [&[u8]; 6] = [b"alice@home", b"#deploys", b"@eng/api", b"8a88e3dd7409f195", b"2025-10-09T08:53:20.000Z", b"*"];
+    storm("addresses", &seeds, text(|text| {
+        if let Err(invalid) = Address::parse(text) {
+            assert!(invalid.to_string().chars().all(|c| !c.is_control()), "an error must be fit for a terminal");
+        }
+        if let Some(target) = Target::parse(text) {
+            assert_eq!(Target::parse(&target.to_string()), Some(target));
+        }
+        let _ = (time::parse_iso(text), hex::decode::<32>(text), names::is_slug(text));
+        assert!(names::neutralise(text).chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
+    }));
+}
+
+#[test]
+fn configuration_and_json() {
+    let seeds: [&[u8]; 3] = [
+        br#"{"version":1,"meshes":[{"meshId":"m","memberId":"i","slug":"acme","name":"Acme","pubkey":"8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c","secretKey":"00","brokerUrl":"ws://127.0.0.1:7900/ws","joinedAt":""}]}"#,
+        br#"{"a":[1,2.5e-7,-0,1e21],"10":null,"__proto__":{"x":1},"e":"\u00e9"}"#,
+        br#"{"to":"alice","message":"hello","meta":{"a":1},"priority":"now"}"#,
+    ];
+    storm("configuration", &seeds, |bytes| {
+        let _ = Config::parse(bytes);
+        let _ = json::decode::<ipc::SendRequest>(bytes);
+        let _ = json::decode::<ipc::Register>(bytes);
+        let _ = json::decode::<rpc::Request>(bytes);
+        let _ = event::Event::read("message", &String::from_utf8_lossy(bytes));
+        if let Ok(value) = json::decode::<Value>(bytes) {
+            let canonical = json::canonical(&value);
+            let again: Value = json::decode(canonical.as_bytes()).expect("canonical JSON is JSON");
+            assert_eq!(json::canonical(&again), canonical);
+        }
+    });
+}
+
+#[test]
+fn sealed_messages_and_base64() {
+    let key = claudemesh::crypto::keys::KeyPair::from_seed([2; 32]);
+    let seeds: [&[u8]; 2] = [b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYX", b"IXNxG/dEMGP9Il79T52mNF1u2YGDaYmIc0RHxKrJ"];
+    storm("sealed", &seeds, text(|text| {
+        if let Some(bytes) = base64::decode(text) {
+            assert_eq!(base64::encode(&bytes), text);
+        }
+        assert!(sealed::open(text, text, &key.public, &key.secret).is_err());
+    }));
+}
+
+#[test]
+fn http_heads_and_bodies() {
+    let seeds: [&[u8]; 4] = [
+        b"GET /v1/inbox?limit=5&mesh=a%20b HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /v1/send HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello",
+        b"POST /v1/send HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    ];
+    storm("http", &seeds, |bytes| {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&bytes[..bytes.len().min(60_000)]).unwrap();
+        drop(theirs);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        if let Ok(request) = http1::read_request(&mut ours, deadline, 1024) {
+            assert!(request.body.len() <= 1024);
+            let _ = target::percent_decode(&request.head.target.path);
+        }
+    });
+}
+
+#[test]
+fn event_streams() {
+    let seeds: [&[u8]; 3] = [
+        b": connected\n\nid: 1\nevent: message\ndata: {\"a\":1}\n\n",
+        b"id: 2\r\nevent: x\r\ndata: a\r\ndata: b\r\n\r\n: keepalive\r\n\r\n",
+        b"\xef\xbb\xbfdata: x\n\nretry: 10\n\ndata\n\n",
+    ];
+    storm("sse", &seeds, |bytes| {
+        let mut parser = sse::Parser::new(4096);
+        let mut items = Vec::new();
+        for piece in bytes.chunks(7) {
+            if parser.push(piece, &mut items).is_err() {
+                break;
+            }
+        }
+    });
+}
