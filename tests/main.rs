@@ -8,4 +8,5 @@ mod crash;
 mod e2e;
 mod harness;
 mod hostile;
+mod parsers;
 mod tidy;

@@ -38,8 +38,28 @@ impl Random {
 
 /// Pieces that parsers stumble over.
 const PIECES: [&[u8]; 22] = [
-    b"\0", b"\xff\xfe", b"\xf0\x9f\x98\x80", b"\xe2\x80\xae", b"\r\n", b"\n\n", b"\r", b": ", b"{", b"}", b"[", b"\"", b"\\u0000",
-    b"\\ud800", b"null", b"-1", b"1e999", b"99999999999999999999", b"%00", b"%", b"data:", b"Content-Length: 5\r\n",
+    b"\0",
+    b"\xff\xfe",
+    b"\xf0\x9f\x98\x80",
+    b"\xe2\x80\xae",
+    b"\r\n",
+    b"\n\n",
+    b"\r",
+    b": ",
+    b"{",
+    b"}",
+    b"[",
+    b"\"",
+    b"\\u0000",
+    b"\\ud800",
+    b"null",
+    b"-1",
+    b"1e999",
+    b"99999999999999999999",
+    b"%00",
+    b"%",
+    b"data:",
+    b"Content-Length: 5\r\n",
 ];
 
 fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
@@ -89,27 +109,35 @@ fn frames() {
         br#"{"type":"push","messageId":"M","senderPubkey":"ab","priority":"next","nonce":"n","ciphertext":"c","subtype":"system","event":"peer_joined","eventData":{"pubkey":"x"}}"#,
         br#"{"type":"peers_list","peers":[{"pubkey":"8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c","memberPubkey":"8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c","displayName":"a"}]}"#,
     ];
-    storm("frames", &seeds, text(|text| {
-        if let Err(refused) = ClientFrame::decode(text) {
-            assert!(refused.message.len() < 1000, "a refusal must not repeat what it refuses");
-        }
-        let _ = ServerFrame::decode(text);
-    }));
+    storm(
+        "frames",
+        &seeds,
+        text(|text| {
+            if let Err(refused) = ClientFrame::decode(text) {
+                assert!(refused.message.len() < 1000, "a refusal must not repeat what it refuses");
+            }
+            let _ = ServerFrame::decode(text);
+        }),
+    );
 }
 
 #[test]
 fn addresses_names_and_times() {
     let seeds: [&[u8]; 6] = [b"alice@home", b"#deploys", b"@eng/api", b"8a88e3dd7409f195", b"2025-10-09T08:53:20.000Z", b"*"];
-    storm("addresses", &seeds, text(|text| {
-        if let Err(invalid) = Address::parse(text) {
-            assert!(invalid.to_string().chars().all(|c| !c.is_control()), "an error must be fit for a terminal");
-        }
-        if let Some(target) = Target::parse(text) {
-            assert_eq!(Target::parse(&target.to_string()), Some(target));
-        }
-        let _ = (time::parse_iso(text), hex::decode::<32>(text), names::is_slug(text));
-        assert!(names::neutralise(text).chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
-    }));
+    storm(
+        "addresses",
+        &seeds,
+        text(|text| {
+            if let Err(invalid) = Address::parse(text) {
+                assert!(invalid.to_string().chars().all(|c| !c.is_control()), "an error must be fit for a terminal");
+            }
+            if let Some(target) = Target::parse(text) {
+                assert_eq!(Target::parse(&target.to_string()), Some(target));
+            }
+            let _ = (time::parse_iso(text), hex::decode::<32>(text), names::is_slug(text));
+            assert!(names::neutralise(text).chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
+        }),
+    );
 }
 
 #[test]
@@ -137,12 +165,16 @@ fn configuration_and_json() {
 fn sealed_messages_and_base64() {
     let key = claudemesh::crypto::keys::KeyPair::from_seed([2; 32]);
     let seeds: [&[u8]; 2] = [b"AAECAwQFBgcICQoLDA0ODxAREhMUFRYX", b"IXNxG/dEMGP9Il79T52mNF1u2YGDaYmIc0RHxKrJ"];
-    storm("sealed", &seeds, text(|text| {
-        if let Some(bytes) = base64::decode(text) {
-            assert_eq!(base64::encode(&bytes), text);
-        }
-        assert!(sealed::open(text, text, &key.public, &key.secret).is_err());
-    }));
+    storm(
+        "sealed",
+        &seeds,
+        text(|text| {
+            if let Some(bytes) = base64::decode(text) {
+                assert_eq!(base64::encode(&bytes), text);
+            }
+            assert!(sealed::open(text, text, &key.public, &key.secret).is_err());
+        }),
+    );
 }
 
 #[test]

@@ -2,11 +2,22 @@
 
 use std::path::Path;
 
+use std::time::Instant;
+
+use claudemesh::base::ids::{MemberId, MemberKey, MeshId, Slug};
+use claudemesh::base::thread::Joined;
+use claudemesh::base::time::now_millis;
 use claudemesh::crypto::keys::KeyPair;
+use claudemesh::crypto::random;
+use claudemesh::store::hub::{Hub, NewMember, NewMesh, Role};
 use serde_json::json;
 
 use super::home::Home;
 use super::servers::{Broker, Daemon};
+use super::wait::PATIENCE;
+
+/// The database's name in a broker's data directory.
+const HUB: &str = "hub.db";
 
 /// The mesh `acme` of two people: a broker and two daemons, each in a home of its own.
 #[derive(Debug)]
@@ -21,6 +32,7 @@ pub(crate) struct World {
 /// One member as its configuration needs it.
 struct Member {
     id: String,
+    name: String,
     keys: KeyPair,
 }
 
@@ -45,6 +57,25 @@ fn join(home: &Path, broker: &Broker, mesh: &str, member: &Member) {
 }
 
 /// Creates the mesh and two members in the database of a broker that does not run yet.
+#[track_caller]
 fn create(data: &Path) -> (String, [Member; 2]) {
-    panic!("{}: the broker's database can not be written yet, and so there is no {}", data.display(), KeyPair::generate().public)
+    let (hub, thread) = Hub::open(&data.join(HUB)).unwrap();
+    let id = MeshId::new(random::id32());
+    let member = |name: &str| Member { id: random::id32(), name: name.to_owned(), keys: KeyPair::generate() };
+    let members = [member("alice"), member("bob")];
+    let rows = members.each_ref().map(|member| NewMember {
+        id: MemberId::new(member.id.as_str()),
+        mesh: id.clone(),
+        key: MemberKey(member.keys.public),
+        display_name: member.name.clone(),
+        role: Role::Admin,
+        now: now_millis(),
+    });
+    let mesh = NewMesh { id: id.clone(), slug: Slug::new("acme"), name: "Acme".into(), owner: rows[0].key, now: now_millis() };
+    let [owner, other] = rows;
+    hub.create_mesh(mesh, owner).unwrap();
+    hub.add_member(other).unwrap();
+    drop(hub);
+    assert_eq!(thread.join_by(Instant::now() + PATIENCE), Joined::Ended(()));
+    (id.to_string(), members)
 }
