@@ -1,6 +1,7 @@
 //! What every thread of the daemon is given: handles and tables, made once at start.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Sender, TrySendError};
 
@@ -13,7 +14,7 @@ use crate::wire::ipc::LinkStatus;
 
 use super::bus::Bus;
 use super::channels::Channels;
-use super::drain::Drain;
+use super::drain::{Drain, Epoch};
 use super::links::Links;
 use super::meshes::Meshes;
 use super::rosters::Rosters;
@@ -34,9 +35,15 @@ pub(super) struct Ctx {
     pub(super) bus: Arc<Bus>,
     pub(super) drain: Drain,
     pub(super) supervisor: Sender<supervisor::Event>,
+    pub(super) epochs: AtomicU64,
 }
 
 impl Ctx {
+    /// Names a new connection of any link.
+    pub(super) fn next_epoch(&self) -> Epoch {
+        Epoch(self.epochs.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Notes what a link says about itself, and tells those who listen when a member link's state changed.
     pub(super) fn report_link(&self, route: &Route, serial: u64, status: LinkStatus, why: Option<String>) {
         if let Some(why) = &why {

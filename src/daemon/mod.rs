@@ -135,6 +135,7 @@ pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
         bus: Arc::new(Bus::default()),
         drain,
         supervisor: supervisor.clone(),
+        epochs: std::sync::atomic::AtomicU64::new(1),
     });
     let watch = signals::watch({
         let supervisor = supervisor.clone();

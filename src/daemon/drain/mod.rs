@@ -17,6 +17,7 @@ use crate::store::RowId;
 use crate::store::outbox::{Outbox, Outcome, Route, Row};
 use crate::wire::client::Send;
 
+pub(super) use self::state::Epoch;
 use self::state::State;
 use super::ctx::Ctx;
 use super::link::{Answer, Cmd, Outgoing};
@@ -37,9 +38,9 @@ const STORE_PAUSE: Millis = 1000;
 pub(super) enum Event {
     /// A row was added, or made due again, for this link.
     Wake(Route),
-    /// The link is open, and takes this many rows at once.
-    LinkUp(Route, usize),
-    LinkDown(Route),
+    /// A connection of the link is open, and takes this many rows at once.
+    LinkUp(Route, usize, Epoch),
+    LinkDown(Route, Epoch),
     Answered(Route, Vec<(RowId, Answer)>),
     /// A peer came back: what waits for it goes at once.
     PeerBack(Slug, PublicKey),
@@ -119,8 +120,8 @@ impl Worker {
     fn on(&mut self, event: Event, outcomes: &mut Vec<(RowId, Outcome)>) {
         match event {
             Event::Wake(route) => self.state.wake(route),
-            Event::LinkUp(route, window) => self.state.link_up(route, window),
-            Event::LinkDown(route) => self.state.link_down(&route),
+            Event::LinkUp(route, window, epoch) => self.state.link_up(route, window, epoch),
+            Event::LinkDown(route, epoch) => self.state.link_down(&route, epoch),
             Event::Answered(route, answers) => {
                 let now = now_millis();
                 for (row, answer) in answers {
@@ -154,7 +155,7 @@ impl Worker {
     }
 
     fn feed(&mut self) {
-        while let Some((route, room)) = self.state.next_claim(now_millis()) {
+        while let Some((route, epoch, room)) = self.state.next_claim(now_millis()) {
             let claimed = match self.outbox.claim(route.clone(), now_millis(), room) {
                 Ok(claimed) => claimed,
                 Err(err) => {
@@ -166,11 +167,13 @@ impl Worker {
             self.state.claimed(&route, ids.collect::<Vec<_>>().into_iter(), room, claimed.next_due);
             let mut outcomes = Vec::new();
             let link = self.links.get(&route);
+            let mut sent = true;
             for row in claimed.rows {
                 let id = row.id.clone();
-                let sent = link.as_ref().is_some_and(|link| link.try_send(Cmd::Send(Box::new(outgoing(row)))).is_ok());
+                let cmd = Cmd::Send(Box::new(outgoing(row, epoch)));
+                // After the first that does not fit none may be tried: it would overtake.
+                sent = sent && link.as_ref().is_some_and(|link| link.try_send(cmd).is_ok());
                 if !sent {
-                    // The link is going down or is behind; it says LinkUp when it can take more.
                     outcomes.extend(self.state.answered(&route, id, Answer::Lost, now_millis(), 0.0));
                     self.state.claim_failed(&route, now_millis() + STORE_PAUSE);
                 }
@@ -198,7 +201,7 @@ impl Worker {
     }
 }
 
-fn outgoing(row: Row) -> Outgoing {
+fn outgoing(row: Row, epoch: Epoch) -> Outgoing {
     let frame = Send {
         // The reference's clients use one id for both, and so can any log that follows a message.
         id: row.client_id.to_string(),
@@ -210,5 +213,5 @@ fn outgoing(row: Row) -> Outgoing {
         ciphertext: row.ciphertext,
         reply_to_id: row.reply_to,
     };
-    Outgoing { row: row.id, frame }
+    Outgoing { row: row.id, epoch, frame }
 }

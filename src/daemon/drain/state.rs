@@ -21,6 +21,10 @@ const RETRY_TO: Duration = Duration::from_secs(60);
 /// How often a peer that is away is tried without having been heard of. Its return wakes its rows at once.
 const AWAY_RETRY: Duration = Duration::from_secs(300);
 
+/// One connection of a link, told from the one before and the one after.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::daemon) struct Epoch(pub(in crate::daemon) u64);
+
 /// The schedule over all links.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -32,7 +36,13 @@ pub(super) struct State {
 struct Lane {
     /// Rows that may be in flight; `None` while the link is down.
     window: Option<usize>,
-    in_flight: HashMap<RowId, u32>,
+    /// Which connection of the link is open, or was last.
+    epoch: Epoch,
+    /// How often each was tried, and on which connection it is.
+    in_flight: HashMap<RowId, (u32, Epoch)>,
+    /// Rows in flight on earlier connections, whose answers are still on their way. Nothing is claimed until they are
+    /// back: a later row could overtake them.
+    stale: usize,
     /// There may be rows that are due.
     wanted: bool,
     /// When the earliest row that is not due yet will be.
@@ -47,23 +57,26 @@ impl State {
         self.lanes.entry(route).or_default().wanted = true;
     }
 
-    pub(super) fn link_up(&mut self, route: Route, window: usize) {
+    pub(super) fn link_up(&mut self, route: Route, window: usize, epoch: Epoch) {
         let lane = self.lanes.entry(route).or_default();
         lane.window = Some(window.max(1));
+        lane.epoch = epoch;
+        lane.stale = lane.in_flight.len();
         lane.wanted = true;
         lane.paused_until = None;
     }
 
-    /// The answers of what is in flight have been given, or are on their way.
-    pub(super) fn link_down(&mut self, route: &Route) {
-        if let Some(lane) = self.lanes.get_mut(route) {
+    /// The answers of what is in flight have been given, or are on their way. An end that is told after the next
+    /// connection has opened changes nothing.
+    pub(super) fn link_down(&mut self, route: &Route, epoch: Epoch) {
+        if let Some(lane) = self.lanes.get_mut(route).filter(|lane| lane.epoch == epoch) {
             lane.window = None;
         }
         self.forget_idle(route);
     }
 
-    /// The link that should be fed next, and with how many rows at most.
-    pub(super) fn next_claim(&mut self, now: Millis) -> Option<(Route, usize)> {
+    /// The link that should be fed next, on which of its connections, and with how many rows at most.
+    pub(super) fn next_claim(&mut self, now: Millis) -> Option<(Route, Epoch, usize)> {
         for (route, lane) in &mut self.lanes {
             if lane.due.is_some_and(|due| due <= now) {
                 lane.due = None;
@@ -76,8 +89,8 @@ impl State {
             let room = window.saturating_sub(lane.in_flight.len()).min(CLAIM);
             // A wide window is refilled in bulk: a claim for every single ack would cost a transaction each.
             let worth_it = room == CLAIM.min(window) || lane.in_flight.len() <= window / 2;
-            if lane.wanted && lane.paused_until.is_none() && 0 < room && worth_it {
-                return Some((route.clone(), room));
+            if lane.wanted && lane.paused_until.is_none() && lane.stale == 0 && 0 < room && worth_it {
+                return Some((route.clone(), lane.epoch, room));
             }
         }
         None
@@ -93,7 +106,8 @@ impl State {
     ) {
         let Some(lane) = self.lanes.get_mut(route) else { return };
         let before = lane.in_flight.len();
-        lane.in_flight.extend(rows);
+        let epoch = lane.epoch;
+        lane.in_flight.extend(rows.map(|(row, attempts)| (row, (attempts, epoch))));
         lane.wanted = asked <= lane.in_flight.len() - before;
         lane.due = next_due;
         self.forget_idle(route);
@@ -117,7 +131,10 @@ impl State {
         random: f64,
     ) -> Option<(RowId, Outcome)> {
         let lane = self.lanes.get_mut(route)?;
-        let attempts = lane.in_flight.remove(&row)?;
+        let (attempts, epoch) = lane.in_flight.remove(&row)?;
+        if epoch != lane.epoch {
+            lane.stale = lane.stale.saturating_sub(1);
+        }
         let outcome = match answer {
             Answer::Accepted(broker_id) => Outcome::Done { broker_id, at: now },
             Answer::Lost => {
@@ -198,28 +215,28 @@ mod tests {
         let mut state = State::default();
         state.wake(route());
         assert_eq!(state.next_claim(0), None);
-        state.link_up(route(), 256);
-        assert_eq!(state.next_claim(0), Some((route(), CLAIM)));
+        state.link_up(route(), 256, Epoch(1));
+        assert_eq!(state.next_claim(0), Some((route(), Epoch(1), CLAIM)));
         state.claimed(&route(), rows(0..64).into_iter(), CLAIM, None);
-        assert_eq!(state.next_claim(0), Some((route(), CLAIM)), "a full claim means there may be more");
+        assert_eq!(state.next_claim(0), Some((route(), Epoch(1), CLAIM)), "a full claim means there may be more");
         state.claimed(&route(), rows(64..65).into_iter(), CLAIM, None);
         assert_eq!(state.next_claim(0), None);
         state.wake(route());
-        assert_eq!(state.next_claim(0), Some((route(), CLAIM)));
-        state.link_down(&route());
+        assert_eq!(state.next_claim(0), Some((route(), Epoch(1), CLAIM)));
+        state.link_down(&route(), Epoch(1));
         assert_eq!(state.next_claim(0), None);
     }
 
     #[test]
     fn a_broker_that_does_not_keep_order_gets_one_at_a_time() {
         let mut state = State::default();
-        state.link_up(route(), 1);
-        assert_eq!(state.next_claim(0), Some((route(), 1)));
+        state.link_up(route(), 1, Epoch(1));
+        assert_eq!(state.next_claim(0), Some((route(), Epoch(1), 1)));
         state.claimed(&route(), rows(0..1).into_iter(), 1, None);
         assert_eq!(state.next_claim(0), None);
         let answer = state.answered(&route(), RowId::new("0"), Answer::Accepted(MessageId::new("M")), 5, 0.0);
         assert_eq!(answer, Some((RowId::new("0"), Outcome::Done { broker_id: MessageId::new("M"), at: 5 })));
-        assert_eq!(state.next_claim(0), Some((route(), 1)));
+        assert_eq!(state.next_claim(0), Some((route(), Epoch(1), 1)));
     }
 
     #[test]
@@ -233,7 +250,7 @@ mod tests {
             (refused(Code::NotConnected, None), Outcome::Later { error: "no_connected_peer".into(), at: 301_000 }),
         ] {
             let mut state = State::default();
-            state.link_up(route(), 8);
+            state.link_up(route(), 8, Epoch(1));
             state.claimed(&route(), rows(0..1).into_iter(), 8, None);
             let outcome = state.answered(&route(), RowId::new("0"), answer, 1000, 1.0);
             assert_eq!(outcome, Some((RowId::new("0"), expected)));
@@ -245,34 +262,49 @@ mod tests {
     #[test]
     fn a_pause_holds_the_whole_link_and_ends() {
         let mut state = State::default();
-        state.link_up(route(), 8);
+        state.link_up(route(), 8, Epoch(1));
         state.claimed(&route(), rows(0..2).into_iter(), 8, None);
         state.answered(&route(), RowId::new("0"), refused(Code::RateLimited, Some(2000)), 0, 0.0);
         state.wake(route());
         assert_eq!(state.next_claim(1999), None);
         assert_eq!(state.deadline(), Some(2000));
-        assert_eq!(state.next_claim(2000), Some((route(), 7)));
+        assert_eq!(state.next_claim(2000), Some((route(), Epoch(1), 7)));
     }
 
     #[test]
     fn rows_that_are_not_due_are_asked_for_when_they_are() {
         let mut state = State::default();
-        state.link_up(route(), 8);
+        state.link_up(route(), 8, Epoch(1));
         assert!(state.next_claim(0).is_some());
         state.claimed(&route(), std::iter::empty(), 8, Some(500));
         assert_eq!((state.next_claim(499), state.deadline()), (None, Some(500)));
-        assert_eq!(state.next_claim(500), Some((route(), 8)));
+        assert_eq!(state.next_claim(500), Some((route(), Epoch(1), 8)));
     }
 
     #[test]
     fn lost_rows_are_claimed_again_when_the_link_returns() {
         let mut state = State::default();
-        state.link_up(route(), 8);
+        state.link_up(route(), 8, Epoch(1));
         state.claimed(&route(), rows(0..1).into_iter(), 8, None);
-        state.link_down(&route());
+        state.link_down(&route(), Epoch(1));
         assert!(matches!(state.answered(&route(), RowId::new("0"), Answer::Lost, 0, 0.0), Some((_, Outcome::Returned))));
         assert_eq!(state.next_claim(0), None);
-        state.link_up(route(), 8);
-        assert_eq!(state.next_claim(0), Some((route(), 8)));
+        state.link_up(route(), 8, Epoch(2));
+        assert_eq!(state.next_claim(0), Some((route(), Epoch(2), 8)));
+    }
+
+    #[test]
+    fn nothing_overtakes_rows_of_an_earlier_connection() {
+        let mut state = State::default();
+        state.link_up(route(), 8, Epoch(1));
+        state.claimed(&route(), rows(0..2).into_iter(), 8, None);
+        state.link_up(route(), 8, Epoch(2));
+        state.link_down(&route(), Epoch(1));
+        state.wake(route());
+        assert_eq!(state.next_claim(0), None);
+        state.answered(&route(), RowId::new("0"), Answer::Lost, 0, 0.0);
+        assert_eq!(state.next_claim(0), None);
+        state.answered(&route(), RowId::new("1"), Answer::Lost, 0, 0.0);
+        assert_eq!(state.next_claim(0), Some((route(), Epoch(2), 8)));
     }
 }

@@ -45,6 +45,9 @@ const RECONNECT_TO: Duration = Duration::from_secs(30);
 /// Delay after a broker refused who we are: only somebody's action can change its answer.
 const REFUSED_RETRY: Duration = Duration::from_secs(60);
 
+/// How long a link that has stopped still answers what was put into its queue meanwhile.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A broker's frames are larger than ours only where it lists many peers.
 const SOCKET: ws::Limits = ws::Limits { max_message: 4 * 1024 * 1024, read_buffer: 4096 };
 
@@ -236,6 +239,23 @@ impl Link {
         }
         self.report(LinkStatus::Closed, None);
         self.ctx.links.remove(&self.route, self.serial);
+        // Whoever still holds a handle lets go of it soon; what it put into the queue must not be left unanswered.
+        let until = Instant::now() + LAST_WORDS;
+        while let Ok(cmd) = inbox.recv_deadline(Some(until)) {
+            self.decline(cmd);
+        }
+    }
+
+    /// Answers what can not be done without a connection.
+    fn decline(&self, cmd: Cmd) {
+        match cmd {
+            Cmd::Send(outgoing) => {
+                self.ctx.drain.tell(drain::Event::Answered(self.route.clone(), vec![(outgoing.row, Answer::Lost)]));
+            }
+            // Whoever asked is told, or has stopped waiting.
+            Cmd::Call(call) => drop(call.reply.send(Err(Code::ConnectionLost))),
+            Cmd::Stop(_) => {}
+        }
     }
 
     /// One connection from dial to end.
@@ -248,12 +268,13 @@ impl Link {
             Ok(socket) => socket,
             Err(err) => return Next::Again { useful: false, why: err.to_string() },
         };
-        let mut talk = Talk::new(&self.ctx, &self.identity, &self.route, self.serial, Instant::now());
+        let epoch = self.ctx.next_epoch();
+        let mut talk = Talk::new(&self.ctx, &self.identity, &self.route, self.serial, epoch, Instant::now());
         let end = ws::run(&mut socket, &mut talk, inbox);
         let was_open = talk.is_open();
         let done = talk.finish();
         if was_open {
-            self.ctx.drain.tell(drain::Event::LinkDown(self.route.clone()));
+            self.ctx.drain.tell(drain::Event::LinkDown(self.route.clone(), epoch));
             self.ctx.rosters.forget(&self.route.mesh);
         }
         if done.stopped {
@@ -275,11 +296,7 @@ impl Link {
         loop {
             match inbox.recv_deadline(until) {
                 Ok(Cmd::Stop(_)) | Err(ws::NoCmd::Orphaned) => return std::ops::ControlFlow::Break(()),
-                Ok(Cmd::Send(outgoing)) => {
-                    self.ctx.drain.tell(drain::Event::Answered(self.route.clone(), vec![(outgoing.row, Answer::Lost)]));
-                }
-                // Whoever asked is told, or has stopped waiting.
-                Ok(Cmd::Call(call)) => drop(call.reply.send(Err(Code::ConnectionLost))),
+                Ok(cmd) => self.decline(cmd),
                 Err(ws::NoCmd::Timeout) => return std::ops::ControlFlow::Continue(()),
             }
         }

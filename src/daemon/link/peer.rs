@@ -21,7 +21,8 @@ use crate::wire::server::{Feature, HelloAck, Push, ServerFrame};
 use super::state::{Answer, Effect, Ending, State};
 use super::{Cmd, Farewell, Identity};
 use crate::daemon::ctx::Ctx;
-use crate::daemon::{drain, inbound};
+use crate::daemon::drain::{self, Epoch};
+use crate::daemon::inbound;
 
 /// Messages of one burst that are stored in one transaction.
 const BATCH: usize = 64;
@@ -32,6 +33,7 @@ pub(super) struct Talk<'a> {
     identity: &'a Identity,
     route: &'a Route,
     serial: u64,
+    epoch: Epoch,
     state: State,
     /// The hello, until it is sent.
     hello: Option<ClientFrame>,
@@ -54,13 +56,21 @@ pub(super) struct Done {
 }
 
 impl<'a> Talk<'a> {
-    pub(super) fn new(ctx: &'a Arc<Ctx>, identity: &'a Identity, route: &'a Route, serial: u64, now: Instant) -> Talk<'a> {
+    pub(super) fn new(
+        ctx: &'a Arc<Ctx>,
+        identity: &'a Identity,
+        route: &'a Route,
+        serial: u64,
+        epoch: Epoch,
+        now: Instant,
+    ) -> Talk<'a> {
         Talk {
             ctx,
             identity,
             route,
             serial,
-            state: State::new(now),
+            epoch,
+            state: State::new(epoch, now),
             hello: Some(identity.hello()),
             effects: Vec::new(),
             arrived: Vec::new(),
@@ -78,7 +88,7 @@ impl<'a> Talk<'a> {
     /// After the connection's end: everything that waits is answered.
     pub(super) fn finish(mut self) -> Done {
         let mut effects = Vec::new();
-        std::mem::replace(&mut self.state, State::new(Instant::now())).end(&mut effects);
+        std::mem::replace(&mut self.state, State::new(self.epoch, Instant::now())).end(&mut effects);
         for effect in effects {
             match effect {
                 Effect::Answered(row, answer) => self.answered.push((row, answer)),
@@ -119,7 +129,7 @@ impl<'a> Talk<'a> {
         });
         self.ctx.report_link(self.route, self.serial, LinkStatus::Open, None);
         // A broker that answers out of order gets one message at a time, or the order of a conversation would be lost.
-        self.ctx.drain.tell(drain::Event::LinkUp(self.route.clone(), if ordered { SEND_WINDOW } else { 1 }));
+        self.ctx.drain.tell(drain::Event::LinkUp(self.route.clone(), if ordered { SEND_WINDOW } else { 1 }, self.epoch));
     }
 
     fn reply(&mut self, ticket: u64, reply: Result<ServerFrame, Code>) {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::base::ids::{ClientId, MessageId};
+use crate::daemon::drain::Epoch;
 use crate::store::RowId;
 use crate::wire::client::{ClientAck, ClientFrame, Send};
 use crate::wire::code::Code;
@@ -14,6 +15,8 @@ use crate::wire::server::{Ack, ErrorFrame, HelloAck, Push, ServerFrame};
 #[derive(Debug)]
 pub(in crate::daemon) struct Outgoing {
     pub(in crate::daemon) row: RowId,
+    /// The connection it was meant for: on a later one it would overtake what was meant for the earlier.
+    pub(in crate::daemon) epoch: Epoch,
     pub(in crate::daemon) frame: Send,
 }
 
@@ -76,6 +79,7 @@ enum Phase {
 /// One conversation: made anew for each connection.
 #[derive(Debug)]
 pub(super) struct State {
+    epoch: Epoch,
     phase: Phase,
     heard: Instant,
     next_ping: Instant,
@@ -88,8 +92,9 @@ pub(super) struct State {
 
 impl State {
     /// A conversation whose hello has just been sent.
-    pub(super) fn new(now: Instant) -> State {
+    pub(super) fn new(epoch: Epoch, now: Instant) -> State {
         State {
+            epoch,
             phase: Phase::Greeting { until: now + HELLO_DEADLINE },
             heard: now,
             next_ping: now + PING_EVERY,
@@ -111,7 +116,7 @@ impl State {
     }
 
     pub(super) fn send(&mut self, outgoing: Outgoing, now: Instant, out: &mut Vec<Effect>) {
-        if !self.is_open() {
+        if !self.is_open() || outgoing.epoch != self.epoch {
             out.push(Effect::Answered(outgoing.row, Answer::Lost));
             return;
         }

@@ -15,7 +15,7 @@ fn outgoing(id: &str) -> Outgoing {
         ciphertext: "c".into(),
         reply_to_id: None,
     };
-    Outgoing { row: RowId::new(format!("row-{id}")), frame }
+    Outgoing { row: RowId::new(format!("row-{id}")), epoch: Epoch(1), frame }
 }
 
 fn list_peers(id: String) -> ClientFrame {
@@ -50,7 +50,7 @@ struct Talk {
 impl Talk {
     fn new() -> Talk {
         let now = Instant::now();
-        Talk { state: State::new(now), now }
+        Talk { state: State::new(Epoch(1), now), now }
     }
 
     fn open() -> Talk {
@@ -161,6 +161,14 @@ fn the_next_deadline_is_always_the_earliest() {
     assert_eq!(talk.state.deadline(), talk.now + ACK_DEADLINE);
     talk.calls(1);
     assert_eq!(talk.state.deadline(), talk.now + RPC_DEADLINE);
+}
+
+#[test]
+fn what_was_meant_for_another_connection_is_not_sent() {
+    let mut talk = Talk::open();
+    let mut out = Vec::new();
+    talk.state.send(Outgoing { epoch: Epoch(0), ..outgoing("a") }, talk.now, &mut out);
+    assert_eq!(texts(out), ["row-a lost"]);
 }
 
 #[test]
