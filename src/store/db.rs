@@ -7,7 +7,6 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Statement};
 
@@ -17,7 +16,7 @@ use super::error::Error;
 const STATEMENTS: usize = 40;
 
 /// How long to wait for another program that is writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT_MILLIS: i64 = 5000;
 
 /// A connection and its prepared statements.
 pub(super) struct Db<'c> {
@@ -120,7 +119,8 @@ impl Drop for Prepared<'_, '_> {
 pub(super) fn open(path: &Path, cache_kib: u32) -> Result<Connection, Error> {
     make_private(path)?;
     let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    conn.busy_timeout(BUSY_TIMEOUT)?;
+    // As a pragma: the method needs SQLite 3.44, which distributions do not all have.
+    conn.pragma_update(None, "busy_timeout", BUSY_TIMEOUT_MILLIS)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(Error::Io(format!("its directory allows no write-ahead log, only `{mode}`")));

@@ -181,10 +181,11 @@ impl Owner<'_, '_> {
         if outcome.is_ok() {
             outcome = self.db.execute("COMMIT", []).map(drop);
         }
-        if outcome.is_err() && self.db.in_transaction() {
-            if let Err(err) = self.db.execute("ROLLBACK", []) {
-                log::error!("rolling back failed: {err}");
-            }
+        if outcome.is_err()
+            && self.db.in_transaction()
+            && let Err(err) = self.db.execute("ROLLBACK", [])
+        {
+            log::error!("rolling back failed: {err}");
         }
         held.into_iter().for_each(|release| release(outcome.clone()));
     }
@@ -232,7 +233,7 @@ fn refuse<C: Command>(db: &Db<'_>, batch: &mut VecDeque<C>, err: &Error) {
 macro_rules! commands {
     (
         $(#[$handle_doc:meta])*
-        pub struct $handle:ident;
+        $handle_vis:vis struct $handle:ident;
         $(
             $(#[$doc:meta])*
             $durability:ident $command:ident => $run:path:
@@ -262,7 +263,7 @@ macro_rules! commands {
 
         $(#[$handle_doc])*
         #[derive(Clone, Debug)]
-        pub struct $handle($crate::store::owner::Caller<Cmd>);
+        $handle_vis struct $handle($crate::store::owner::Caller<Cmd>);
 
         impl $handle {
             $(

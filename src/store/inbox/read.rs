@@ -1,6 +1,7 @@
 //! Looking at the inbox. Every query is driven by one index that gives the rows in the order of their arrival, so that the
 //! cost follows what is returned, not what is stored.
 
+use rusqlite::types::Value;
 use rusqlite::{Row as SqlRow, params};
 use serde::Deserialize;
 
@@ -106,48 +107,39 @@ fn union(legs: &[&str], index: &str, conditions: &str, order: &str) -> String {
 }
 
 pub(super) fn list(db: &Db<'_>, filter: Filter) -> Result<Vec<Inbound>, Error> {
+    let Some(floor) = floor(db, &filter)? else { return Ok(Vec::new()) };
+    let (sql, values) = listing(&filter, floor);
+    db.all(&sql, values.bind().as_slice(), read)
+}
+
+/// The query that lists what matches, no older than the row `floor`.
+pub(super) fn listing(filter: &Filter, floor: Option<i64>) -> (String, Values) {
     let mut values = Values::default();
     let mut conditions = String::new();
-    let Some(floor) = floor(db, &filter)? else { return Ok(Vec::new()) };
-    let mut also = |condition: &str| {
-        conditions.push_str(" AND ");
-        conditions.push_str(condition);
+    let mut also = |condition: &str, name: &'static str, value: Option<Value>| {
+        if let Some(value) = value {
+            conditions.push_str(" AND ");
+            conditions.push_str(condition);
+            values.set(name, value);
+        }
     };
-    if let Some(floor) = floor {
-        also("rowid >= :floor");
-        values.set(":floor", floor);
-    }
-    if let Some(mesh) = &filter.mesh {
-        also("mesh = :mesh");
-        values.set(":mesh", mesh.to_string());
-    }
-    if let Some(since) = filter.since {
-        also("received_at >= :since");
-        values.set(":since", since);
-    }
-    if let Some(topic) = &filter.topic {
-        also("topic = :topic");
-        values.set(":topic", topic.clone());
-    }
-    if let Some(sender) = &filter.sender {
-        also("sender_pubkey = :sender");
-        values.set(":sender", sender.clone());
-    }
+    also("rowid >= :floor", ":floor", floor.map(Value::from));
+    also("mesh = :mesh", ":mesh", filter.mesh.as_ref().map(|mesh| Value::from(mesh.to_string())));
+    also("received_at >= :since", ":since", filter.since.map(Value::from));
+    also("topic = :topic", ":topic", filter.topic.clone().map(Value::from));
+    also("sender_pubkey = :sender", ":sender", filter.sender.clone().map(Value::from));
+    also("instr(lower(coalesce(body, '')), lower(:text)) > 0", ":text", filter.text.clone().map(Value::from));
     if filter.unread_only {
-        also("seen_at IS NULL");
-    }
-    if let Some(text) = &filter.text {
-        also("instr(lower(coalesce(body, '')), lower(:text)) > 0");
-        values.set(":text", text.clone());
+        conditions.push_str(" AND seen_at IS NULL");
     }
     values.set(":limit", limit_sql(filter.limit.clamp(1, 1000)));
-    let (index, by_scope) = driver(&filter);
-    let sql = if by_scope {
+    let (index, by_recipient) = driver(filter);
+    let sql = if by_recipient {
         union(&scope::legs(&filter.scope, &mut values), index, &conditions, "DESC")
     } else {
         union(&[scope::condition(&filter.scope, &mut values).as_str()], index, &conditions, "DESC")
     };
-    db.all(&sql, values.bind().as_slice(), read)
+    (sql, values)
 }
 
 /// The index that is likely to leave the fewest rows to look at, and whether it is one for a recipient.
