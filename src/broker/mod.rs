@@ -1,1 +1,259 @@
-//! (being built)
+//! A broker: passes sealed messages on, and keeps them while their recipients are away. One process or one part of the
+//! daemon's, one port, one database, a thread per connection.
+
+mod conn;
+mod handle;
+mod hello;
+mod http;
+mod janitor;
+mod limits;
+mod router;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::base::exit::Exit;
+use crate::base::thread::{self, Joined, Running as Thread};
+use crate::net::listen::{self, Count, Listener};
+use crate::store;
+use crate::store::hub::Hub;
+use crate::sys::dirs;
+use crate::sys::lock::{self, Lock};
+use crate::sys::notify;
+use crate::sys::poll::{self, Ringer};
+use crate::sys::signals::{self, Signal};
+
+use self::conn::Cmd;
+use self::hello::Refusal;
+use self::limits::{Limits, MAX_CONNECTIONS};
+use self::router::Router;
+
+/// The database in a broker's data directory.
+const HUB: &str = "hub.db";
+
+/// Held by the one process that serves a data directory.
+const LOCK: &str = "broker.pid";
+
+/// The answer to a connection too many.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n";
+
+/// How long the connections may take to close when the broker stops.
+const CONNECTIONS_END: Duration = Duration::from_secs(3);
+const THREADS_END: Duration = Duration::from_secs(2);
+
+/// How a broker is started.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its database; made if it is not there.
+    pub data_dir: PathBuf,
+    /// Port 0 lets the system choose.
+    pub listen: SocketAddr,
+}
+
+/// Why a broker could not start.
+#[derive(Debug)]
+pub enum StartError {
+    Directory(dirs::DirError),
+    /// Another process serves this data directory.
+    Held(Option<u32>),
+    Lock(io::Error),
+    Store(store::Error),
+    AddressInUse(SocketAddr),
+    Listen(SocketAddr, io::Error),
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Directory(err) => err.fmt(f),
+            StartError::Held(Some(pid)) => write!(f, "another broker (pid {pid}) serves this data directory"),
+            StartError::Held(None) => f.write_str("another broker serves this data directory"),
+            StartError::Lock(err) => write!(f, "the data directory can not be locked: {err}"),
+            StartError::Store(err) => write!(f, "the broker's database can not be opened: {err}"),
+            StartError::AddressInUse(address) => write!(f, "{address} is in use by another program"),
+            StartError::Listen(address, err) => write!(f, "can not listen on {address}: {err}"),
+            StartError::Thread(err) => write!(f, "a thread can not be started: {err}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What every connection shares.
+#[derive(Debug)]
+struct Shared {
+    hub: Hub,
+    router: Router,
+    limits: Limits,
+    janitor: Ringer,
+    stopping: AtomicBool,
+    started: Instant,
+    connections: Count,
+    failed: Sender<String>,
+}
+
+impl Shared {
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// A database that is beyond use ends a broker that stands alone; within a daemon, the daemon goes on without it.
+    fn store_failed(&self, err: &store::Error) {
+        if err.is_fatal() {
+            // One word is enough.
+            let _ = self.failed.try_send(err.to_string());
+        }
+    }
+
+    fn refused(&self, refusal: &Refusal) {
+        log::info!("a hello was refused: {}", refusal.code);
+    }
+}
+
+/// A broker that runs.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop_accepting: Ringer,
+    accept: Thread,
+    janitor: Thread,
+    store: Thread,
+    failed: Receiver<String>,
+    _lock: Lock,
+}
+
+/// Starts a broker; it runs until it is stopped.
+pub fn start(options: Options) -> Result<Running, StartError> {
+    dirs::private_dir_checked(&options.data_dir).map_err(StartError::Directory)?;
+    let lock =
+        lock::acquire_by(&options.data_dir.join(LOCK), Instant::now() + Duration::from_millis(100)).map_err(|refused| {
+            match refused {
+                lock::Refused::Held { pid } => StartError::Held(pid),
+                lock::Refused::Io(err) => StartError::Lock(err),
+            }
+        })?;
+    // Before the database: a port that is taken is the likelier failure, and nothing has been touched then.
+    let listener = Listener::tcp(options.listen).map_err(|err| match err.kind() {
+        io::ErrorKind::AddrInUse => StartError::AddressInUse(options.listen),
+        _ => StartError::Listen(options.listen, err),
+    })?;
+    let address = listener.tcp_address().unwrap_or(options.listen);
+    let (hub, store) = Hub::open(&options.data_dir.join(HUB)).map_err(StartError::Store)?;
+    let (janitor_ringer, janitor_bell) = poll::bell().map_err(StartError::Thread)?;
+    let (stop_accepting, stop) = poll::bell().map_err(StartError::Thread)?;
+    let (failed_sender, failed) = bounded(1);
+    let shared = Arc::new(Shared {
+        hub,
+        router: Router::default(),
+        limits: Limits::default(),
+        janitor: janitor_ringer,
+        stopping: AtomicBool::new(false),
+        started: Instant::now(),
+        connections: Count::default(),
+        failed: failed_sender,
+    });
+    let janitor = janitor::start(shared.clone(), janitor_bell).map_err(StartError::Thread)?;
+    let accept = thread::spawn("accept", thread::CONNECTION_STACK, {
+        let shared = shared.clone();
+        move || accept(&shared, listener, &stop)
+    })
+    .map_err(StartError::Thread)?;
+    Ok(Running { address, shared, stop_accepting, accept, janitor, store, failed, _lock: lock })
+}
+
+fn accept(shared: &Arc<Shared>, listener: Listener, stop: &poll::Bell) {
+    let options =
+        listen::Options { name: "conn", max_connections: MAX_CONNECTIONS, refusal: BUSY, stack: thread::CONNECTION_STACK };
+    let served = shared.clone();
+    let on_accept = move |stream| http::serve(&served, stream);
+    if let Err(err) = listen::serve(&[listener], stop, &options, &shared.connections, on_accept) {
+        log::error!("the broker's port: {err}");
+    }
+}
+
+impl Running {
+    /// Where it listens, with the port the system chose.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its database.
+    pub fn hub(&self) -> &Hub {
+        &self.shared.hub
+    }
+
+    /// Closes every connection, then the database. Whatever was acknowledged is on disk already.
+    pub fn stop(self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.stop_accepting.ring();
+        self.shared.janitor.ring();
+        let until = Instant::now() + CONNECTIONS_END;
+        join(self.accept, until);
+        for line in self.shared.router.all() {
+            line.tell(Cmd::Stop);
+        }
+        let left = self.shared.connections.wait_idle(until);
+        if 0 < left {
+            log::warn!("{left} connections are left behind");
+        }
+        join(self.janitor, until);
+        drop(self.shared);
+        join(self.store, Instant::now() + THREADS_END);
+    }
+}
+
+fn join(running: Thread, until: Instant) {
+    let name = running.name().to_owned();
+    match running.join_by(until) {
+        Joined::Ended(()) => {}
+        Joined::Panicked => log::error!("thread {name} panicked"),
+        Joined::Late => log::warn!("thread {name} is late and is left behind"),
+    }
+}
+
+/// Runs a broker alone until a signal ends it. `ready` is called once it listens.
+pub fn run(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<Exit, StartError> {
+    dirs::umask_private();
+    let (sender, signal) = bounded(4);
+    // A signal that finds no room is one of many of its kind.
+    let _watch = signals::watch(move |signal| {
+        let _ = sender.try_send(signal);
+    })
+    .map_err(StartError::Thread)?;
+    let running = start(options)?;
+    log::info!("the broker listens on {}", running.local_addr());
+    ready(running.local_addr());
+    say(notify::State::Ready);
+    let exit = loop {
+        crossbeam_channel::select! {
+            recv(signal) -> signal => match signal {
+                Ok(Signal::Hangup) => {}
+                Ok(Signal::Terminate | Signal::Interrupt) | Err(_) => break Exit::Success,
+            },
+            recv(running.failed) -> why => {
+                log::error!("the broker can not go on: {}", why.unwrap_or_default());
+                break Exit::Internal;
+            }
+        }
+    };
+    say(notify::State::Stopping);
+    running.stop();
+    Ok(exit)
+}
+
+fn say(state: notify::State) {
+    if let Err(err) = notify::notify(state) {
+        log::warn!("the service manager can not be told: {err}");
+    }
+}

@@ -1,0 +1,319 @@
+//! One connection: first it must say hello, then it is somebody. Frames are handled in order; what a burst brings is
+//! stored in one transaction; mail is fetched from the database in order and never waits in a queue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::base::ids::{MeshId, PresenceId, PublicKey, SessionKey};
+use crate::base::time::now_millis;
+use crate::crypto::random;
+use crate::net::ws::{self, Flow, Handle, Outbox};
+use crate::store::hub::{Member, SeenSession};
+use crate::wire::client::{ClientFrame, Undecodable};
+use crate::wire::code::Code;
+use crate::wire::limits::{HELLO_DEADLINE, PING_EVERY, STALE_AFTER};
+use crate::wire::peer::Status;
+use crate::wire::server::{ErrorFrame, Feature, HelloAck, ServerFrame};
+
+use super::Shared;
+use super::handle::mailbox::Mailbox;
+use super::handle::send::Sends;
+use super::handle::{events, presence};
+use super::hello::{self, Admitted, Refusal};
+use super::router::{How, Kind, Line, Newcomer};
+
+/// What a connection is told.
+#[derive(Debug, Clone)]
+pub(super) enum Cmd {
+    /// Mail waits in the database.
+    Mail,
+    /// An event, already written out.
+    Event(Arc<str>),
+    /// Another connection has taken this one's place.
+    Replaced,
+    /// The broker stops.
+    Stop,
+}
+
+/// Who a connection is, once it has said hello.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) mesh: MeshId,
+    pub(super) presence: PresenceId,
+    pub(super) generation: u64,
+    pub(super) kind: Kind,
+    pub(super) member: Member,
+    pub(super) name: String,
+    pub(super) status: Status,
+}
+
+impl Seat {
+    /// The key that seals what this connection sends.
+    pub(super) fn key(&self) -> PublicKey {
+        match self.kind {
+            Kind::Session(key) => key.0,
+            Kind::Passing(Some(label)) => label,
+            Kind::Member | Kind::Passing(None) => self.member.key.0,
+        }
+    }
+
+    /// The key whose mail this connection may take.
+    fn mail_key(&self) -> Option<PublicKey> {
+        match self.kind {
+            Kind::Session(key) => Some(key.0),
+            Kind::Member => Some(self.member.key.0),
+            Kind::Passing(_) => None,
+        }
+    }
+}
+
+/// One connection's state.
+pub(super) struct State {
+    shared: Arc<Shared>,
+    line: Line,
+    mail: Arc<AtomicBool>,
+    seat: Option<Seat>,
+    /// Until a hello must have come.
+    hello_by: Instant,
+    heard: Instant,
+    next_ping: Instant,
+    sends: Sends,
+    mailbox: Mailbox,
+}
+
+impl State {
+    pub(super) fn new(shared: Arc<Shared>, handle: Handle<Cmd>, now: Instant) -> State {
+        let mail = Arc::new(AtomicBool::new(false));
+        State {
+            shared,
+            line: Line::new(handle, mail.clone()),
+            mail,
+            seat: None,
+            hello_by: now + HELLO_DEADLINE,
+            heard: now,
+            next_ping: now + PING_EVERY,
+            sends: Sends::default(),
+            mailbox: Mailbox::default(),
+        }
+    }
+
+    /// The connection has ended; `over` when the peer said that it will not be back.
+    pub(super) fn end(self, over: bool) {
+        let Some(seat) = self.seat else { return };
+        if let Kind::Session(key) = seat.kind {
+            note_session(&self.shared, &seat, key);
+        }
+        let now = (Instant::now(), now_millis());
+        if let Some(gone) = self.shared.router.leave(&seat.mesh, &seat.presence, seat.generation, over, now) {
+            events::left(&self.shared, &seat.mesh, &gone);
+        }
+        self.shared.janitor.ring();
+    }
+
+    fn frame(&mut self, frame: ClientFrame, now: Instant, out: &mut Outbox) -> Flow {
+        let Some(seat) = &mut self.seat else {
+            return match frame {
+                ClientFrame::Hello(hello) => {
+                    let admitted = hello::member(&self.shared.hub, &self.shared.router, hello, now_millis());
+                    self.greet(admitted, out)
+                }
+                ClientFrame::SessionHello(hello) => {
+                    let admitted = hello::session(&self.shared.hub, hello, now_millis());
+                    self.greet(admitted, out)
+                }
+                _ => {
+                    error(out, Code::NoHello, "must send hello first", None, None);
+                    Flow::Go
+                }
+            };
+        };
+        if let ClientFrame::Send(send) = frame {
+            self.sends.take(&self.shared, seat, send, now);
+            return if self.sends.is_full() { self.store_sends(out) } else { Flow::Go };
+        }
+        if let ClientFrame::ClientAck(ack) = frame {
+            self.mailbox.take_ack(ack);
+            return Flow::Go;
+        }
+        // Whatever else was asked is answered after what was asked before it.
+        let flow = self.store_sends(out);
+        let Some(seat) = &mut self.seat else { return flow };
+        match frame {
+            ClientFrame::ListPeers(ask) => presence::list_peers(&self.shared, seat, ask, out),
+            ClientFrame::SetSummary(ask) => presence::set_summary(&self.shared, seat, ask, out),
+            ClientFrame::SetStatus(ask) => {
+                if presence::set_status(&self.shared, seat, ask, out) {
+                    // Mail that was held back may go now.
+                    self.mailbox.start_over();
+                    self.mail.store(true, Ordering::Release);
+                }
+            }
+            ClientFrame::Hello(_) | ClientFrame::SessionHello(_) => {
+                error(out, Code::Invalid, "this connection has said hello already", None, None);
+            }
+            ClientFrame::Send(_) | ClientFrame::ClientAck(_) => {}
+        }
+        flow
+    }
+
+    fn greet(&mut self, admitted: Result<Admitted, Refusal>, out: &mut Outbox) -> Flow {
+        match admitted.and_then(|admitted| self.sit(admitted)) {
+            Ok((ack, how)) => {
+                out.text(ServerFrame::HelloAck(ack).encode());
+                self.announce(&how);
+                self.mail.store(true, Ordering::Release);
+                Flow::Go
+            }
+            Err(refusal) => {
+                self.shared.refused(&refusal);
+                error(out, refusal.code, &refusal.message, None, None);
+                Flow::close(refusal.close, refusal.reason)
+            }
+        }
+    }
+
+    fn sit(&mut self, admitted: Admitted) -> Result<(HelloAck, How), Refusal> {
+        let Admitted { mesh, kind, member, name, about } = admitted;
+        let newcomer = Newcomer {
+            kind,
+            member: member.key,
+            member_id: member.id.clone(),
+            name: name.clone(),
+            about,
+            line: self.line.clone(),
+        };
+        let fresh = PresenceId::new(random::id32());
+        let entered = self.shared.router.enter(&mesh, newcomer, fresh, now_millis());
+        let entered = entered.map_err(|_| Refusal::new(Code::Capacity, "mesh at connection capacity"))?;
+        if let Some(displaced) = entered.displaced {
+            displaced.tell(Cmd::Replaced);
+        }
+        let seat = Seat {
+            mesh,
+            presence: entered.presence.clone(),
+            generation: entered.generation,
+            kind,
+            member,
+            name: name.clone(),
+            status: Status::Idle,
+        };
+        if let Kind::Session(key) = kind {
+            note_session(&self.shared, &seat, key);
+        }
+        self.seat = Some(seat);
+        let ack = HelloAck {
+            presence_id: entered.presence,
+            member_display_name: name,
+            features: vec![Feature::OrderedSend, Feature::StoreAndForward, Feature::AwayPeers],
+            server_time: Some(now_millis()),
+        };
+        Ok((ack, entered.how))
+    }
+
+    fn announce(&self, how: &How) {
+        if let Some(seat) = &self.seat {
+            events::entered(&self.shared, seat, how);
+        }
+    }
+
+    /// Stores the sends of this burst and acknowledges them.
+    fn store_sends(&mut self, out: &mut Outbox) -> Flow {
+        if let Some(seat) = &self.seat {
+            self.sends.store(&self.shared, seat, out);
+        }
+        Flow::Go
+    }
+
+    fn deliver(&mut self, out: &mut Outbox) {
+        let Some(seat) = &self.seat else { return };
+        let Some(key) = seat.mail_key() else { return };
+        self.mailbox.acknowledge(&self.shared, &seat.mesh, key);
+        let announced = self.mail.swap(false, Ordering::AcqRel);
+        if announced || self.mailbox.has_more() {
+            // Of a member's several daemons one takes the mail; the others stand by.
+            if matches!(seat.kind, Kind::Session(_)) || self.shared.router.is_taker(&seat.mesh, &seat.presence) {
+                self.mailbox.fetch(&self.shared, seat, key, out);
+            }
+        }
+    }
+}
+
+/// Keeps a session's key, so that what is sent to it later is kept too.
+fn note_session(shared: &Shared, seat: &Seat, key: SessionKey) {
+    let seen = SeenSession {
+        mesh: seat.mesh.clone(),
+        key,
+        member: seat.member.id.clone(),
+        display_name: seat.name.clone(),
+        last_seen_at: now_millis(),
+    };
+    if let Err(err) = shared.hub.session_seen(vec![seen]) {
+        log::error!("hub: {err}");
+    }
+}
+
+/// Answers a frame that can not be served.
+pub(super) fn error(out: &mut Outbox, code: Code, message: &str, id: Option<String>, req_id: Option<String>) {
+    out.text(ServerFrame::Error(ErrorFrame { code, message: message.to_owned(), id, req_id }).encode());
+}
+
+impl ws::Peer for State {
+    type Cmd = Cmd;
+
+    fn on_alive(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    fn on_text(&mut self, text: &str, now: Instant, out: &mut Outbox) -> Flow {
+        match ClientFrame::decode(text) {
+            Ok(frame) => self.frame(frame, now, out),
+            Err(Undecodable { kind, .. })
+                if self.seat.is_none() && !matches!(kind.as_deref(), Some("hello" | "session_hello")) =>
+            {
+                error(out, Code::NoHello, "must send hello first", None, None);
+                Flow::Go
+            }
+            Err(wrong) => {
+                let flow = self.store_sends(out);
+                error(out, wrong.code, &wrong.message, wrong.id, wrong.req_id);
+                flow
+            }
+        }
+    }
+
+    fn on_cmd(&mut self, cmd: Cmd, _now: Instant, out: &mut Outbox) -> Flow {
+        match cmd {
+            Cmd::Mail => {}
+            Cmd::Event(text) => out.shared(text),
+            Cmd::Replaced => return Flow::close(ws::code::NORMAL, "session_replaced"),
+            Cmd::Stop => return Flow::close(ws::code::GOING_AWAY, "shutting down"),
+        }
+        Flow::Go
+    }
+
+    fn on_burst_end(&mut self, _now: Instant, out: &mut Outbox) -> Flow {
+        let flow = self.store_sends(out);
+        self.deliver(out);
+        flow
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let first = if self.seat.is_some() { self.next_ping } else { self.hello_by };
+        Some(first.min(self.heard + STALE_AFTER))
+    }
+
+    fn on_deadline(&mut self, now: Instant, out: &mut Outbox) -> Flow {
+        if self.seat.is_none() && self.hello_by <= now {
+            return Flow::close(ws::code::POLICY, "no hello");
+        }
+        if self.heard + STALE_AFTER <= now {
+            return Flow::close(ws::code::GOING_AWAY, "stale");
+        }
+        if self.next_ping <= now {
+            self.next_ping = now + PING_EVERY;
+            out.ping();
+        }
+        Flow::Go
+    }
+}

@@ -1,0 +1,54 @@
+//! What the others hear when somebody comes or goes. Events are about now: they are never kept.
+
+use std::sync::Arc;
+
+use crate::base::ids::{MeshId, MessageId, PresenceId};
+use crate::base::time::{iso, now_millis};
+use crate::broker::Shared;
+use crate::broker::conn::{Cmd, Seat};
+use crate::broker::router::{Gone, How, Kind};
+use crate::crypto::random;
+use crate::wire::json::{Value, json};
+use crate::wire::priority::Priority;
+use crate::wire::server::{Push, ServerFrame};
+
+pub(in crate::broker) fn entered(shared: &Shared, seat: &Seat, how: &How) {
+    if matches!(seat.kind, Kind::Passing(_)) {
+        return;
+    }
+    let mut data = json!({"name": seat.name, "displayName": seat.name, "pubkey": seat.key(), "groups": []});
+    let event = match how {
+        How::Joined => "peer_joined",
+        How::Returned(since) => {
+            data["lastSeenAt"] = Value::String(iso(*since));
+            "peer_returned"
+        }
+        How::Replaced => return,
+    };
+    tell_others(shared, &seat.mesh, Some(&seat.presence), event, data);
+}
+
+pub(in crate::broker) fn left(shared: &Shared, mesh: &MeshId, gone: &Gone) {
+    if gone.announced {
+        let data = json!({"name": gone.name, "displayName": gone.name, "pubkey": gone.key});
+        tell_others(shared, mesh, None, "peer_left", data);
+    }
+}
+
+fn tell_others(shared: &Shared, mesh: &MeshId, but: Option<&PresenceId>, event: &str, data: Value) {
+    let push = Push {
+        message_id: Some(MessageId::new(random::uuid_v4())),
+        mesh_id: Some(mesh.clone()),
+        sender_pubkey: "system".to_owned(),
+        priority: Priority::Low,
+        created_at: Some(iso(now_millis())),
+        subtype: Some("system".to_owned()),
+        event: Some(event.to_owned()),
+        event_data: Some(data),
+        ..Push::default()
+    };
+    let text: Arc<str> = ServerFrame::Push(Box::new(push)).encode().into();
+    for line in shared.router.others(mesh, but) {
+        line.tell(Cmd::Event(text.clone()));
+    }
+}

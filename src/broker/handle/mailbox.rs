@@ -1,0 +1,130 @@
+//! Mail on its way to one connection: fetched in the order in which it was stored, a window at a time, until the
+//! recipient has acknowledged it.
+
+use std::collections::VecDeque;
+
+use crate::base::ids::{ClientId, MeshId, MessageId, PublicKey};
+use crate::base::time::{iso, now_millis};
+use crate::broker::Shared;
+use crate::broker::conn::Seat;
+use crate::broker::limits::FETCH;
+use crate::net::ws::Outbox;
+use crate::store::Seq;
+use crate::store::hub::{Ack, AckKey, Stored, Urgency};
+use crate::wire::client::ClientAck;
+use crate::wire::limits::PUSH_WINDOW;
+use crate::wire::peer::Status;
+use crate::wire::server::{Push, ServerFrame};
+
+/// What was pushed over this connection and is not acknowledged yet.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Mailbox {
+    /// Everything up to here has been looked at.
+    cursor: Seq,
+    pushed: VecDeque<Pushed>,
+    acks: Vec<AckKey>,
+    /// The last fetch stopped before the end.
+    more: bool,
+}
+
+#[derive(Debug)]
+struct Pushed {
+    seq: Seq,
+    message: MessageId,
+    client: Option<ClientId>,
+}
+
+impl Mailbox {
+    pub(in crate::broker) fn take_ack(&mut self, ack: ClientAck) {
+        let message = ack.broker_message_id.filter(|id| !id.as_str().is_empty());
+        let client = ack.client_message_id.filter(|id| !id.as_str().is_empty());
+        // Acks come in the order of the pushes, as a rule.
+        let acked = self.pushed.iter().position(|pushed| match (&message, &client) {
+            (Some(message), _) => pushed.message == *message,
+            (None, client) => client.is_some() && pushed.client == *client,
+        });
+        if let Some(at) = acked {
+            self.pushed.remove(at);
+        }
+        self.acks.extend(AckKey::from_ids(message, client));
+    }
+
+    /// Writes down what the recipient has.
+    pub(in crate::broker) fn acknowledge(&mut self, shared: &Shared, mesh: &MeshId, recipient: PublicKey) {
+        if self.acks.is_empty() {
+            return;
+        }
+        let now = now_millis();
+        let acks = std::mem::take(&mut self.acks);
+        let acks = acks.into_iter().map(|message| Ack { mesh: mesh.clone(), recipient, message, now }).collect();
+        if let Err(err) = shared.hub.acked(acks) {
+            // What is not written down is pushed once more on the next connection; the recipient knows it then.
+            log::error!("hub: {err}");
+            shared.store_failed(&err);
+        }
+    }
+
+    /// There was more than the window or a page allowed, and there is room now.
+    pub(in crate::broker) fn has_more(&self) -> bool {
+        self.more && self.pushed.len() <= PUSH_WINDOW / 2
+    }
+
+    /// What was passed over may be due now.
+    pub(in crate::broker) fn start_over(&mut self) {
+        self.cursor = Seq::default();
+        self.more = true;
+    }
+
+    /// Fetches what is next and pushes it.
+    pub(in crate::broker) fn fetch(&mut self, shared: &Shared, seat: &Seat, key: PublicKey, out: &mut Outbox) {
+        let urgency = if seat.status == Status::Idle { Urgency::All } else { Urgency::NowOnly };
+        self.more = false;
+        loop {
+            if PUSH_WINDOW <= self.pushed.len() {
+                self.more = true;
+                return;
+            }
+            let rows = match shared.hub.fetch(seat.mesh.clone(), key, self.cursor, urgency, now_millis(), FETCH) {
+                Ok(rows) => rows,
+                Err(err) => {
+                    log::error!("hub: {err}");
+                    shared.store_failed(&err);
+                    self.more = true;
+                    return;
+                }
+            };
+            let full = FETCH <= rows.len();
+            for row in rows {
+                self.cursor = row.seq;
+                if self.pushed.iter().any(|pushed| pushed.seq == row.seq) {
+                    continue;
+                }
+                self.pushed.push_back(Pushed { seq: row.seq, message: row.id.clone(), client: row.client_id.clone() });
+                out.text(ServerFrame::Push(Box::new(push(&seat.mesh, row))).encode());
+            }
+            if !full {
+                return;
+            }
+        }
+    }
+}
+
+fn push(mesh: &MeshId, row: Stored) -> Push {
+    Push {
+        message_id: Some(row.id),
+        mesh_id: Some(mesh.clone()),
+        sender_pubkey: row.sender_pubkey.to_string(),
+        sender_member_pubkey: Some(row.sender_member),
+        sender_member_id: Some(row.sender_member_id),
+        sender_name: Some(row.sender_name),
+        target_spec: Some(row.target_spec),
+        priority: row.priority,
+        nonce: row.nonce,
+        ciphertext: row.ciphertext,
+        created_at: Some(iso(row.created_at)),
+        client_message_id: row.client_id,
+        request_fingerprint: row.fingerprint,
+        reply_to_id: row.reply_to,
+        ..Push::default()
+    }
+}

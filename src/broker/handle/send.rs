@@ -1,0 +1,179 @@
+//! `send`: gathered through a burst, stored in one transaction, and acknowledged in order after it.
+
+use std::time::{Duration, Instant};
+
+use crate::base::ids::{MessageId, PublicKey};
+use crate::base::time::{Millis, now_millis};
+use crate::broker::Shared;
+use crate::broker::conn::Seat;
+use crate::broker::limits::{MAX_PAUSE, MESSAGE_LIFE, SEND_BATCH};
+use crate::crypto::random;
+use crate::net::ws::Outbox;
+use crate::store::hub::{Enqueued, Submission};
+use crate::wire::client::Send;
+use crate::wire::code::Code;
+use crate::wire::limits::MAX_FRAME;
+use crate::wire::server::{Ack, ServerFrame};
+use crate::wire::target::Target;
+
+/// Longest client message id, in bytes.
+const MAX_CLIENT_ID: usize = 256;
+
+/// The sends of one burst that have not been answered yet.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Sends {
+    waiting: Vec<Waiting>,
+    /// After a refusal for too many, all are refused until then: one in between would overtake those that were refused.
+    paused_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Refused(Ack),
+    Checked { id: String, submission: Box<Submission> },
+}
+
+impl Sends {
+    pub(in crate::broker) fn is_full(&self) -> bool {
+        SEND_BATCH <= self.waiting.len()
+    }
+
+    /// Checks one message and puts it beside the others.
+    pub(in crate::broker) fn take(&mut self, shared: &Shared, seat: &Seat, send: Send, now: Instant) {
+        let id = send.id.clone();
+        let checked = self.admit(shared, seat, now).and_then(|()| check(shared, seat, send));
+        self.waiting.push(match checked {
+            Ok(submission) => Waiting::Checked { id, submission: Box::new(submission) },
+            Err(refused) => Waiting::Refused(refused.ack(id)),
+        });
+    }
+
+    fn admit(&mut self, shared: &Shared, seat: &Seat, now: Instant) -> Result<(), Refused> {
+        let pause = match self.paused_until.filter(|until| now < *until) {
+            Some(until) => until - now,
+            None => match shared.limits.send(&seat.member.id, now) {
+                Ok(()) => return Ok(()),
+                Err(wait) => wait.min(MAX_PAUSE),
+            },
+        };
+        self.paused_until = Some(now + pause);
+        Err(Refused { text: "rate_limit: too many messages at once — slow down".to_owned(), retry_after: Some(pause) })
+    }
+
+    /// Stores what was gathered, answers it in order, and tells the recipients' connections.
+    pub(in crate::broker) fn store(&mut self, shared: &Shared, seat: &Seat, out: &mut Outbox) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let mut slots = Vec::with_capacity(self.waiting.len());
+        let mut submissions = Vec::with_capacity(self.waiting.len());
+        for waiting in self.waiting.drain(..) {
+            slots.push(match waiting {
+                Waiting::Refused(ack) => Slot::Refused(ack),
+                Waiting::Checked { id, submission } => {
+                    let recipients = submission.recipients.clone();
+                    submissions.push(*submission);
+                    Slot::Stored { id, recipients }
+                }
+            });
+        }
+        let mut outcomes = shared.hub.enqueue(submissions).map_err(|err| {
+            log::error!("hub: {err}");
+            shared.store_failed(&err);
+        });
+        if let Ok(outcomes) = &mut outcomes {
+            outcomes.reverse();
+        }
+        for slot in slots {
+            let ack = match slot {
+                Slot::Refused(ack) => ack,
+                Slot::Stored { id, recipients } => {
+                    answer(shared, seat, id, &recipients, outcomes.as_mut().ok().and_then(Vec::pop))
+                }
+            };
+            out.text(ServerFrame::Ack(ack).encode());
+        }
+    }
+}
+
+/// The place of one answer among the others.
+enum Slot {
+    Refused(Ack),
+    Stored { id: String, recipients: Vec<PublicKey> },
+}
+
+/// `outcome` is what the database made of it; nothing when it failed.
+fn answer(shared: &Shared, seat: &Seat, id: String, recipients: &[PublicKey], outcome: Option<Enqueued>) -> Ack {
+    let refused = match outcome {
+        Some(Enqueued::New(message)) => {
+            shared.router.notify(&seat.mesh, recipients.iter());
+            return accepted(id, message);
+        }
+        Some(Enqueued::Same(message)) => return accepted(id, message),
+        Some(Enqueued::Conflict) => {
+            Refused::of(&Code::IdempotencyConflict, "invalid: this client message id was used for another message")
+        }
+        Some(Enqueued::UnknownRecipient) => Refused::of(&Code::UnknownRecipient, "nobody by this key was ever seen in this mesh"),
+        None => Refused::of(&Code::Unavailable, "the broker can not store it now"),
+    };
+    refused.ack(id)
+}
+
+fn accepted(id: String, message_id: MessageId) -> Ack {
+    Ack { id, message_id, queued: true, error: None, retry_after_ms: None, req_id: None }
+}
+
+/// Why a message is not taken. The text begins with the code.
+#[derive(Debug)]
+struct Refused {
+    text: String,
+    retry_after: Option<Duration>,
+}
+
+impl Refused {
+    fn of(code: &Code, what: &str) -> Refused {
+        Refused { text: format!("{code}: {what}"), retry_after: None }
+    }
+
+    fn ack(self, id: String) -> Ack {
+        let retry_after_ms = self.retry_after.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        Ack { id, message_id: MessageId::new(""), queued: false, error: Some(self.text), retry_after_ms, req_id: None }
+    }
+}
+
+fn check(shared: &Shared, seat: &Seat, send: Send) -> Result<Submission, Refused> {
+    let weight = [&send.ciphertext, &send.nonce, &send.target_spec].iter().map(|text| text.encode_utf16().count()).sum::<usize>();
+    if MAX_FRAME < weight {
+        return Err(Refused::of(&Code::TooLarge, &format!("{weight} bytes > {MAX_FRAME}")));
+    }
+    let client_id = send.client_message_id.filter(|id| !id.as_str().is_empty());
+    if client_id.as_ref().is_some_and(|id| MAX_CLIENT_ID < id.as_str().len()) {
+        return Err(Refused::of(&Code::Invalid, "client_message_id is longer than 256 bytes"));
+    }
+    let target =
+        Target::parse(&send.target_spec).ok_or_else(|| Refused::of(&Code::Invalid, "targetSpec is no key, @group or *"))?;
+    let recipients: Vec<PublicKey> = match &target {
+        Target::Key(key) => vec![*key],
+        Target::Everyone | Target::Group(_) => shared.router.recipients(&seat.mesh, &target, &seat.presence),
+        Target::Topic(_) => return Err(Refused::of(&Code::Invalid, "topics are not served by this broker")),
+    };
+    let now = now_millis();
+    Ok(Submission {
+        id: MessageId::new(random::id32()),
+        mesh: seat.mesh.clone(),
+        sender_member: seat.member.id.clone(),
+        sender_pubkey: seat.key(),
+        sender_name: seat.name.clone(),
+        direct: target.is_direct(),
+        target_spec: target.to_string(),
+        recipients,
+        priority: send.priority,
+        nonce: send.nonce,
+        ciphertext: send.ciphertext,
+        reply_to: send.reply_to_id,
+        client_id,
+        fingerprint: send.request_fingerprint.filter(|fingerprint| !fingerprint.is_empty()),
+        now,
+        expires_at: now.saturating_add(Millis::try_from(MESSAGE_LIFE.as_millis()).unwrap_or(Millis::MAX)),
+    })
+}

@@ -1,0 +1,52 @@
+//! What the broker does as time passes: leases that run out, messages that expire. One thread, one deadline.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::base::thread::{self, Running};
+use crate::base::time::now_millis;
+use crate::sys::poll::{Bell, wait};
+
+use super::Shared;
+use super::handle::events;
+
+/// How often expired messages are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// Rows deleted in one step, so that nobody waits long behind it.
+const STEP: usize = 500;
+
+/// Starts the thread; it ends when `shared` says that the broker stops.
+pub(super) fn start(shared: Arc<Shared>, bell: Bell) -> io::Result<Running> {
+    thread::spawn("janitor", thread::CONNECTION_STACK, move || run(&shared, &bell))
+}
+
+fn run(shared: &Shared, bell: &Bell) {
+    let mut sweep_at = Instant::now() + SWEEP_EVERY;
+    while !shared.is_stopping() {
+        let now = Instant::now();
+        for (mesh, gone) in shared.router.expire(now) {
+            events::left(shared, &mesh, &gone);
+        }
+        if sweep_at <= now {
+            sweep_at = now + SWEEP_EVERY;
+            sweep(shared);
+        }
+        let until = shared.router.next_expiry().map_or(sweep_at, |at| at.min(sweep_at));
+        if let Err(err) = wait(&[], Some(bell), Some(until.saturating_duration_since(Instant::now()))) {
+            log::error!("janitor: {err}");
+            return;
+        }
+    }
+}
+
+fn sweep(shared: &Shared) {
+    loop {
+        match shared.hub.expire(now_millis(), STEP) {
+            Ok(0) => return,
+            Ok(count) => log::info!("{count} expired messages deleted"),
+            Err(err) => return log::error!("hub: {err}"),
+        }
+    }
+}

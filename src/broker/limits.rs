@@ -1,0 +1,115 @@
+//! What one broker gives to whom, and how much at most. Each number with what it protects.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::base::ids::MemberId;
+use crate::base::rate::Bucket;
+
+/// Connections at once, of any kind. One more is answered 503.
+pub(super) const MAX_CONNECTIONS: usize = 8192;
+
+/// Connections of one mesh at once. One more is refused with `capacity`.
+pub(super) const MAX_PER_MESH: usize = 6000;
+
+/// Connections from one address at once; loopback, where a whole machine's sessions come from, is exempt.
+pub(super) const MAX_PER_ADDRESS: usize = 512;
+
+/// Messages a member may send at once, and per second after that. It holds off floods, not work.
+const SEND_BURST: u32 = 20_000;
+const SENDS_PER_SECOND: f64 = 10_000.0;
+
+/// Longest pause that a refusal asks for.
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(1);
+
+/// Buckets kept; members who have been quiet are forgotten when there are more.
+const MAX_BUCKETS: usize = 10_000;
+
+/// How many rows are fetched for a recipient at a time.
+pub(super) const FETCH: usize = 64;
+
+/// `send` frames of one connection stored in one transaction.
+pub(super) const SEND_BATCH: usize = 64;
+
+/// Commands that wait for one connection. Full: events are dropped for it; mail is not, because it is not in the queue.
+pub(super) const QUEUE: usize = 256;
+
+/// A message that nobody fetched for this long is dropped.
+pub(super) const MESSAGE_LIFE: Duration = Duration::from_secs(7 * 86_400);
+
+/// A session that was seen within this time may still be written to by name.
+pub(super) const AWAY_LIFE: Duration = Duration::from_secs(30 * 86_400);
+
+/// Longest summary, in characters; a longer one is cut.
+pub(super) const MAX_SUMMARY: usize = 500;
+
+/// Send rates and connections by address. Guards only its maps.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    sends: Mutex<HashMap<MemberId, Bucket>>,
+    addresses: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// Counts a connection from one address for as long as it lives.
+#[derive(Debug)]
+pub(super) struct AddressGuard<'a> {
+    limits: &'a Limits,
+    address: IpAddr,
+}
+
+impl Limits {
+    /// One more message by this member, or how long it should wait.
+    pub(super) fn send(&self, member: &MemberId, now: Instant) -> Result<(), Duration> {
+        let mut sends = lock(&self.sends);
+        if MAX_BUCKETS <= sends.len() && !sends.contains_key(member) {
+            sends.clear();
+        }
+        sends.entry(member.clone()).or_insert_with(|| Bucket::new(SEND_BURST, SENDS_PER_SECOND, now)).take(now)
+    }
+
+    /// One more connection from this address; `None` if it has too many.
+    pub(super) fn connect(&self, address: IpAddr) -> Option<AddressGuard<'_>> {
+        let mut addresses = lock(&self.addresses);
+        let count = addresses.entry(address).or_insert(0);
+        if MAX_PER_ADDRESS <= *count && !address.is_loopback() {
+            return None;
+        }
+        *count += 1;
+        Some(AddressGuard { limits: self, address })
+    }
+}
+
+impl Drop for AddressGuard<'_> {
+    fn drop(&mut self) {
+        let mut addresses = lock(&self.limits.addresses);
+        if let Some(count) = addresses.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.address);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_counted_and_let_go() {
+        let limits = Limits::default();
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let held: Vec<_> = (0..MAX_PER_ADDRESS).map(|_| limits.connect(address).unwrap()).collect();
+        assert!(limits.connect(address).is_none());
+        assert!(limits.connect("192.0.2.2".parse().unwrap()).is_some());
+        drop(held);
+        assert!(limits.connect(address).is_some());
+        assert!(lock(&limits.addresses).is_empty());
+    }
+}

@@ -1,0 +1,458 @@
+//! Who is here: the presences of every mesh, how to reach their connections, and whose place is kept for a while after a
+//! connection ended.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::base::ids::{MemberId, MemberKey, MeshId, PresenceId, PublicKey, SessionKey};
+use crate::base::time::{Millis, iso};
+use crate::net::ws::Handle;
+use crate::wire::client::About;
+use crate::wire::limits::LEASE;
+use crate::wire::peer::{Group, Peer, PeerRole, Status};
+use crate::wire::target::Target;
+
+use super::conn::Cmd;
+
+/// The way to one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    handle: Handle<Cmd>,
+    /// Mail waits. It stands beside the queue, so that a full queue can not lose it.
+    mail: Arc<AtomicBool>,
+}
+
+impl Line {
+    pub(super) fn new(handle: Handle<Cmd>, mail: Arc<AtomicBool>) -> Line {
+        Line { handle, mail }
+    }
+
+    /// Says that there is mail, unless it has been said and not been looked at.
+    fn mail(&self) {
+        if !self.mail.swap(true, Ordering::AcqRel) {
+            // Full or gone: the flag stays, and the connection looks at it whenever it has done something.
+            let _ = self.handle.try_send(Cmd::Mail);
+        }
+    }
+
+    /// A connection that does not keep up misses events; they are about the present, and it can ask who is here.
+    pub(super) fn tell(&self, cmd: Cmd) {
+        let _ = self.handle.try_send(cmd);
+    }
+}
+
+/// What a connection is to the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A member's daemon: takes the member's own mail.
+    Member,
+    /// A command that says hello, asks something and goes; the key labels what it sends and is not proven.
+    Passing(Option<PublicKey>),
+    Session(SessionKey),
+}
+
+/// Who wants to come in.
+#[derive(Debug, Clone)]
+pub(super) struct Newcomer {
+    pub(super) kind: Kind,
+    pub(super) member: MemberKey,
+    pub(super) member_id: MemberId,
+    pub(super) name: String,
+    pub(super) about: About,
+    pub(super) line: Line,
+}
+
+/// Where the place of a presence stands.
+#[derive(Debug)]
+enum Place {
+    Here {
+        line: Line,
+        generation: u64,
+    },
+    /// Kept until then.
+    Kept {
+        until: Instant,
+        since: Millis,
+    },
+}
+
+#[derive(Debug)]
+struct Presence {
+    kind: Kind,
+    member: MemberKey,
+    member_id: MemberId,
+    name: String,
+    about: About,
+    status: Status,
+    summary: Option<String>,
+    connected_at: Millis,
+    place: Place,
+}
+
+#[derive(Debug, Default)]
+struct Mesh {
+    presences: HashMap<PresenceId, Presence>,
+    /// The presence of each session key.
+    sessions: HashMap<SessionKey, PresenceId>,
+    /// The members' daemons, in the order in which they came: the first takes the member's mail.
+    daemons: HashMap<MemberKey, Vec<PresenceId>>,
+}
+
+/// How somebody came in.
+#[derive(Debug)]
+pub(super) struct Entered {
+    pub(super) presence: PresenceId,
+    /// Which of the presence's connections this is.
+    pub(super) generation: u64,
+    pub(super) how: How,
+    /// The connection whose place this one took.
+    pub(super) displaced: Option<Line>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum How {
+    Joined,
+    /// Its place was kept; it was away since then.
+    Returned(Millis),
+    /// It was still here by another connection.
+    Replaced,
+}
+
+/// Somebody whose place is gone: what the others are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub(super) name: String,
+    pub(super) key: PublicKey,
+    pub(super) announced: bool,
+}
+
+/// The mesh has no room.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoRoom;
+
+/// The table. Guards only itself: lines are copied out, and used when the guard is gone.
+#[derive(Debug, Default)]
+pub(super) struct Router {
+    meshes: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_id: HashMap<MeshId, Mesh>,
+    generations: u64,
+}
+
+impl Presence {
+    fn key(&self) -> PublicKey {
+        match self.kind {
+            Kind::Session(key) => key.0,
+            Kind::Passing(Some(label)) => label,
+            Kind::Member | Kind::Passing(None) => self.member.0,
+        }
+    }
+
+    fn line(&self) -> Option<&Line> {
+        match &self.place {
+            Place::Here { line, .. } => Some(line),
+            Place::Kept { .. } => None,
+        }
+    }
+
+    /// Whether others hear of its coming and going.
+    fn is_announced(&self) -> bool {
+        !matches!(self.kind, Kind::Passing(_))
+    }
+
+    fn gone(&self) -> Gone {
+        Gone { name: self.name.clone(), key: self.key(), announced: self.is_announced() }
+    }
+
+    fn is_in(&self, group: &str) -> bool {
+        let inside = |name: &str| name == group || name.strip_prefix(group).is_some_and(|rest| rest.starts_with('/'));
+        self.about.groups.iter().flatten().any(|own| inside(&own.name))
+    }
+
+    fn peer(&self) -> Peer {
+        let (connected_at, online) = match &self.place {
+            Place::Here { .. } => (self.connected_at, true),
+            Place::Kept { since, .. } => (*since, false),
+        };
+        Peer {
+            pubkey: self.key(),
+            member_pubkey: self.member,
+            display_name: self.name.clone(),
+            status: self.status,
+            summary: self.summary.clone(),
+            groups: self.about.groups.clone().unwrap_or_default(),
+            session_id: self.about.session_id.clone(),
+            connected_at: iso(connected_at),
+            cwd: self.about.cwd.clone(),
+            peer_role: if matches!(self.kind, Kind::Session(_)) { PeerRole::Session } else { PeerRole::ControlPlane },
+            online,
+            hostname: self.about.hostname.clone(),
+            peer_type: self.about.peer_type.clone(),
+            channel: self.about.channel.clone(),
+            model: self.about.model.clone(),
+            visible: Some(true),
+        }
+    }
+}
+
+impl Mesh {
+    /// The presence that this newcomer continues: the same session key, or the same daemon of the same member.
+    fn continued(&self, new: &Newcomer) -> Option<PresenceId> {
+        match new.kind {
+            Kind::Session(key) => self.sessions.get(&key).cloned(),
+            Kind::Passing(_) => None,
+            Kind::Member => self.daemons.get(&new.member)?.iter().find(|id| self.same_daemon(id, new)).cloned(),
+        }
+    }
+
+    fn same_daemon(&self, id: &PresenceId, new: &Newcomer) -> bool {
+        self.presences.get(id).is_some_and(|old| {
+            let same_host = old.about.hostname == new.about.hostname;
+            same_host && (old.about.session_id == new.about.session_id || old.line().is_none())
+        })
+    }
+
+    fn remove(&mut self, id: &PresenceId) -> Option<Presence> {
+        let presence = self.presences.remove(id)?;
+        if let Kind::Session(key) = presence.kind
+            && self.sessions.get(&key) == Some(id)
+        {
+            self.sessions.remove(&key);
+        }
+        if let Some(daemons) = self.daemons.get_mut(&presence.member) {
+            daemons.retain(|other| other != id);
+            if daemons.is_empty() {
+                self.daemons.remove(&presence.member);
+            }
+        }
+        Some(presence)
+    }
+
+    /// The connection that takes what is sent to this key: the session's, or the member's first daemon.
+    fn taker(&self, key: &PublicKey) -> Option<&Line> {
+        if let Some(presence) = self.sessions.get(&SessionKey(*key)).and_then(|id| self.presences.get(id)) {
+            return presence.line();
+        }
+        self.daemons.get(&MemberKey(*key))?.iter().filter_map(|id| self.presences.get(id)).find_map(Presence::line)
+    }
+
+    fn is_taker(&self, id: &PresenceId) -> bool {
+        let Some(presence) = self.presences.get(id) else { return false };
+        match presence.kind {
+            Kind::Session(_) => true,
+            Kind::Passing(_) => false,
+            Kind::Member => {
+                let daemons = self.daemons.get(&presence.member).into_iter().flatten();
+                daemons.filter(|other| self.presences.get(other).is_some_and(|other| other.line().is_some())).next() == Some(id)
+            }
+        }
+    }
+}
+
+impl Router {
+    /// Lets a newcomer in, in the place that was kept for it if there is one.
+    pub(super) fn enter(&self, mesh: &MeshId, new: Newcomer, fresh: PresenceId, now: Millis) -> Result<Entered, NoRoom> {
+        let mut table = self.lock();
+        table.generations += 1;
+        let generation = table.generations;
+        let mesh = table.by_id.entry(mesh.clone()).or_default();
+        let place = Place::Here { line: new.line.clone(), generation };
+        if let Some(id) = mesh.continued(&new)
+            && let Some(old) = mesh.presences.get_mut(&id)
+        {
+            let (how, displaced) = match std::mem::replace(&mut old.place, place) {
+                Place::Here { line, .. } => (How::Replaced, Some(line)),
+                Place::Kept { since, .. } => (How::Returned(since), None),
+            };
+            old.kind = new.kind;
+            old.name = new.name;
+            old.about = new.about;
+            old.connected_at = now;
+            return Ok(Entered { presence: id, generation, how, displaced });
+        }
+        if super::limits::MAX_PER_MESH <= mesh.presences.len() {
+            return Err(NoRoom);
+        }
+        match new.kind {
+            Kind::Session(key) => drop(mesh.sessions.insert(key, fresh.clone())),
+            Kind::Member => mesh.daemons.entry(new.member).or_default().push(fresh.clone()),
+            Kind::Passing(_) => {}
+        }
+        let presence = Presence {
+            kind: new.kind,
+            member: new.member,
+            member_id: new.member_id,
+            name: new.name,
+            about: new.about,
+            status: Status::Idle,
+            summary: None,
+            connected_at: now,
+            place,
+        };
+        mesh.presences.insert(fresh.clone(), presence);
+        Ok(Entered { presence: fresh, generation, how: How::Joined, displaced: None })
+    }
+
+    /// A connection ended. Its place is kept for the lease, unless it said that it is over. Nothing happens if another
+    /// connection has taken the place already. Returns who is gone for good.
+    pub(super) fn leave(
+        &self,
+        mesh: &MeshId,
+        id: &PresenceId,
+        generation: u64,
+        over: bool,
+        now: (Instant, Millis),
+    ) -> Option<Gone> {
+        let mut table = self.lock();
+        let mesh = table.by_id.get_mut(mesh)?;
+        let presence = mesh.presences.get_mut(id)?;
+        if !matches!(&presence.place, Place::Here { generation: current, .. } if *current == generation) {
+            return None;
+        }
+        let member = presence.member;
+        let keeps = !over && !matches!(presence.kind, Kind::Passing(_));
+        presence.place = Place::Kept { until: now.0 + LEASE, since: now.1 };
+        let gone = if keeps { None } else { mesh.remove(id).map(|presence| presence.gone()) };
+        // The member's mail has a new taker, who must look for it.
+        let next = mesh.taker(&member.0).cloned();
+        drop(table);
+        if let Some(line) = next {
+            line.mail();
+        }
+        gone
+    }
+
+    /// Removes the places whose lease has run out.
+    pub(super) fn expire(&self, now: Instant) -> Vec<(MeshId, Gone)> {
+        let mut table = self.lock();
+        let mut gone = Vec::new();
+        for (mesh_id, mesh) in &mut table.by_id {
+            let over: Vec<PresenceId> = mesh
+                .presences
+                .iter()
+                .filter(|(_, presence)| matches!(presence.place, Place::Kept { until, .. } if until <= now))
+                .map(|(id, _)| id.clone())
+                .collect();
+            gone.extend(over.iter().filter_map(|id| mesh.remove(id)).map(|presence| (mesh_id.clone(), presence.gone())));
+        }
+        table.by_id.retain(|_, mesh| !mesh.presences.is_empty());
+        gone
+    }
+
+    /// When [`Router::expire`] has something to do next.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        let table = self.lock();
+        let presences = table.by_id.values().flat_map(|mesh| mesh.presences.values());
+        presences.filter_map(|presence| if let Place::Kept { until, .. } = presence.place { Some(until) } else { None }).min()
+    }
+
+    /// Tells whoever takes the mail of these keys that there is some.
+    pub(super) fn notify<'k>(&self, mesh: &MeshId, keys: impl Iterator<Item = &'k PublicKey>) {
+        let lines: Vec<Line> = {
+            let table = self.lock();
+            let Some(mesh) = table.by_id.get(mesh) else { return };
+            keys.filter_map(|key| mesh.taker(key)).cloned().collect()
+        };
+        for line in lines {
+            line.mail();
+        }
+    }
+
+    /// Whether this presence takes its key's mail now.
+    pub(super) fn is_taker(&self, mesh: &MeshId, id: &PresenceId) -> bool {
+        self.lock().by_id.get(mesh).is_some_and(|mesh| mesh.is_taker(id))
+    }
+
+    /// The connections of a mesh, but for one presence's.
+    pub(super) fn others(&self, mesh: &MeshId, but: Option<&PresenceId>) -> Vec<Line> {
+        let table = self.lock();
+        let Some(mesh) = table.by_id.get(mesh) else { return Vec::new() };
+        mesh.presences.iter().filter(|(id, _)| Some(*id) != but).filter_map(|(_, presence)| presence.line().cloned()).collect()
+    }
+
+    /// Every connection.
+    pub(super) fn all(&self) -> Vec<Line> {
+        self.lock()
+            .by_id
+            .values()
+            .flat_map(|mesh| mesh.presences.values())
+            .filter_map(|presence| presence.line().cloned())
+            .collect()
+    }
+
+    /// The keys of a target that is more than one key: the sessions it names, but for the sender, those included whose
+    /// place is kept. A member without any session is reached through its daemon.
+    pub(super) fn recipients(&self, mesh: &MeshId, target: &Target, sender: &PresenceId) -> Vec<PublicKey> {
+        let table = self.lock();
+        let Some(mesh) = table.by_id.get(mesh) else { return Vec::new() };
+        let named = |presence: &Presence| match target {
+            Target::Everyone => true,
+            Target::Group(group) => presence.is_in(group),
+            Target::Key(_) | Target::Topic(_) => false,
+        };
+        let others =
+            || mesh.presences.iter().filter(|(id, presence)| *id != sender && named(presence)).map(|(_, presence)| presence);
+        let own = mesh.presences.get(sender).map(|presence| presence.member);
+        let has_session = |member: MemberKey| {
+            mesh.presences.values().any(|other| other.member == member && matches!(other.kind, Kind::Session(_)))
+        };
+        let mut keys: Vec<PublicKey> = others()
+            .filter(|presence| match presence.kind {
+                Kind::Session(_) => true,
+                Kind::Member => Some(presence.member) != own && !has_session(presence.member),
+                Kind::Passing(_) => false,
+            })
+            .map(Presence::key)
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    pub(super) fn roster(&self, mesh: &MeshId) -> Vec<Peer> {
+        let table = self.lock();
+        let Some(mesh) = table.by_id.get(mesh) else { return Vec::new() };
+        let mut presences: Vec<&Presence> = mesh.presences.values().collect();
+        presences.sort_by_key(|presence| (presence.connected_at, presence.key()));
+        presences.into_iter().map(Presence::peer).collect()
+    }
+
+    pub(super) fn set_status(&self, mesh: &MeshId, id: &PresenceId, status: Status) {
+        self.change(mesh, id, |presence| presence.status = status);
+    }
+
+    pub(super) fn set_summary(&self, mesh: &MeshId, id: &PresenceId, summary: String) {
+        self.change(mesh, id, |presence| presence.summary = Some(summary).filter(|summary| !summary.is_empty()));
+    }
+
+    /// Whose session this key is, if it is here.
+    pub(super) fn member_of(&self, mesh: &MeshId, session: SessionKey) -> Option<MemberId> {
+        let table = self.lock();
+        let mesh = table.by_id.get(mesh)?;
+        mesh.presences.get(mesh.sessions.get(&session)?).map(|presence| presence.member_id.clone())
+    }
+
+    fn change(&self, mesh: &MeshId, id: &PresenceId, change: impl FnOnce(&mut Presence)) {
+        if let Some(presence) = self.lock().by_id.get_mut(mesh).and_then(|mesh| mesh.presences.get_mut(id)) {
+            change(presence);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.meshes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Groups as a hello may give them: those with a name that no group can have are left out.
+pub(super) fn valid_groups(groups: Option<Vec<Group>>) -> Option<Vec<Group>> {
+    groups.map(|groups| groups.into_iter().filter(|group| crate::base::names::is_group_name(&group.name)).collect())
+}
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;
