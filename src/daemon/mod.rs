@@ -164,8 +164,8 @@ pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
     drop(reaper.tell(reaper::Cmd::Stop));
     join_all(main.stop_links(), LINKS_END);
     join_all(vec![reaper_thread], LINKS_END);
-    drop(main);
-    drop(ctx);
+    // Whoever holds the context keeps the databases open.
+    drop((main, listener, ctx));
     join_all(vec![outbox_thread, inbox_thread], STORES_END);
     match stop {
         Stop::Asked => Ok(Exit::Success),

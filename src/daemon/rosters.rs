@@ -27,31 +27,42 @@ pub(super) type Roster = Arc<[Peer]>;
 /// The cache. Guards only the map; brokers are asked outside.
 #[derive(Debug, Default)]
 pub(super) struct Rosters {
-    by_mesh: Mutex<HashMap<Slug, (Instant, Roster)>>,
+    by_mesh: Mutex<HashMap<Slug, Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// How often something changed: an answer to a question that was asked before the last change is not kept.
+    changes: u64,
+    roster: Option<(Instant, Roster)>,
 }
 
 impl Rosters {
     /// The roster of a mesh, those included who are away where the broker knows them. At most [`FRESH`] old.
     pub(super) fn of(&self, mesh: &Slug, links: &Links) -> Result<Roster, Code> {
-        let kept = self.lock().get(mesh).cloned();
-        if let Some((at, roster)) = kept
-            && at.elapsed() < FRESH
-        {
-            return Ok(roster);
-        }
-        // Stamped with the time of asking: a change that happens meanwhile counts as later.
+        let changes = match self.lock().entry(mesh.clone()).or_default() {
+            Kept { roster: Some((at, roster)), .. } if at.elapsed() < FRESH => return Ok(roster.clone()),
+            kept => kept.changes,
+        };
         let asked = Instant::now();
         let roster: Roster = ask(mesh, links)?.into();
-        self.lock().insert(mesh.clone(), (asked, roster.clone()));
+        let mut table = self.lock();
+        let kept = table.entry(mesh.clone()).or_default();
+        if kept.changes == changes {
+            kept.roster = Some((asked, roster.clone()));
+        }
         Ok(roster)
     }
 
     /// Something changed on this mesh.
     pub(super) fn forget(&self, mesh: &Slug) {
-        self.lock().remove(mesh);
+        let mut table = self.lock();
+        let kept = table.entry(mesh.clone()).or_default();
+        kept.changes += 1;
+        kept.roster = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Slug, (Instant, Roster)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Slug, Kept>> {
         self.by_mesh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
