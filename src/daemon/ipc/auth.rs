@@ -45,8 +45,8 @@ impl Caller {
     }
 }
 
-/// Applies the reference's gates in the reference's order.
-pub(super) fn identify(ctx: &Ctx, credentials: Credentials<'_>) -> Result<Caller, Reply> {
+/// Applies the reference's gates in the reference's order. `registers`: the route is the one at which a token becomes known.
+pub(super) fn identify(ctx: &Ctx, credentials: Credentials<'_>, registers: bool) -> Result<Caller, Reply> {
     if credentials.query_has_token {
         return Err(Reply::error(400, "token must be in Authorization header, not query string").into());
     }
@@ -58,6 +58,9 @@ pub(super) fn identify(ctx: &Ctx, credentials: Credentials<'_>) -> Result<Caller
     }
     let Some(presented) = credentials.authorization.and_then(session_token) else { return Ok(Caller::User) };
     let session = Token::parse(presented).and_then(|token| ctx.sessions.get(&TokenHash::of(&token)));
+    if session.is_none() && registers {
+        return Ok(Caller::User);
+    }
     session.map(Caller::Session).ok_or_else(|| {
         Reply::error(401, "unknown session token")
             .hint("the session has ended, or belongs to another daemon; start a new one with `claudemesh launch`")
@@ -76,7 +79,7 @@ fn is_local(host: &str) -> bool {
 }
 
 fn session_token(header: &str) -> Option<&str> {
-    let (scheme, token) = header.split_once(' ')?;
+    let (scheme, token) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
     scheme.eq_ignore_ascii_case(SESSION_SCHEME).then_some(token.trim())
 }
 
@@ -99,6 +102,6 @@ mod tests {
         assert_eq!(session_token("ClaudeMesh-Session abc"), Some("abc"));
         assert_eq!(session_token("claudemesh-session  abc "), Some("abc"));
         assert_eq!(session_token("Bearer abc"), None);
-        assert_eq!(session_token("ClaudeMesh-Session"), None);
+        assert_eq!(session_token("ClaudeMesh-Session"), Some(""), "a token that is missing is not known either");
     }
 }

@@ -61,17 +61,15 @@ fn exchange(ctx: &Arc<Ctx>, stream: &mut UnixStream) -> io::Result<()> {
 
 /// The gates, in the reference's order, and then the table of routes.
 fn admit(ctx: &Ctx, head: &Head) -> Result<(&'static Route, String, Caller), Reply> {
-    let caller = auth::identify(
-        ctx,
-        Credentials {
-            query_has_token: head.target.query.get("token").is_some(),
-            host: head.header("host"),
-            origin: head.header("origin"),
-            authorization: head.header("authorization"),
-        },
-    )?;
-    let (route, item) =
-        routes::find(head.method, &head.target.path).ok_or_else(|| Reply::from(Reply::error(404, "not found")))?;
+    let found = routes::find(head.method, &head.target.path);
+    let credentials = Credentials {
+        query_has_token: head.target.query.get("token").is_some(),
+        host: head.header("host"),
+        origin: head.header("origin"),
+        authorization: head.header("authorization"),
+    };
+    let caller = auth::identify(ctx, credentials, found.is_some_and(|(route, _)| route.path == routes::REGISTER))?;
+    let (route, item) = found.ok_or_else(|| Reply::from(Reply::error(404, "not found")))?;
     let item = percent_decode(item).ok_or_else(|| Reply::from(Reply::error(400, "malformed path")))?;
     Ok((route, item, caller))
 }
