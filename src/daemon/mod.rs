@@ -145,13 +145,14 @@ pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
     .map_err(StartError::Thread)?;
     let drain_thread = drain::start(drain_events, &ctx).map_err(StartError::Thread)?;
     let (reaper, reaper_thread) = reaper::start(supervisor).map_err(StartError::Thread)?;
-    let listener = ipc::listen(&ctx).map_err(StartError::Listen)?;
-    let mut main = Supervisor::new(ctx.clone(), reaper.clone(), listener.clone());
+    let mut main = Supervisor::new(ctx.clone(), reaper.clone());
     main.begin(registry::load(&ctx.paths));
+    // Last: whoever gets an answer must find the meshes and the sessions there.
+    let listener = ipc::listen(&ctx).map_err(StartError::Listen)?;
     (options.ready)(&Ready { pid: std::process::id(), meshes: ctx.meshes.slugs() });
     say(notify::State::Ready);
 
-    let stop = main.run(&events);
+    let stop = main.run(&events, &listener);
 
     say(notify::State::Stopping);
     log::info!("the daemon stops: {stop:?}");

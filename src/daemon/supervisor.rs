@@ -80,7 +80,6 @@ impl Drop for Alarm {
 pub(super) struct Supervisor {
     ctx: Arc<Ctx>,
     reaper: Reaper,
-    listener: ipc::Listener,
     links: HashMap<Route, (u64, Running)>,
     /// Links that have been told to stop, and those whose queue was full when they should have been.
     leaving: Vec<Running>,
@@ -93,12 +92,11 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    pub(super) fn new(ctx: Arc<Ctx>, reaper: Reaper, listener: ipc::Listener) -> Supervisor {
+    pub(super) fn new(ctx: Arc<Ctx>, reaper: Reaper) -> Supervisor {
         let now = Instant::now();
         Supervisor {
             ctx,
             reaper,
-            listener,
             links: HashMap::new(),
             leaving: Vec::new(),
             farewells: Vec::new(),
@@ -120,8 +118,8 @@ impl Supervisor {
         registry::save(&self.ctx);
     }
 
-    /// Runs until it is told to stop.
-    pub(super) fn run(&mut self, events: &Receiver<Event>) -> Stop {
+    /// Runs until it is told to stop, and keeps the socket in its place.
+    pub(super) fn run(&mut self, events: &Receiver<Event>, listener: &ipc::Listener) -> Stop {
         loop {
             let mut saved = Vec::new();
             let mut changed = false;
@@ -159,7 +157,7 @@ impl Supervisor {
                 // A caller that has given up does not need the answer.
                 let _ = done.send(());
             }
-            self.look_around();
+            self.look_around(listener);
         }
     }
 
@@ -242,14 +240,14 @@ impl Supervisor {
     }
 
     /// What is done whether or not anything happened.
-    fn look_around(&mut self) {
+    fn look_around(&mut self, listener: &ipc::Listener) {
         let now = Instant::now();
         if now < self.next_look {
             return;
         }
         self.next_look = now + LOOK_EVERY;
         self.read_config();
-        self.listener.check();
+        listener.check();
         self.leaving.retain(|running| !running.is_finished());
         for cmd in std::mem::take(&mut self.unwatched) {
             self.watch(cmd);
