@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod events;
+pub mod host;
 pub mod id;
 pub mod spawn;
 pub mod token;

@@ -14,6 +14,8 @@ pub(crate) struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
+    /// Disconnected when standard error has been read to its end.
+    errors_end: Receiver<()>,
     errors: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -36,13 +38,15 @@ impl Process {
         let errors = Arc::new(Mutex::new(Vec::new()));
         let mut err = child.stderr.take().expect("stderr is a pipe");
         let kept = errors.clone();
+        let (reading, errors_end) = channel();
         std::thread::spawn(move || {
+            let _reading = reading;
             let mut piece = [0; 4096];
             while let Ok(count @ 1..) = err.read(&mut piece) {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&piece[..count]);
             }
         });
-        Process { stdin: child.stdin.take(), child, lines, errors }
+        Process { stdin: child.stdin.take(), child, lines, errors_end, errors }
     }
 
     /// Runs a command to its end.
@@ -95,6 +99,8 @@ impl Process {
             }
         }
         let status = self.child.wait().expect("a child can be waited for");
+        // Something it started may hold its standard error; what was written by then is what counts.
+        let _ = self.errors_end.recv_timeout(end.saturating_duration_since(Instant::now()));
         Ended { status, out, err: self.errors() }
     }
 

@@ -1,0 +1,212 @@
+//! The command line as one table. Parsing, help, the man page, completions, `docs/cli.md` and the policy gate all read
+//! [`VERBS`]; adding a verb is a file in `verbs/` and a line here.
+
+use super::error::CliError;
+use super::parse::Parsed;
+use super::render::Out;
+use super::verbs;
+use crate::base::exit::Exit;
+
+/// One thing the program does.
+#[derive(Debug)]
+pub(super) struct Verb {
+    /// One to three words, as help shows them.
+    pub name: &'static str,
+    /// Other names that mean the same; those of the reference among them.
+    pub aliases: &'static [&'static str],
+    pub group: Group,
+    /// One sentence.
+    pub about: &'static str,
+    /// Paragraphs for `--help` and the man page, separated by empty lines. They may be empty.
+    pub long: &'static str,
+    pub operands: &'static [Operand],
+    /// What stands behind a bare `--`, for verbs that keep it apart from their operands.
+    pub tail: Option<Operand>,
+    /// Its own flags; [`GLOBAL`] come on top.
+    pub flags: &'static [Flag],
+    pub effect: Effect,
+    pub examples: &'static [Example],
+    pub run: fn(&Parsed, &mut Out) -> Result<Exit, CliError>,
+}
+
+/// Heading under which help lists a verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    Messages,
+    Sessions,
+    Daemon,
+    Servers,
+    About,
+}
+
+impl Group {
+    pub(super) const ALL: [Group; 5] = [Group::Messages, Group::Sessions, Group::Daemon, Group::Servers, Group::About];
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Group::Messages => "Messages",
+            Group::Sessions => "Sessions and peers",
+            Group::Daemon => "Daemon",
+            Group::Servers => "Servers",
+            Group::About => "This program",
+        }
+    }
+}
+
+/// What a verb can change, which is what a policy asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Nothing but what counts as read.
+    Read,
+    /// Messages and what others see.
+    Write,
+    /// Processes and files of this machine's user.
+    Local,
+}
+
+/// How many words an operand takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Count {
+    One,
+    Optional,
+    OneOrMore,
+    Any,
+}
+
+impl Count {
+    pub(super) fn is_required(self) -> bool {
+        matches!(self, Count::One | Count::OneOrMore)
+    }
+
+    pub(super) fn is_many(self) -> bool {
+        matches!(self, Count::OneOrMore | Count::Any)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Operand {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub count: Count,
+    /// The only words allowed, if any are listed.
+    pub choices: &'static [&'static str],
+}
+
+impl Operand {
+    pub(super) const fn one(name: &'static str, about: &'static str) -> Operand {
+        Operand { name, about, count: Count::One, choices: &[] }
+    }
+
+    /// As usage lines write it.
+    pub(super) fn usage(&self) -> String {
+        let dots = if self.count.is_many() { "..." } else { "" };
+        let name = if self.choices.is_empty() { self.name.to_owned() } else { self.choices.join("|") };
+        if self.count.is_required() { format!("<{name}{dots}>") } else { format!("[{name}{dots}]") }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Flag {
+    /// With its two hyphens.
+    pub long: &'static str,
+    /// With its hyphen.
+    pub short: Option<&'static str>,
+    /// The name of its value; a switch has none.
+    pub value: Option<&'static str>,
+    /// The only values allowed, if any are listed.
+    pub choices: &'static [&'static str],
+    pub about: &'static str,
+}
+
+impl Flag {
+    pub(super) const fn switch(long: &'static str, about: &'static str) -> Flag {
+        Flag { long, short: None, value: None, choices: &[], about }
+    }
+
+    pub(super) const fn valued(long: &'static str, value: &'static str, about: &'static str) -> Flag {
+        Flag { long, short: None, value: Some(value), choices: &[], about }
+    }
+
+    /// As help lists it: `-m, --mesh SLUG`.
+    pub(super) fn usage(&self) -> String {
+        let short = self.short.map(|short| format!("{short}, ")).unwrap_or_default();
+        let value = self.value.map(|value| format!(" {value}")).unwrap_or_default();
+        format!("{short}{}{value}", self.long)
+    }
+}
+
+/// A command line that works, and what it does.
+#[derive(Debug)]
+pub(super) struct Example {
+    pub command: &'static str,
+    pub about: &'static str,
+}
+
+pub(super) const MESH: Flag = Flag { short: Some("-m"), ..Flag::valued("--mesh", "SLUG", "Act on this mesh.") };
+pub(super) const JSON: Flag = Flag::switch("--json", "Print JSON, errors too.");
+pub(super) const HELP: Flag =
+    Flag { short: Some("-h"), ..Flag::switch("--help", "Say what the command does; -h is the short form.") };
+pub(super) const APPROVAL_MODE: Flag = Flag {
+    choices: super::policy::MODES,
+    ..Flag::valued("--approval-mode", "MODE", "Which effects are allowed; default $CLAUDEMESH_APPROVAL_MODE, else write.")
+};
+
+/// Flags of every verb. They may stand before it, too.
+pub(super) const GLOBAL: &[Flag] = &[JSON, APPROVAL_MODE, HELP];
+
+/// Every verb, in the order of help.
+pub(super) const VERBS: &[Verb] = &[
+    verbs::send::VERB,
+    verbs::inbox::VERB,
+    verbs::inbox_remove::FLUSH,
+    verbs::inbox_remove::DELETE,
+    verbs::launch::VERB,
+    verbs::peers::VERB,
+    verbs::whoami::VERB,
+    verbs::status::VERB,
+    verbs::up::VERB,
+    verbs::down::VERB,
+    verbs::down::RESTART,
+    verbs::daemon::STATUS,
+    verbs::daemon::VERSION,
+    verbs::daemon::ACCEPT_HOST,
+    verbs::outbox::LIST,
+    verbs::outbox::REQUEUE,
+    verbs::broker::VERB,
+    verbs::mcp::VERB,
+    verbs::demo::VERB,
+    verbs::generate::VERB,
+    verbs::help::VERB,
+    verbs::version::VERB,
+];
+
+impl Verb {
+    /// Its name and its aliases.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+
+    /// Its own flags and those of every verb.
+    pub(super) fn all_flags(&self) -> impl Iterator<Item = &'static Flag> + use<> {
+        self.flags.iter().chain(GLOBAL)
+    }
+
+    /// `claudemesh send [flags] <TO> <TEXT...>`.
+    pub(super) fn usage(&self) -> String {
+        let mut usage = format!("claudemesh {}", self.name);
+        if !self.flags.is_empty() {
+            usage.push_str(" [flags]");
+        }
+        for operand in self.operands {
+            usage.push(' ');
+            usage.push_str(&operand.usage());
+        }
+        if let Some(tail) = &self.tail {
+            usage.push_str(&format!(" [-- {}...]", tail.name));
+        }
+        usage
+    }
+}
+
+#[cfg(test)]
+mod tests;

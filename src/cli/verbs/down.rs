@@ -1,0 +1,95 @@
+//! `down` and `daemon restart`.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::exit::Exit;
+use crate::base::paths::Paths;
+use crate::cli::context::paths;
+use crate::cli::error::CliError;
+use crate::cli::parse::Parsed;
+use crate::cli::render::Out;
+use crate::cli::spec::{Effect, Example, Group, Verb};
+use crate::client::host::{self, Stopped};
+
+/// The daemon stops within 8 s, whatever hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(in crate::cli) const VERB: Verb = Verb {
+    name: "down",
+    aliases: &["daemon down", "daemon stop"],
+    group: Group::Daemon,
+    about: "Stop the daemon.",
+    long: "Nothing is lost: what was not sent yet is sent when it runs again. Only the process that holds the daemon's lock is \
+           signalled, and the command returns when the lock is free. A service manager may start the daemon again at once; then stop it \
+           there.",
+    operands: &[],
+    tail: None,
+    flags: &[],
+    effect: Effect::Local,
+    examples: &[Example { command: "claudemesh down", about: "stop it, if it runs" }],
+    run: down,
+};
+
+pub(in crate::cli) const RESTART: Verb = Verb {
+    name: "daemon restart",
+    aliases: &["restart"],
+    group: Group::Daemon,
+    about: "Stop the daemon and start it again.",
+    long: "Sessions stay registered.",
+    operands: &[],
+    tail: None,
+    flags: &[],
+    effect: Effect::Local,
+    examples: &[Example { command: "claudemesh daemon restart", about: "after an upgrade" }],
+    run: restart,
+};
+
+#[derive(Serialize)]
+struct Answer {
+    stopped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+fn down(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let (answer, text) = match stop(&paths()?)? {
+        Stopped::NotRunning => {
+            (Answer { stopped: false, pid: None, reason: Some("not_running") }, "daemon: not running".to_owned())
+        }
+        Stopped::Stopped { pid } => {
+            (Answer { stopped: true, pid: Some(pid), reason: None }, format!("daemon: stopped (was pid {pid})"))
+        }
+        Stopped::Late { pid } => return late(pid, out),
+    };
+    if out.is_json() {
+        out.json(&answer)?
+    } else {
+        out.bare(&text)?
+    }
+    Ok(Exit::Success)
+}
+
+fn late(pid: u32, out: &mut Out) -> Result<Exit, CliError> {
+    if !out.is_json() {
+        let text = format!("daemon: signaled but did not exit within {} s (pid {pid})", PATIENCE.as_secs());
+        return Err(CliError::refused(Exit::Failure, text).with_hint("its log says what it waits for"));
+    }
+    out.json(&Answer { stopped: false, pid: Some(pid), reason: Some("shutdown_timeout") })?;
+    Ok(Exit::Failure)
+}
+
+fn restart(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let paths = paths()?;
+    match stop(&paths)? {
+        Stopped::Late { pid } => late(pid, out),
+        Stopped::NotRunning | Stopped::Stopped { .. } => super::up::start(&paths, out),
+    }
+}
+
+fn stop(paths: &Paths) -> Result<Stopped, CliError> {
+    host::stop_daemon(paths, PATIENCE).map_err(|err| CliError::refused(Exit::Failure, err.to_string()))
+}

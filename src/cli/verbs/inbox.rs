@@ -1,0 +1,103 @@
+//! `inbox`: what came. A session's message counts as seen once it has been written out, not when it was asked for.
+
+use crate::base::exit::Exit;
+use crate::base::names::neutralise_line;
+use crate::cli::context::{note_skew, warm};
+use crate::cli::error::CliError;
+use crate::cli::parse::Parsed;
+use crate::cli::render::{Line, Out, Style};
+use crate::cli::spec::{Effect, Example, Flag, Group, MESH, Verb};
+use crate::client::InboxQuery;
+use crate::wire::ipc::InboxItem;
+use crate::wire::priority::Priority;
+
+pub(super) const FOLLOW: Flag = Flag {
+    short: Some("-f"),
+    ..Flag::switch("--follow", "First what is unread, then what comes, until ended; with --json one object a line.")
+};
+const UNREAD: Flag = Flag::switch("--unread", "Only what nobody has seen.");
+const LIMIT: Flag = Flag::valued("--limit", "N", "At most so many, 1 to 1000; default 100.");
+
+pub(in crate::cli) const VERB: Verb = Verb {
+    name: "inbox",
+    aliases: &["message inbox"],
+    group: Group::Messages,
+    about: "Read the messages that came, newest first.",
+    long: "Inside a session: that session's messages. Outside: everything that came to this machine's member.\n\n\
+           Inside a session, messages count as seen once they have been written out; outside, nothing is marked. With --follow the \
+           oldest comes first and each message is shown once; the command ends with status 0 when it is told to end or when nobody \
+           reads its output any more.",
+    operands: &[],
+    tail: None,
+    flags: &[FOLLOW, UNREAD, LIMIT, MESH],
+    effect: Effect::Read,
+    examples: &[
+        Example { command: "claudemesh inbox --unread", about: "what is new" },
+        Example { command: "claudemesh inbox --follow --json", about: "every message as it comes, one JSON object a line" },
+    ],
+    run,
+};
+
+fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let mesh = parsed.value(&MESH).map(str::to_owned);
+    let limit = parsed.number(&LIMIT, 1..=1000)?;
+    let client = warm(out)?;
+    if parsed.is_set(&FOLLOW) {
+        return super::inbox_follow::run(&client, mesh, out);
+    }
+    let unread_only = parsed.is_set(&UNREAD);
+    let query = InboxQuery { mesh: mesh.clone(), limit: limit.or(Some(100)), unread_only, ..InboxQuery::default() };
+    let items = client.inbox(&query)?.items;
+    if out.is_json() {
+        out.json_pretty(&items)?;
+    } else {
+        list(&items, mesh.as_deref(), unread_only, out)?;
+    }
+    out.flush()?;
+    let new: Vec<String> = items.into_iter().filter(|item| item.seen_at.is_none()).map(|item| item.id).collect();
+    // Looking at everything from outside does not mean that each session has seen its mail.
+    if client.token().is_some() && !new.is_empty() {
+        client.mark_seen(&new)?;
+    }
+    note_skew(&client, out)?;
+    Ok(Exit::Success)
+}
+
+fn list(items: &[InboxItem], mesh: Option<&str>, unread: bool, out: &mut Out) -> Result<(), CliError> {
+    let word = if unread { "unread " } else { "" };
+    if items.is_empty() {
+        let place = mesh.map_or("any mesh".to_owned(), |mesh| format!("mesh \"{mesh}\""));
+        return out.info(&format!("No {word}messages on {place}."));
+    }
+    let plural = if items.len() == 1 { "" } else { "s" };
+    let place = mesh.map(|mesh| format!("{mesh} ")).unwrap_or_default();
+    out.section(&format!("inbox {}{place}({} {word}message{plural})", if mesh.is_some() { "— " } else { "" }, items.len()))?;
+    items.iter().try_for_each(|item| show(item, mesh.is_none(), out))
+}
+
+/// One message for a person: who, where, when, what.
+pub(super) fn show(item: &InboxItem, with_mesh: bool, out: &mut Out) -> Result<(), CliError> {
+    let key: String = item.sender_pubkey.chars().take(8).collect();
+    let (name, key) =
+        if item.sender_name.is_empty() { (key, None) } else { (item.sender_name.clone(), Some(format!(" ({key})"))) };
+    let time = item.received_at.get(..19).unwrap_or(&item.received_at).replace('T', " ");
+    let mut line = Line::new().and(Style::Bold, name).maybe(Style::Dim, key);
+    if with_mesh {
+        line = line.and(Style::Dim, format!("  [{}]", item.mesh));
+    }
+    line = line.maybe(Style::Cyan, item.topic.as_ref().map(|topic| format!(" (#{topic})")));
+    if item.priority == Priority::Now {
+        line = line.and(Style::Yellow, " now");
+    }
+    line = line.and(Style::Dim, format!(" {time}Z"));
+    if item.plain {
+        line = line.and(Style::Yellow, " sent in clear: nobody vouches for the sender");
+    }
+    out.line(&line)?;
+    match (&item.body, &item.unreadable) {
+        (Some(body), _) => out.body(body)?,
+        (None, Some(why)) => out.info(&format!("[can not be opened: {}]", neutralise_line(why)))?,
+        (None, None) => out.info("[encrypted]")?,
+    }
+    out.blank()
+}

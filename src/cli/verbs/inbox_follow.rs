@@ -1,0 +1,116 @@
+//! `inbox --follow`: unread messages, then each new one. Events only say that something came; what is shown is what the
+//! inbox holds as unread, so that a message which another way has shown already is not shown again.
+
+use std::collections::BTreeSet;
+
+use crate::base::exit::Exit;
+use crate::cli::error::CliError;
+use crate::cli::render::Out;
+use crate::client::events::{self, Item, Lost};
+use crate::client::{self, Client, InboxQuery, host};
+use crate::wire::event::Event;
+
+/// Rows of one listing; the most that the daemon gives.
+const PAGE: u32 = 1000;
+
+pub(super) fn run(client: &Client, mesh: Option<String>, out: &mut Out) -> Result<Exit, CliError> {
+    let (events, stop) = events::subscribe(client, None);
+    let _watch = host::on_end(move || stop.stop()).map_err(|err| CliError::io("signals can not be watched", err))?;
+    let mut follower = Follower { client, mesh, shown: BTreeSet::new(), lost: false };
+    for item in events {
+        match item {
+            Item::Connected => follower.show_unread(out)?,
+            Item::Event { event, .. } => {
+                if let Event::Message(_) = *event {
+                    follower.show_unread(out)?;
+                }
+            }
+            Item::Lost(Lost::Failed(err @ client::Error::Refused { status: 401, .. })) => return Err(err.into()),
+            Item::Lost(lost) => follower.note_loss(&lost, out)?,
+        }
+    }
+    Ok(Exit::Success)
+}
+
+struct Follower<'a> {
+    client: &'a Client,
+    mesh: Option<String>,
+    /// Rows that were shown and that the daemon may still hold as unread: one page at most.
+    shown: BTreeSet<String>,
+    /// The daemon is away, and that was said.
+    lost: bool,
+}
+
+impl Follower<'_> {
+    fn show_unread(&mut self, out: &mut Out) -> Result<(), CliError> {
+        let query = InboxQuery {
+            mesh: self.mesh.clone(),
+            limit: Some(PAGE),
+            unread_only: true,
+            mark_seen: false,
+            ..InboxQuery::default()
+        };
+        loop {
+            let page = match self.client.inbox(&query) {
+                Ok(page) => page,
+                // The stream notices as well, and there is a next time once it is open again.
+                Err(err) if is_passing(&err) => return Ok(()),
+                Err(err) => return Err(err.into()),
+            };
+            let full = page.items.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
+            let unread: BTreeSet<String> = page.items.iter().map(|item| item.id.clone()).collect();
+            self.shown.retain(|id| unread.contains(id));
+            let fresh: Vec<_> = page.items.into_iter().rev().filter(|item| !self.shown.contains(&item.id)).collect();
+            for item in &fresh {
+                if out.is_json() {
+                    out.json(item)?;
+                } else {
+                    super::inbox::show(item, self.mesh.is_none(), out)?;
+                }
+            }
+            out.flush()?;
+            self.lost = false;
+            let any = !fresh.is_empty();
+            self.shown.extend(fresh.into_iter().map(|item| item.id));
+            if !self.mark()? || !full || !any {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Tells the daemon what was shown to its session. False when it could not be told now.
+    fn mark(&mut self) -> Result<bool, CliError> {
+        // From outside of any session the mail is only looked at: each session has still to see its own.
+        if self.shown.is_empty() || self.client.token().is_none() {
+            return Ok(true);
+        }
+        let ids: Vec<String> = self.shown.iter().cloned().collect();
+        match self.client.mark_seen(&ids) {
+            Ok(_) => {
+                self.shown.clear();
+                Ok(true)
+            }
+            Err(err) if is_passing(&err) => Ok(false),
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    fn note_loss(&mut self, lost: &Lost, out: &mut Out) -> Result<(), CliError> {
+        if std::mem::replace(&mut self.lost, true) {
+            return Ok(());
+        }
+        match lost {
+            Lost::Lagged => Ok(()),
+            Lost::Ended => out.remark("info the daemon stopped; waiting for it to return"),
+            Lost::Failed(err) => out.remark(&format!("info {err}; waiting for the daemon")),
+        }
+    }
+}
+
+/// Whether the same call may succeed later.
+fn is_passing(err: &client::Error) -> bool {
+    match err {
+        client::Error::NoDaemon(_) | client::Error::Timeout | client::Error::Io(_) | client::Error::Protocol(_) => true,
+        client::Error::Refused { status, .. } => 500 <= *status,
+    }
+}

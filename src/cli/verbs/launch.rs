@@ -1,0 +1,279 @@
+//! `launch`: a session that others can write to. Registers this process and becomes the session, so that the daemon sees the
+//! session's end as the end of the process it knows.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::base::atomic_file;
+use crate::base::config::{Config, Mesh};
+use crate::base::exit::Exit;
+use crate::base::ids::{SessionId, Token};
+use crate::base::names::{is_display_name, is_group_name, is_uuid};
+use crate::base::paths::Paths;
+use crate::base::time::{iso, now_millis};
+use crate::cli::context::{one_mesh, paths};
+use crate::cli::error::CliError;
+use crate::cli::parse::Parsed;
+use crate::cli::render::{Line, Out, Style};
+use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb};
+use crate::client::{Client, spawn, token};
+use crate::crypto::keys::{KeyPair, SecretKey};
+use crate::crypto::random;
+use crate::store::session_keys;
+use crate::wire::ipc::{Presence, Register};
+use crate::wire::json::{self, Value, json};
+use crate::wire::session_key::SessionKeyFile;
+
+const NAME: Flag = Flag::valued("--name", "NAME", "What others call the session; default $USER.");
+const ROLE: Flag = Flag::valued("--role", "ROLE", "What it is there for, in a word or two.");
+const GROUPS: Flag = Flag::valued("--groups", "LIST", "Groups it is in, as in frontend:lead,reviewers.");
+const RESUME: Flag = Flag::valued("--resume", "UUID", "Go on with this session: it keeps its address.");
+const CONTINUE: Flag = Flag::switch("--continue", "Go on with the last session of this directory.");
+const QUIET: Flag = Flag { short: Some("-q"), ..Flag::switch("--quiet", "Print nothing.") };
+
+pub(in crate::cli) const VERB: Verb = Verb {
+    name: "launch",
+    aliases: &["connect"],
+    group: Group::Sessions,
+    about: "Start a session that others can write to.",
+    long: "Runs claude with the MCP server of this program, and gives it an address on the mesh. What stands behind -- goes to claude; \
+           if its first word is no flag, it is another command that is run as the session instead. The exit status is the command's.\n\n\
+           The session's address belongs to its id: launched again with --resume and the same id, it has the same address, and finds \
+           what came in between.",
+    operands: &[Operand { name: "MESH", about: "The mesh, as --mesh.", count: Count::Optional, choices: &[] }],
+    tail: Some(Operand {
+        name: "ARGS",
+        about: "Arguments for claude, or a command to run instead.",
+        count: Count::Any,
+        choices: &[],
+    }),
+    flags: &[NAME, MESH, ROLE, GROUPS, RESUME, CONTINUE, QUIET],
+    effect: Effect::Local,
+    examples: &[
+        Example { command: "claudemesh launch --name alice", about: "a session called alice" },
+        Example { command: "claudemesh launch --name bob --role reviewer -- --model opus", about: "with a flag for claude" },
+        Example { command: "claudemesh launch --name log -- claudemesh inbox --follow", about: "another program as the session" },
+    ],
+    run,
+};
+
+/// Everything that is known before the daemon is asked.
+struct Session {
+    id: SessionId,
+    name: String,
+    role: Option<String>,
+    groups: Vec<String>,
+    quiet: bool,
+}
+
+fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let session = session(parsed)?;
+    let paths = paths()?;
+    let command = command(parsed, &session)?;
+    let client = spawn::ensure(&paths)?;
+    // Only now: a daemon that was just started may have made the mesh.
+    let config = Config::load(&paths.config_file())?;
+    let mesh = one_mesh(&config, parsed.value(&MESH).or(parsed.operands.first().map(String::as_str)))?;
+    let keys = keys(&paths, mesh, &session.id)?;
+    let token = random::token();
+    let file = write_token(&paths, &session.id, &token)?;
+    let registered = client.register(&registration(&session, mesh, &keys, &token));
+    if let Err(err) = registered {
+        remove(&file);
+        return Err(err.into());
+    }
+    if !session.quiet && !out.is_json() {
+        announce(&session, mesh, out)?;
+    }
+    out.flush()?;
+    let err = become_session(command, &session, &file);
+    give_back(&client, &token, &file);
+    Err(CliError::io("the session can not be started", err))
+}
+
+fn session(parsed: &Parsed) -> Result<Session, CliError> {
+    let name = match parsed.value(&NAME) {
+        Some(name) => name.to_owned(),
+        None => std::env::var("USER").ok().filter(|name| is_display_name(name)).unwrap_or_else(|| "session".to_owned()),
+    };
+    if !is_display_name(&name) {
+        return Err(CliError::usage(format!("--name: \"{name}\" is no name"))
+            .with_hint("1 to 64 visible characters that do not begin with @, #, * or -"));
+    }
+    let mut groups = Vec::new();
+    for group in parsed.value(&GROUPS).unwrap_or_default().split(',').map(str::trim).filter(|group| !group.is_empty()) {
+        let group = group.trim_start_matches('@');
+        if !is_group_name(group.split(':').next().unwrap_or(group)) {
+            return Err(CliError::usage(format!("--groups: \"{group}\" is no group")).with_hint("as in frontend:lead,reviewers"));
+        }
+        groups.push(format!("@{group}"));
+    }
+    Ok(Session {
+        id: session_id(parsed)?,
+        name,
+        role: parsed.value(&ROLE).map(str::to_owned),
+        groups,
+        quiet: parsed.is_set(&QUIET),
+    })
+}
+
+fn session_id(parsed: &Parsed) -> Result<SessionId, CliError> {
+    let last = || if parsed.is_set(&CONTINUE) { last_session() } else { None };
+    match parsed.value(&RESUME) {
+        Some(id) if is_uuid(id) => Ok(SessionId::new(id.to_ascii_lowercase())),
+        Some(id) => Err(CliError::usage(format!("--resume: \"{id}\" is no session id")).with_hint("a session's id is a UUID")),
+        None => Ok(SessionId::new(last().unwrap_or_else(random::uuid_v4))),
+    }
+}
+
+/// The id of the session that claude would continue here: its newest transcript of this directory.
+fn last_session() -> Option<String> {
+    let dir = std::env::current_dir().ok()?.to_str()?.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let transcripts = PathBuf::from(std::env::var_os("HOME")?).join(".claude/projects").join(dir);
+    let newest = fs::read_dir(transcripts)
+        .ok()?
+        .filter_map(Result::ok)
+        .filter_map(|entry| {
+            let id = entry.file_name().to_str()?.strip_suffix(".jsonl")?.to_owned();
+            Some((entry.metadata().ok()?.modified().ok()?, id))
+        })
+        .filter(|(_, id)| is_uuid(id))
+        .max()?;
+    Some(newest.1)
+}
+
+/// The command that becomes the session. Looked for first, so that nothing is registered for one that is not there.
+fn command(parsed: &Parsed, session: &Session) -> Result<Command, CliError> {
+    let missing = |name: &str| CliError::refused(Exit::CommandMissing, format!("\"{name}\" is not installed, or not on PATH"));
+    if let Some(first) = parsed.tail.first().filter(|first| !first.to_string_lossy().starts_with('-')) {
+        let path = find(first).ok_or_else(|| missing(&first.to_string_lossy()))?;
+        let mut command = Command::new(path);
+        command.arg0(first).args(&parsed.tail[1..]);
+        return Ok(command);
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let claude = find(&OsString::from("claude"))
+        .or_else(|| [".local/bin/claude", ".claude/bin/claude"].iter().map(|path| home.join(path)).find(|path| path.exists()))
+        .ok_or_else(|| {
+            missing("claude").with_hint("install Claude Code, or name another command: claudemesh launch -- <command>")
+        })?;
+    let mut command = Command::new(claude);
+    match (parsed.value(&RESUME), parsed.is_set(&CONTINUE)) {
+        (Some(id), _) => command.args(["--resume", id]),
+        (None, true) => command.arg("--continue"),
+        (None, false) => command.args(["--session-id", session.id.as_str()]),
+    };
+    command.arg("--mcp-config").arg(mcp_config()?).args(&parsed.tail);
+    Ok(command)
+}
+
+/// This program's MCP server, as claude's `--mcp-config` takes it.
+fn mcp_config() -> Result<String, CliError> {
+    let me = std::env::current_exe().map_err(|err| CliError::io("this program's own path is not known", err))?;
+    Ok(json::encode(&json!({ "mcpServers": { "claudemesh": { "command": me.to_string_lossy(), "args": ["mcp"] } } })))
+}
+
+/// Where a command is: as it is if it has a slash in it, else along PATH.
+fn find(command: &OsString) -> Option<PathBuf> {
+    if command.to_string_lossy().contains('/') {
+        return Some(PathBuf::from(command)).filter(|path| path.is_file());
+    }
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(command)).find(|path| path.is_file())
+}
+
+/// The session's key pair: the one it had, or a new one.
+fn keys(paths: &Paths, mesh: &Mesh, id: &SessionId) -> Result<KeyPair, CliError> {
+    let kept = session_keys::load(paths, &mesh.slug, id).and_then(|file| SecretKey::parse_hex(&file.secret_key));
+    if let Some(secret) = kept {
+        return Ok(KeyPair::from(secret));
+    }
+    let pair = KeyPair::generate();
+    let file = SessionKeyFile {
+        version: 1,
+        mesh_slug: mesh.slug.to_string(),
+        session_id: id.to_string(),
+        public_key: pair.public.to_hex(),
+        secret_key: pair.secret.to_secret_text().reveal().to_owned(),
+        created_at: iso(now_millis()),
+    };
+    session_keys::save(paths, &mesh.slug, id, &file).map_err(|err| CliError::io("the session's key can not be kept", err))?;
+    Ok(pair)
+}
+
+fn write_token(paths: &Paths, id: &SessionId, token: &Token) -> Result<PathBuf, CliError> {
+    let file = paths.session_token(id.as_str());
+    let write = || {
+        if let Some(dir) = file.parent() {
+            atomic_file::private_dir(dir)?;
+        }
+        atomic_file::write(&file, token.reveal().as_bytes())
+    };
+    write().map_err(|err| CliError::io("the session's token can not be written", err))?;
+    Ok(file)
+}
+
+fn registration(session: &Session, mesh: &Mesh, keys: &KeyPair, token: &Token) -> Register {
+    let presence = Presence {
+        session_pubkey: keys.public.to_hex(),
+        session_secret_key: keys.secret.to_secret_text().reveal().to_owned(),
+        parent_attestation: None,
+    };
+    Register {
+        token: token.reveal(),
+        session_id: session.id.to_string(),
+        mesh: mesh.slug.to_string(),
+        display_name: session.name.clone(),
+        pid: i64::from(std::process::id()),
+        cwd: std::env::current_dir().ok().map(|dir| dir.to_string_lossy().into_owned()),
+        role: session.role.clone(),
+        groups: session.groups.iter().cloned().map(Value::String).collect(),
+        presence: json::decode(json::encode(&presence).as_bytes()).ok(),
+    }
+}
+
+fn announce(session: &Session, mesh: &Mesh, out: &mut Out) -> Result<(), CliError> {
+    let role = session.role.as_ref().map(|role| format!(" ({role})"));
+    let groups = (!session.groups.is_empty()).then(|| format!(" [{}]", session.groups.join(", ")));
+    out.note(
+        &Line::new()
+            .and(Style::Green, "✔")
+            .and(Style::Bold, format!(" {}@{}", session.name, mesh.slug))
+            .maybe(Style::Plain, role)
+            .maybe(Style::Cyan, groups)
+            .and(Style::Dim, format!("  session {}", session.id)),
+    )
+}
+
+/// Replaces this process. Returns only when it can not.
+fn become_session(mut command: Command, session: &Session, token_file: &Path) -> std::io::Error {
+    command
+        .env(token::TOKEN_FILE, token_file)
+        .env("CLAUDEMESH_SESSION_ID", session.id.as_str())
+        .env("CLAUDEMESH_DISPLAY_NAME", &session.name)
+        .env_remove(token::TOKEN)
+        .env_remove("CLAUDEMESH_CONFIG_DIR");
+    match &session.role {
+        Some(role) => command.env("CLAUDEMESH_ROLE", role),
+        None => command.env_remove("CLAUDEMESH_ROLE"),
+    };
+    command.exec()
+}
+
+/// Takes back what was made for a session that did not start.
+fn give_back(client: &Client, token: &Token, file: &Path) {
+    if let Err(err) = client.deregister(token) {
+        log::warn!("the session that did not start is still registered: {err}");
+    }
+    remove(file);
+}
+
+fn remove(token_file: &Path) {
+    if let Err(err) = fs::remove_file(token_file)
+        && err.kind() != std::io::ErrorKind::NotFound
+    {
+        log::warn!("{} is left behind: {err}", token_file.display());
+    }
+}

@@ -1,0 +1,20 @@
+//! One file for each verb or small family: its row of the table, and what it does.
+
+pub(super) mod broker;
+pub(super) mod daemon;
+pub(super) mod demo;
+pub(super) mod down;
+pub(super) mod generate;
+pub(super) mod help;
+pub(super) mod inbox;
+mod inbox_follow;
+pub(super) mod inbox_remove;
+pub(super) mod launch;
+pub(super) mod mcp;
+pub(super) mod outbox;
+pub(super) mod peers;
+pub(super) mod send;
+pub(super) mod status;
+pub(super) mod up;
+pub(super) mod version;
+pub(super) mod whoami;

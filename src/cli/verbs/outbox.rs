@@ -1,0 +1,97 @@
+//! `daemon outbox list` and `daemon outbox requeue`: what was sent and what became of it.
+
+use crate::base::exit::Exit;
+use crate::cli::context::{cold, session_token};
+use crate::cli::error::CliError;
+use crate::cli::parse::Parsed;
+use crate::cli::render::Out;
+use crate::cli::spec::{Effect, Example, Flag, Group, Operand, Verb};
+use crate::client::OutboxStatus;
+use crate::wire::ipc::{OutboxItem, Requeue};
+
+const FAILED: Flag = Flag::switch("--failed", "What was given up.");
+const PENDING: Flag = Flag::switch("--pending", "What waits to be sent.");
+const INFLIGHT: Flag = Flag::switch("--inflight", "What was sent and is not acknowledged yet.");
+const DONE: Flag = Flag::switch("--done", "What a broker has.");
+const ABORTED: Flag = Flag::switch("--aborted", "What a requeue replaced.");
+const LIMIT: Flag = Flag::valued("--limit", "N", "At most so many, 1 to 1000; default 50.");
+const NEW_ID: Flag = Flag::valued("--new-client-id", "CLIENT_ID", "Name the new message.");
+
+/// Each filter's flag, in the order in which one wins over the next.
+const FILTERS: [(&Flag, OutboxStatus); 5] = [
+    (&FAILED, OutboxStatus::Dead),
+    (&PENDING, OutboxStatus::Pending),
+    (&INFLIGHT, OutboxStatus::Inflight),
+    (&DONE, OutboxStatus::Done),
+    (&ABORTED, OutboxStatus::Aborted),
+];
+
+pub(in crate::cli) const LIST: Verb = Verb {
+    name: "daemon outbox list",
+    aliases: &["daemon outbox", "outbox list", "outbox"],
+    group: Group::Daemon,
+    about: "Show what was sent and what became of it.",
+    long: "",
+    operands: &[],
+    tail: None,
+    flags: &[FAILED, PENDING, INFLIGHT, DONE, ABORTED, LIMIT],
+    effect: Effect::Read,
+    examples: &[Example { command: "claudemesh daemon outbox list --failed", about: "what could not be delivered, and why" }],
+    run: list,
+};
+
+pub(in crate::cli) const REQUEUE: Verb = Verb {
+    name: "daemon outbox requeue",
+    aliases: &["outbox requeue"],
+    group: Group::Daemon,
+    about: "Send again what was given up.",
+    long: "",
+    operands: &[Operand::one("ID", "The row's id, as the list shows it.")],
+    tail: None,
+    flags: &[NEW_ID],
+    effect: Effect::Write,
+    examples: &[Example { command: "claudemesh daemon outbox requeue 6f1c9a52-5d0f-4c1c-9d55-0b8f4d1e2a3b", about: "by its id" }],
+    run: requeue,
+};
+
+fn list(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let status = FILTERS.iter().find(|(flag, _)| parsed.is_set(flag)).map(|(_, status)| *status);
+    let page = cold(session_token()?)?.outbox(status, parsed.number(&LIMIT, 1..=1000)?)?;
+    if out.is_json() {
+        out.json(&page)?;
+    } else if page.items.is_empty() {
+        out.bare("(empty)")?;
+    } else {
+        page.items.iter().try_for_each(|item| out.bare(&line(item)))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn line(item: &OutboxItem) -> String {
+    let mut line = format!("{:8} {}  cid={}  attempts={}", item.status, item.id, item.client_message_id, item.attempts);
+    if let Some(id) = &item.broker_message_id {
+        line.push_str(&format!(" → {id}"));
+    }
+    if let Some(why) = &item.last_error {
+        line.push_str(&format!(" last_error=\"{}\"", why.chars().take(60).collect::<String>()));
+    }
+    line
+}
+
+fn requeue(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let request = Requeue {
+        id: parsed.first().to_owned(),
+        new_client_message_id: parsed.value(&NEW_ID).map(str::to_owned),
+        aborted_by: None,
+    };
+    let done = cold(session_token()?)?.requeue(&request)?;
+    if out.is_json() {
+        out.json(&done)?;
+    } else {
+        out.bare(&format!(
+            "requeued: aborted {} → new {} (client_message_id={})",
+            done.aborted_row_id, done.new_row_id, done.new_client_message_id
+        ))?;
+    }
+    Ok(Exit::Success)
+}

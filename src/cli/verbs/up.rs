@@ -1,0 +1,149 @@
+//! `up`: a running daemon, or this process as one.
+
+use std::fs;
+
+use serde::Serialize;
+
+use crate::base::exit::Exit;
+use crate::base::logging;
+use crate::base::paths::Paths;
+use crate::base::time::{iso, now_millis};
+use crate::cli::context::{VERSION, daemon_paths, paths};
+use crate::cli::error::CliError;
+use crate::cli::home;
+use crate::cli::parse::Parsed;
+use crate::cli::render::Out;
+use crate::cli::spec::{Effect, Example, Flag, Group, Verb};
+use crate::client::spawn::{self, SpawnError};
+use crate::daemon;
+
+const FOREGROUND: Flag = Flag::switch("--foreground", "Be the daemon, until ended; its log goes to standard error.");
+
+pub(in crate::cli) const VERB: Verb = Verb {
+    name: "up",
+    aliases: &["daemon up", "daemon start"],
+    group: Group::Daemon,
+    about: "Start the daemon, if it does not run.",
+    long: "Where no mesh is joined, the mesh \"home\" is made, on a broker inside the daemon that only this machine reaches: nothing \
+           else is needed for sessions on one machine.\n\n\
+           Commands that need the daemon start it themselves. With --foreground this process is the daemon, for a service manager: it \
+           prints one JSON line once its socket answers, and ends on SIGTERM.",
+    operands: &[],
+    tail: None,
+    flags: &[FOREGROUND],
+    effect: Effect::Local,
+    examples: &[
+        Example { command: "claudemesh up", about: "start it, if it does not run" },
+        Example { command: "claudemesh daemon up --foreground", about: "as a service manager does" },
+    ],
+    run,
+};
+
+#[derive(Serialize)]
+pub(super) struct Up {
+    ok: bool,
+    detached: bool,
+    pid: u32,
+    log: String,
+    already_running: bool,
+}
+
+fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    if parsed.is_set(&FOREGROUND) {
+        return Ok(foreground(daemon_paths()?));
+    }
+    start(&paths()?, out)
+}
+
+/// Starts the daemon beside this process and says so.
+pub(super) fn start(paths: &Paths, out: &mut Out) -> Result<Exit, CliError> {
+    // Whoever asks for it in so many words wants it tried again, however it failed a moment ago.
+    let _ = fs::remove_file(paths.spawn_failure());
+    let client = match spawn::ensure(paths) {
+        Ok(client) => client,
+        Err(err @ (SpawnError::Failed { .. } | SpawnError::Late(_))) => {
+            let refused = CliError::refused(Exit::Failure, err.to_string());
+            return Err(err.hint().map_or(CliError::refused(Exit::Failure, err.to_string()), |hint| refused.with_hint(hint)));
+        }
+        Err(err) => return Err(err.into()),
+    };
+    let pid = client.health()?.pid;
+    let log = paths.log_file().display().to_string();
+    let already_running = client.started_in().is_none();
+    if out.is_json() {
+        out.json(&Up { ok: true, detached: true, pid, log, already_running })?;
+    } else if already_running {
+        out.ok(&format!("daemon is already running (pid {pid})"), None)?;
+    } else {
+        out.ok(&format!("daemon started (pid {pid})"), None)?;
+        out.hint(&format!("log:  {log}"))?;
+        out.hint("stop: claudemesh daemon down")?;
+    }
+    Ok(Exit::Success)
+}
+
+/// The one line on standard output, for whoever waits for it.
+#[derive(Serialize)]
+struct Started<'a> {
+    msg: &'static str,
+    version: &'static str,
+    pid: u32,
+    sock: String,
+    tcp: Option<&'a str>,
+    meshes: &'a [String],
+    ts: String,
+}
+
+/// Is the daemon, and the broker of `home` with it. Everything it has to say goes to the log, whose last line is the reason
+/// when it does not start.
+fn foreground(paths: Paths) -> Exit {
+    logging::init(log::LevelFilter::Info);
+    let lock = match daemon::lock(&paths) {
+        Ok(lock) => lock,
+        Err(err) => return failed(&err),
+    };
+    // The lock first: the broker's files belong to whoever holds it.
+    let broker = match home::open(&paths) {
+        Ok(broker) => broker,
+        Err(err) => {
+            log::error!("the mesh \"home\" is not available: {err}");
+            return err.exit();
+        }
+    };
+    let sock = paths.socket().display().to_string();
+    let ready = Box::new(move |ready: &daemon::Ready| {
+        let line = Started {
+            msg: "daemon_started",
+            version: VERSION,
+            pid: ready.pid,
+            sock,
+            tcp: None,
+            meshes: &ready.meshes,
+            ts: iso(now_millis()),
+        };
+        let mut out = Out::stdio(true);
+        if let Err(err) = out.json(&line).and_then(|()| out.flush()) {
+            log::warn!("nobody reads that the daemon has started: {err}");
+        }
+    });
+    let options = daemon::Options { paths, clone_policy: daemon::ClonePolicy::default(), ready };
+    let exit = daemon::run(options, &lock).unwrap_or_else(|err| failed(&err));
+    if let Some(broker) = broker {
+        broker.stop();
+    }
+    exit
+}
+
+fn failed(err: &daemon::StartError) -> Exit {
+    log::error!("{err}");
+    match err {
+        daemon::StartError::OtherHost(_) => Exit::Network,
+        daemon::StartError::AlreadyRunning(_)
+        | daemon::StartError::Directory(_)
+        | daemon::StartError::Lock(_)
+        | daemon::StartError::Identity(_)
+        | daemon::StartError::Store(_)
+        | daemon::StartError::Listen(_)
+        | daemon::StartError::Thread(_) => Exit::Failure,
+    }
+}

@@ -1,0 +1,144 @@
+//! What the command line asks of the machine about the daemon and other processes of its user.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::base::paths::Paths;
+use crate::sys::lock::{self, Holder};
+use crate::sys::{process, signals};
+
+/// What became of a daemon that was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// None was running.
+    NotRunning,
+    Stopped {
+        pid: u32,
+    },
+    /// It holds its lock still.
+    Late {
+        pid: u32,
+    },
+}
+
+/// Why it could not be told.
+#[derive(Debug)]
+pub enum StopError {
+    /// The lock is held and the file does not say by whom.
+    Unknown,
+    Signal {
+        pid: u32,
+        err: io::Error,
+    },
+    Lock(io::Error),
+}
+
+impl fmt::Display for StopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StopError::Unknown => f.write_str("a process holds the daemon's lock, and daemon.pid does not say which"),
+            StopError::Signal { pid, err } => write!(f, "failed to signal pid {pid}: {err}"),
+            StopError::Lock(err) => write!(f, "the daemon's lock can not be looked at: {err}"),
+        }
+    }
+}
+
+impl std::error::Error for StopError {}
+
+/// The daemon that holds these files, by its lock; a pid file that nobody holds means nothing.
+pub fn daemon(paths: &Paths) -> io::Result<Holder> {
+    lock::holder(&paths.pid_file())
+}
+
+/// The daemon's pid, if one runs and its file names it.
+pub fn daemon_pid(paths: &Paths) -> io::Result<Option<u32>> {
+    Ok(match daemon(paths)? {
+        Holder::Process(pid) => pid,
+        Holder::Nobody => None,
+    })
+}
+
+/// Asks the daemon to stop, and waits until its lock is free. Only a process that holds the lock is signalled.
+pub fn stop_daemon(paths: &Paths, patience: Duration) -> Result<Stopped, StopError> {
+    let pid = match daemon(paths).map_err(StopError::Lock)? {
+        Holder::Nobody => return Ok(Stopped::NotRunning),
+        Holder::Process(None) => return Err(StopError::Unknown),
+        Holder::Process(Some(pid)) => pid,
+    };
+    let deadline = Instant::now() + patience;
+    match process::terminate(pid) {
+        Ok(()) => {}
+        // It ended between the look and the signal.
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Stopped::Stopped { pid }),
+        Err(err) => return Err(StopError::Signal { pid, err }),
+    }
+    wait_free(&paths.pid_file(), pid, deadline)
+}
+
+fn wait_free(path: &Path, pid: u32, deadline: Instant) -> Result<Stopped, StopError> {
+    match lock::acquire_by(path, deadline) {
+        Ok(_free) => Ok(Stopped::Stopped { pid }),
+        // Another one took over at once, as a service manager has it.
+        Err(lock::Refused::Held { pid: Some(other) }) if other != pid => Ok(Stopped::Stopped { pid }),
+        Err(lock::Refused::Held { .. }) => Ok(Stopped::Late { pid }),
+        // The directory went with it.
+        Err(lock::Refused::Io(err)) if err.kind() == io::ErrorKind::NotFound => Ok(Stopped::Stopped { pid }),
+        Err(lock::Refused::Io(err)) => Err(StopError::Lock(err)),
+    }
+}
+
+/// Asks a process that the caller started, and has not waited for yet, to end.
+pub fn terminate(pid: u32) -> io::Result<()> {
+    process::terminate(pid)
+}
+
+/// Calls `end` when this process is asked to end (SIGTERM, SIGINT), for as long as the returned value lives. A second
+/// signal ends the process at once.
+pub fn on_end(mut end: impl FnMut() + Send + 'static) -> io::Result<OnEnd> {
+    let watch = signals::watch(move |signal| {
+        if signal != signals::Signal::Hangup {
+            end();
+        }
+    })?;
+    Ok(OnEnd { _watch: watch })
+}
+
+/// While this lives, being asked to end is an event and not the end.
+#[derive(Debug)]
+pub struct OnEnd {
+    _watch: signals::Watch,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_file_that_nobody_holds_is_no_daemon_and_nobody_is_signalled() {
+        let root = std::env::temp_dir().join(format!("claudemesh-host-{}", std::process::id()));
+        let paths = Paths::under(&root);
+        std::fs::create_dir_all(paths.daemon_dir()).unwrap();
+        assert_eq!(stop_daemon(&paths, Duration::ZERO).unwrap(), Stopped::NotRunning);
+        // Were it signalled, the test itself would end.
+        std::fs::write(paths.pid_file(), std::process::id().to_string()).unwrap();
+        assert_eq!(daemon_pid(&paths).unwrap(), None);
+        assert_eq!(stop_daemon(&paths, Duration::ZERO).unwrap(), Stopped::NotRunning);
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn waits_for_the_lock_and_says_when_it_is_late() {
+        let root = std::env::temp_dir().join(format!("claudemesh-host-late-{}", std::process::id()));
+        std::fs::create_dir_all(&root).unwrap();
+        let path = root.join("lock");
+        let held = lock::acquire(&path).unwrap();
+        let pid = std::process::id();
+        assert_eq!(wait_free(&path, pid, Instant::now()).unwrap(), Stopped::Late { pid });
+        assert_eq!(wait_free(&path, pid + 1, Instant::now()).unwrap(), Stopped::Stopped { pid: pid + 1 });
+        drop(held);
+        assert_eq!(wait_free(&path, pid, Instant::now()).unwrap(), Stopped::Stopped { pid });
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}
