@@ -141,7 +141,7 @@ commands! {
     /// Notes that these were seen, where that was not known and where `scope` allows it. Returns how many.
     Lazy MarkSeen => read::mark_seen: pub fn mark_seen(ids: Vec<RowId>, scope: Scope, now: Millis) -> usize;
 
-    /// How many messages nobody has seen.
+    /// How many messages nobody has seen. Counting ends at 10,000 for each kind of recipient.
     Read Unread => read::unread: pub fn unread(scope: Scope) -> usize;
 
     Sync FlushSome => remove::flush_some:
