@@ -9,6 +9,7 @@
 //!
 //! In expected lines `[..]` stands for anything, a line `...` for any lines, and `[HOME]` for the home everywhere.
 
+mod demo;
 mod follow;
 
 use std::fmt::Write;
