@@ -40,7 +40,7 @@ test:
 
 # The table of promises. `make bench BENCH="--quick 7 9"` runs some of its rows with fewer rounds.
 bench:
-	$(call cargo,bench) -- $(BENCH)
+	$(call cargo,bench) --bench promises -- $(BENCH)
 
 check: fmt clippy test
 
