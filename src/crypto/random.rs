@@ -4,6 +4,7 @@
 use super::ffi;
 use crate::base::hex;
 use crate::base::ids::Token;
+use crate::base::time::Millis;
 
 /// `N` random bytes.
 pub fn bytes<const N: usize>() -> [u8; N] {
@@ -14,8 +15,20 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 
 /// A version 4 UUID, lower-case.
 pub fn uuid_v4() -> String {
+    uuid(bytes(), 4)
+}
+
+/// A version 7 UUID, lower-case: it begins with the time, so that rows under such ids stand in the order in which they were
+/// made, and adding one touches the end of an index instead of any page of it.
+pub fn uuid_v7(now: Millis) -> String {
     let mut id = bytes::<16>();
-    id[6] = id[6] & 0x0f | 0x40;
+    id[..6].copy_from_slice(&now.to_be_bytes()[2..]);
+    uuid(id, 7)
+}
+
+/// RFC 9562: version and variant in their places, 8-4-4-4-12 digits.
+fn uuid(mut id: [u8; 16], version: u8) -> String {
+    id[6] = id[6] & 0x0f | version << 4;
     id[8] = id[8] & 0x3f | 0x80;
     let digits = hex::encode(&id);
     format!("{}-{}-{}-{}-{}", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..])

@@ -32,7 +32,7 @@ impl Receiver<'_> {
     pub(super) fn accept(&self, push: &Push, channels: &Channels) -> NewInbound {
         let broker_id = push.message_id.clone().filter(|id| !id.as_str().is_empty());
         let client_id = push.client_message_id.clone().filter(|id| !id.as_str().is_empty());
-        let id = RowId::new(random::uuid_v4());
+        let id = RowId::new(random::uuid_v7(now_millis()));
         NewInbound {
             client_id: client_id
                 .or_else(|| broker_id.as_ref().map(|id| ClientId::new(id.as_str())))

@@ -170,8 +170,13 @@ fn explain(err: client::Error) -> CliError {
     };
     match error.as_str() {
         "route_failed" => {
-            let hint = hint.clone().unwrap_or_else(|| "see who is there with: claudemesh peers".to_owned());
-            CliError::refused(Exit::NotFound, detail.unwrap_or_else(|| error.clone())).with_hint(hint)
+            let asked = problem.rest.get("code").and_then(Value::as_str) == Some("roster_unavailable");
+            let (exit, advice) = match asked {
+                true => (Exit::Network, "see what is wrong with: claudemesh status"),
+                false => (Exit::NotFound, "see who is there with: claudemesh peers"),
+            };
+            CliError::refused(exit, detail.unwrap_or_else(|| error.clone()))
+                .with_hint(hint.clone().unwrap_or_else(|| advice.to_owned()))
         }
         "mesh_required" if names("attached").is_empty() => CliError::refused(Exit::Unavailable, "no mesh is joined"),
         "mesh_required" => {

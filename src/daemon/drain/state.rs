@@ -45,6 +45,8 @@ struct Lane {
     stale: usize,
     /// There may be rows that are due.
     wanted: bool,
+    /// The last claim did not bring all of them.
+    backlog: bool,
     /// When the earliest row that is not due yet will be.
     due: Option<Millis>,
     /// The broker asked for a pause.
@@ -87,8 +89,9 @@ impl State {
             }
             let Some(window) = lane.window else { continue };
             let room = window.saturating_sub(lane.in_flight.len()).min(CLAIM);
-            // A wide window is refilled in bulk: a claim for every single ack would cost a transaction each.
-            let worth_it = room == CLAIM.min(window) || lane.in_flight.len() <= window / 2;
+            // What comes in while rows are on their way gathers until they are answered, and then goes together: under load
+            // each transaction carries many. A backlog is fed as far as the window allows.
+            let worth_it = lane.in_flight.is_empty() || (lane.backlog && room == CLAIM.min(window));
             if lane.wanted && lane.paused_until.is_none() && lane.stale == 0 && 0 < room && worth_it {
                 return Some((route.clone(), lane.epoch, room));
             }
@@ -108,7 +111,8 @@ impl State {
         let before = lane.in_flight.len();
         let epoch = lane.epoch;
         lane.in_flight.extend(rows.map(|(row, attempts)| (row, (attempts, epoch))));
-        lane.wanted = asked <= lane.in_flight.len() - before;
+        lane.backlog = asked <= lane.in_flight.len() - before;
+        lane.wanted = lane.backlog;
         lane.due = next_due;
         self.forget_idle(route);
     }
@@ -222,6 +226,10 @@ mod tests {
         state.claimed(&route(), rows(64..65).into_iter(), CLAIM, None);
         assert_eq!(state.next_claim(0), None);
         state.wake(route());
+        assert_eq!(state.next_claim(0), None, "what comes meanwhile gathers");
+        for (row, _) in rows(0..65) {
+            state.answered(&route(), row, Answer::Accepted(MessageId::new("M")), 0, 0.0);
+        }
         assert_eq!(state.next_claim(0), Some((route(), Epoch(1), CLAIM)));
         state.link_down(&route(), Epoch(1));
         assert_eq!(state.next_claim(0), None);
@@ -268,7 +276,8 @@ mod tests {
         state.wake(route());
         assert_eq!(state.next_claim(1999), None);
         assert_eq!(state.deadline(), Some(2000));
-        assert_eq!(state.next_claim(2000), Some((route(), Epoch(1), 7)));
+        state.answered(&route(), RowId::new("1"), Answer::Lost, 1999, 0.0);
+        assert_eq!(state.next_claim(2000), Some((route(), Epoch(1), 8)));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub(super) fn requeue(call: &Call<'_>) -> Reply {
         Err(err) => return Reply::error(400, "missing 'id'").detail(&err.to_string()).into(),
     };
     let new_client_id = request.new_client_message_id.map_or_else(|| ClientId::new(random::uuid_v4()), ClientId::new);
-    let new_row = RowId::new(random::uuid_v4());
+    let new_row = RowId::new(random::uuid_v7(now_millis()));
     let aborted_by = request.aborted_by.unwrap_or_else(|| "operator".to_owned());
     let row = RowId::new(request.id.as_str());
     match call.ctx.outbox.requeue(row, new_client_id.clone(), aborted_by, now_millis(), new_row.clone()) {

@@ -49,24 +49,17 @@ struct Wanted {
 fn accept(call: &Call<'_>) -> Result<Reply, Reply> {
     let wanted = read(call)?;
     let fingerprint = fingerprint_of(&wanted);
-    // Looked up before anything is resolved: a retry must not depend on the recipient being there.
-    if let Some(id) = &wanted.client_id
-        && let Some(existing) = call.ctx.outbox.find(id.clone()).map_err(|err| Reply::store(&err))?
-    {
-        return Ok(existing_reply(id, &existing, &fingerprint));
-    }
-    let address = Address::parse(&wanted.to).map_err(|err| Reply::error(400, "invalid 'to'").detail(&err.to_string()))?;
-    let membership = mesh(call, &wanted, &address)?;
-    let sender = Speaker::of(call, &membership);
-    let resolved =
-        resolve::resolve(&address, sender.key, || call.ctx.rosters.of(&membership.slug, &call.ctx.links)).map_err(|err| {
-            Reply::error(502, "route_failed").detail(&format!("Error: {err}")).and("mesh", membership.slug.as_str())
-        })?;
-    let sealed = seal(call, &wanted, &resolved.target, sender.secret)?;
-    let route = Route { mesh: membership.slug.clone(), sender: sender.sender };
+    let addressed = match address(call, &wanted) {
+        Ok(addressed) => addressed,
+        // A retry must not depend on the recipient being there still: what is known under this id is answered first. Where
+        // the recipient is there, the outbox itself looks, in the step in which it would add the row.
+        Err(refused) => return known(call, &wanted, &fingerprint)?.ok_or(refused),
+    };
+    let Addressed { membership, resolved, sender, sealed } = addressed;
+    let route = Route { mesh: membership.slug.clone(), sender };
     let client_id = wanted.client_id.clone().unwrap_or_else(|| ClientId::new(random::uuid_v4()));
     let row = NewRow {
-        id: RowId::new(random::uuid_v4()),
+        id: RowId::new(random::uuid_v7(now_millis())),
         client_id: client_id.clone(),
         fingerprint,
         payload: wanted.message.into_bytes(),
@@ -95,6 +88,42 @@ fn accept(call: &Call<'_>) -> Result<Reply, Reply> {
             ))
         }
     }
+}
+
+/// A message whose recipient is known, sealed.
+struct Addressed {
+    membership: Arc<Membership>,
+    resolved: Resolved,
+    sender: Sender,
+    sealed: Sealed,
+}
+
+fn address(call: &Call<'_>, wanted: &Wanted) -> Result<Addressed, Reply> {
+    let address = Address::parse(&wanted.to).map_err(|err| Reply::error(400, "invalid 'to'").detail(&err.to_string()))?;
+    let membership = mesh(call, wanted, &address)?;
+    let speaker = Speaker::of(call, &membership);
+    let resolved = resolve::resolve(&address, speaker.key, || call.ctx.rosters.of(&membership.slug, &call.ctx.links))
+        .map_err(|err| unroutable(&membership.slug, &err))?;
+    let sealed = seal(call, wanted, &resolved.target, speaker.secret)?;
+    let sender = speaker.sender;
+    Ok(Addressed { membership, resolved, sender, sealed })
+}
+
+/// The reference's word for every failure to find the recipient is `route_failed`; `code` tells them apart.
+fn unroutable(mesh: &Slug, err: &resolve::Error) -> Reply {
+    let code = match err {
+        resolve::Error::NotFound { .. } | resolve::Error::TopicByName(_) => "not_found",
+        resolve::Error::Ambiguous { .. } => "ambiguous",
+        resolve::Error::RosterUnavailable(_) => "roster_unavailable",
+    };
+    Reply::error(502, "route_failed").detail(&format!("Error: {err}")).and("code", code).and("mesh", mesh.as_str()).into()
+}
+
+/// The answer to a message that was accepted before under the caller's own id.
+fn known(call: &Call<'_>, wanted: &Wanted, fingerprint: &[u8; 32]) -> Result<Option<Reply>, Reply> {
+    let Some(id) = &wanted.client_id else { return Ok(None) };
+    let existing = call.ctx.outbox.find(id.clone()).map_err(|err| Reply::store(&err))?;
+    Ok(existing.map(|existing| existing_reply(id, &existing, fingerprint)))
 }
 
 fn recipient(mesh: &Slug, resolved: &Resolved) -> Recipient {
