@@ -21,7 +21,8 @@ use super::handle::mailbox::Mailbox;
 use super::handle::send::Sends;
 use super::handle::{events, presence};
 use super::hello::{self, Admitted, Refusal};
-use super::router::{How, Kind, Line, Newcomer};
+use super::presence::{Kind, Line, Newcomer};
+use super::router::How;
 
 /// What a connection is told.
 #[derive(Debug, Clone)]

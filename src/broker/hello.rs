@@ -9,7 +9,8 @@ use crate::store::hub::{Hub, Member, Mesh};
 use crate::wire::client::{About, Hello, SessionHello};
 use crate::wire::code::Code;
 
-use super::router::{Kind, Router, valid_groups};
+use super::presence::{Kind, valid_groups};
+use super::router::Router;
 
 /// Close code of a member that was shut out.
 const BANNED: u16 = 4002;

@@ -7,6 +7,7 @@ mod hello;
 mod http;
 mod janitor;
 mod limits;
+mod presence;
 mod router;
 #[cfg(test)]
 mod tests;

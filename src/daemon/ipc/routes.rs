@@ -91,7 +91,7 @@ pub(super) const ROUTES: &[Route] = &[
 ];
 
 /// The route of a request, and what stands in place of its `*`, not decoded yet.
-pub(super) fn find<'p>(method: Method, path: &'p str) -> Option<(&'static Route, &'p str)> {
+pub(super) fn find(method: Method, path: &str) -> Option<(&'static Route, &str)> {
     ROUTES.iter().filter(|route| route.method == method).find_map(|route| match route.path.strip_suffix('*') {
         None => (route.path == path).then_some((route, "")),
         Some(prefix) => path.strip_prefix(prefix).filter(|item| !item.contains('/')).map(|item| (route, item)),

@@ -38,7 +38,7 @@ pub(super) struct Talk<'a> {
     /// The hello, until it is sent.
     hello: Option<ClientFrame>,
     effects: Vec<Effect>,
-    arrived: Vec<Box<Push>>,
+    arrived: Vec<Push>,
     answered: Vec<(RowId, Answer)>,
     waiting: HashMap<u64, Sender<Result<ServerFrame, Code>>>,
     next_ticket: u64,
@@ -112,7 +112,7 @@ impl<'a> Talk<'a> {
                 }
                 Effect::Replied(ticket, reply) => self.reply(ticket, reply),
                 Effect::Pushed(push) if push.is_system() => self.system(&push),
-                Effect::Pushed(push) => self.arrived.push(push),
+                Effect::Pushed(push) => self.arrived.push(*push),
                 Effect::Close(ending) => {
                     self.done.ending = Some(ending);
                     return Flow::close(1000, "");

@@ -38,7 +38,7 @@ pub(in crate::daemon) enum Answer {
 #[derive(Debug)]
 pub(super) enum Effect {
     /// Put this frame on the socket.
-    Frame(ClientFrame),
+    Frame(Box<ClientFrame>),
     Ping,
     /// The hello was accepted.
     Opened(HelloAck),
@@ -123,7 +123,7 @@ impl State {
         let id = outgoing.frame.id.clone();
         self.send_deadlines.push_back((now + ACK_DEADLINE, id.clone()));
         self.sends.insert(id, outgoing.row);
-        out.push(Effect::Frame(ClientFrame::Send(outgoing.frame)));
+        out.push(Effect::Frame(Box::new(ClientFrame::Send(outgoing.frame))));
     }
 
     /// Asks the broker something; `frame` is given the id under which its answer will come.
@@ -136,7 +136,7 @@ impl State {
         let id = format!("r-{}", self.next_call);
         self.call_deadlines.push_back((now + RPC_DEADLINE, id.clone()));
         self.calls.insert(id.clone(), ticket);
-        out.push(Effect::Frame(frame(id)));
+        out.push(Effect::Frame(Box::new(frame(id))));
     }
 
     /// The recipient's disk has it. Also for duplicates, or the broker would repeat them for ever.

@@ -26,9 +26,11 @@ fn texts(effects: Vec<Effect>) -> Vec<String> {
     effects
         .into_iter()
         .map(|effect| match effect {
-            Effect::Frame(ClientFrame::Send(send)) => format!("send {}", send.id),
-            Effect::Frame(ClientFrame::ListPeers(list)) => format!("list {}", list.req_id.unwrap()),
-            Effect::Frame(_) => "frame".into(),
+            Effect::Frame(frame) => match *frame {
+                ClientFrame::Send(send) => format!("send {}", send.id),
+                ClientFrame::ListPeers(list) => format!("list {}", list.req_id.unwrap()),
+                _ => "frame".into(),
+            },
             Effect::Ping => "ping".into(),
             Effect::Opened(_) => "opened".into(),
             Effect::Answered(row, Answer::Accepted(id)) => format!("{row} accepted {id}"),

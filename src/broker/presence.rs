@@ -1,0 +1,158 @@
+//! One peer of a mesh: what it is, how it is reached, and where its place stands.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crate::base::ids::{MemberId, MemberKey, PublicKey, SessionKey};
+use crate::base::time::{Millis, iso};
+use crate::net::ws::Handle;
+use crate::wire::client::About;
+use crate::wire::peer::{Group, Peer, PeerRole, Status};
+
+use super::conn::Cmd;
+
+/// The way to one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    handle: Handle<Cmd>,
+    /// Mail waits. It stands beside the queue, so that a full queue can not lose it.
+    mail: Arc<AtomicBool>,
+}
+
+impl Line {
+    pub(super) fn new(handle: Handle<Cmd>, mail: Arc<AtomicBool>) -> Line {
+        Line { handle, mail }
+    }
+
+    /// Says that there is mail, unless it has been said and not been looked at.
+    pub(super) fn mail(&self) {
+        if !self.mail.swap(true, Ordering::AcqRel) {
+            // Full or gone: the flag stays, and the connection looks at it whenever it has done something.
+            let _ = self.handle.try_send(Cmd::Mail);
+        }
+    }
+
+    /// A connection that does not keep up misses events; they are about the present, and it can ask who is here.
+    pub(super) fn tell(&self, cmd: Cmd) {
+        let _ = self.handle.try_send(cmd);
+    }
+}
+
+/// What a connection is to the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A member's daemon: takes the member's own mail.
+    Member,
+    /// A command that says hello, asks something and goes; the key labels what it sends and is not proven.
+    Passing(Option<PublicKey>),
+    Session(SessionKey),
+}
+
+/// Who wants to come in.
+#[derive(Debug, Clone)]
+pub(super) struct Newcomer {
+    pub(super) kind: Kind,
+    pub(super) member: MemberKey,
+    pub(super) member_id: MemberId,
+    pub(super) name: String,
+    pub(super) about: About,
+    pub(super) line: Line,
+}
+
+/// Where the place of a presence stands.
+#[derive(Debug)]
+pub(super) enum Place {
+    Here {
+        line: Line,
+        generation: u64,
+    },
+    /// Kept until then.
+    Kept {
+        until: Instant,
+        since: Millis,
+    },
+}
+
+/// One peer of a mesh, connected or expected back.
+#[derive(Debug)]
+pub(super) struct Presence {
+    pub(super) kind: Kind,
+    pub(super) member: MemberKey,
+    pub(super) member_id: MemberId,
+    pub(super) name: String,
+    pub(super) about: About,
+    pub(super) status: Status,
+    pub(super) summary: Option<String>,
+    pub(super) connected_at: Millis,
+    pub(super) place: Place,
+}
+
+/// Somebody whose place is gone: what the others are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Gone {
+    pub(super) name: String,
+    pub(super) key: PublicKey,
+    pub(super) announced: bool,
+}
+
+impl Presence {
+    pub(super) fn key(&self) -> PublicKey {
+        match self.kind {
+            Kind::Session(key) => key.0,
+            Kind::Passing(Some(label)) => label,
+            Kind::Member | Kind::Passing(None) => self.member.0,
+        }
+    }
+
+    pub(super) fn line(&self) -> Option<&Line> {
+        match &self.place {
+            Place::Here { line, .. } => Some(line),
+            Place::Kept { .. } => None,
+        }
+    }
+
+    /// Whether others hear of its coming and going.
+    fn is_announced(&self) -> bool {
+        !matches!(self.kind, Kind::Passing(_))
+    }
+
+    pub(super) fn gone(&self) -> Gone {
+        Gone { name: self.name.clone(), key: self.key(), announced: self.is_announced() }
+    }
+
+    pub(super) fn is_in(&self, group: &str) -> bool {
+        let inside = |name: &str| name == group || name.strip_prefix(group).is_some_and(|rest| rest.starts_with('/'));
+        self.about.groups.iter().flatten().any(|own| inside(&own.name))
+    }
+
+    pub(super) fn peer(&self) -> Peer {
+        let (connected_at, online) = match &self.place {
+            Place::Here { .. } => (self.connected_at, true),
+            Place::Kept { since, .. } => (*since, false),
+        };
+        Peer {
+            pubkey: self.key(),
+            member_pubkey: self.member,
+            display_name: self.name.clone(),
+            status: self.status,
+            summary: self.summary.clone(),
+            groups: self.about.groups.clone().unwrap_or_default(),
+            session_id: self.about.session_id.clone(),
+            connected_at: iso(connected_at),
+            cwd: self.about.cwd.clone(),
+            peer_role: if matches!(self.kind, Kind::Session(_)) { PeerRole::Session } else { PeerRole::ControlPlane },
+            online,
+            hostname: self.about.hostname.clone(),
+            peer_type: self.about.peer_type.clone(),
+            channel: self.about.channel.clone(),
+            model: self.about.model.clone(),
+            visible: Some(true),
+        }
+    }
+}
+
+/// Groups as a hello may give them: those with a name that no group can have are left out.
+pub(super) fn valid_groups(groups: Option<Vec<Group>>) -> Option<Vec<Group>> {
+    groups.map(|groups| groups.into_iter().filter(|group| crate::base::names::is_group_name(&group.name)).collect())
+}
