@@ -28,8 +28,11 @@ const IDLE: Duration = Duration::from_secs(1);
 /// What an answer promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Durability {
-    /// Nothing was written.
+    /// Nothing was written. Reads are answered before the writes they came in with: what they see is committed, and
+    /// they wait for no disk.
     Read,
+    /// As `Lazy`, and answered before the commit: for what is merely repeated if the commit fails.
+    Early,
     /// Survives this process, but perhaps not a power cut: for what would only be done again.
     Lazy,
     /// Survives a power cut.
@@ -125,6 +128,13 @@ fn serve<C: Command>(name: &str, conn: Connection, queue: &Receiver<C>) {
             Err(RecvTimeoutError::Disconnected) => break,
         }
         batch.extend(queue.try_iter().take(BATCH - 1));
+        // Callers wait for their answers one at a time, so that commands in one batch are of different callers, and no
+        // order between them was promised.
+        batch.make_contiguous().sort_by_key(|command| match command.durability() {
+            Durability::Read => 0,
+            Durability::Early => 1,
+            Durability::Lazy | Durability::Sync => 2,
+        });
         owner.run(&mut batch);
     }
     owner.checkpoint(name, "TRUNCATE");
@@ -144,15 +154,16 @@ struct Owner<'a, 'c> {
 
 impl Owner<'_, '_> {
     fn run<C: Command>(&mut self, batch: &mut VecDeque<C>) {
+        while batch.front().is_some_and(|command| command.durability() == Durability::Read)
+            && let Some(read) = batch.pop_front()
+        {
+            (read.run(Ok(self.db)).release)(Ok(()));
+        }
         while let Some(strongest) = batch.iter().map(Command::durability).max() {
-            if strongest == Durability::Read {
-                batch.drain(..).for_each(|command| (command.run(Ok(self.db)).release)(Ok(())));
-                return;
-            }
             self.wrote = true;
             match self.begin(strongest) {
                 Ok(()) => self.transaction(batch),
-                Err(err) => refuse(self.db, batch, &err),
+                Err(err) => refuse(batch, &err),
             }
         }
     }
@@ -173,7 +184,13 @@ impl Owner<'_, '_> {
         let mut held = Vec::with_capacity(batch.len());
         let mut outcome = Ok(());
         while let Some(command) = batch.pop_front() {
-            held.push(self.step(command, &mut outcome));
+            let early = command.durability() == Durability::Early;
+            let release = self.step(command, &mut outcome);
+            if early && outcome.is_ok() {
+                release(Ok(()));
+                continue;
+            }
+            held.push(release);
             if outcome.is_err() {
                 break;
             }
@@ -192,9 +209,6 @@ impl Owner<'_, '_> {
 
     /// Runs one command so that its failure undoes it alone. `lost` says why the whole transaction is gone, if it is.
     fn step<C: Command>(&self, command: C, lost: &mut Result<(), Error>) -> Box<dyn FnOnce(Result<(), Error>)> {
-        if command.durability() == Durability::Read {
-            return command.run(Ok(self.db)).release;
-        }
         if let Err(err) = self.db.execute("SAVEPOINT command", []) {
             *lost = Err(err.clone());
             return command.run(Err(err)).release;
@@ -220,11 +234,10 @@ impl Owner<'_, '_> {
     }
 }
 
-/// No transaction could begin: what only reads is still answered.
-fn refuse<C: Command>(db: &Db<'_>, batch: &mut VecDeque<C>, err: &Error) {
+/// No transaction could begin.
+fn refuse<C: Command>(batch: &mut VecDeque<C>, err: &Error) {
     for command in batch.drain(..) {
-        let db = if command.durability() == Durability::Read { Ok(db) } else { Err(err.clone()) };
-        (command.run(db).release)(Ok(()));
+        (command.run(Err(err.clone())).release)(Ok(()));
     }
 }
 

@@ -184,7 +184,7 @@ commands! {
 
     /// Takes up to `limit` due rows of one route, oldest first, passing over recipients that have an older row which is
     /// not due yet. Each must be settled within [`LEASE_MILLIS`].
-    Lazy Claim => drain::claim: pub fn claim(route: Route, now: Millis, limit: usize) -> Claimed;
+    Early Claim => drain::claim: pub fn claim(route: Route, now: Millis, limit: usize) -> Claimed;
 
     /// Records how claimed rows ended; a row that is no longer in flight is left as it is. A settlement lost to a power
     /// cut only has the broker told again what it already has.
