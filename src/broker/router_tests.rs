@@ -1,1 +1,111 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use super::*;
+use crate::base::ids::{MemberKey, SessionKey};
+use crate::net::ws;
+use crate::wire::client::About;
+use crate::wire::peer::Group;
+
+fn mesh() -> MeshId {
+    MeshId::new("m")
+}
+
+fn key(byte: u8) -> PublicKey {
+    PublicKey::from_bytes([byte; 32])
+}
+
+fn newcomer(member: u8, kind: Kind, groups: &[&str]) -> Newcomer {
+    let (handle, inbox) = ws::channel(8).unwrap();
+    // The connection's end is not looked at here.
+    std::mem::forget(inbox);
+    let groups = groups.iter().map(|name| Group { name: (*name).to_owned(), role: None }).collect();
+    Newcomer {
+        kind,
+        member: MemberKey(key(member)),
+        member_id: MemberId::new(member.to_string()),
+        name: format!("{kind:?}"),
+        about: About { groups: Some(groups), hostname: Some("h".into()), ..About::default() },
+        line: Line::new(handle, Arc::new(AtomicBool::new(false))),
+    }
+}
+
+fn enter(router: &Router, id: &str, new: Newcomer) -> Entered {
+    router.enter(&mesh(), new, PresenceId::new(id), 1000).unwrap()
+}
+
+fn session(byte: u8) -> Kind {
+    Kind::Session(SessionKey(key(byte)))
+}
+
+#[test]
+fn a_late_close_of_an_old_connection_changes_nothing() {
+    let router = Router::default();
+    let now = Instant::now();
+    let first = enter(&router, "a", newcomer(1, session(10), &[]));
+    let second = enter(&router, "b", newcomer(1, session(10), &[]));
+    assert_eq!((&second.presence, &second.how), (&first.presence, &How::Replaced));
+    assert!(second.displaced.is_some());
+    assert_eq!(router.leave(&mesh(), &first.presence, first.generation, true, (now, 1)), None);
+    assert!(router.roster(&mesh())[0].online, "the second connection is still there");
+    assert_eq!(router.leave(&mesh(), &second.presence, second.generation, false, (now, 2000)), None);
+    assert!(!router.roster(&mesh())[0].online);
+    let third = enter(&router, "c", newcomer(1, session(10), &[]));
+    assert_eq!((third.presence, third.how), (first.presence, How::Returned(2000)));
+}
+
+#[test]
+fn a_lease_runs_out_once_and_a_session_that_is_over_has_none() {
+    let router = Router::default();
+    let now = Instant::now();
+    let kept = enter(&router, "a", newcomer(1, session(10), &[]));
+    let over = enter(&router, "b", newcomer(1, session(11), &[]));
+    let passing = enter(&router, "c", newcomer(1, Kind::Passing(None), &[]));
+    assert_eq!(router.leave(&mesh(), &kept.presence, kept.generation, false, (now, 1)), None);
+    let gone = router.leave(&mesh(), &over.presence, over.generation, true, (now, 1)).unwrap();
+    assert_eq!((gone.key, gone.announced), (key(11), true));
+    assert!(!router.leave(&mesh(), &passing.presence, passing.generation, false, (now, 1)).unwrap().announced);
+    assert_eq!(router.next_expiry(), Some(now + LEASE));
+    assert!(router.expire(now + LEASE - Duration::from_millis(1)).is_empty());
+    assert_eq!(router.expire(now + LEASE).len(), 1);
+    assert!(router.expire(now + LEASE).is_empty());
+    assert!(router.roster(&mesh()).is_empty());
+}
+
+#[test]
+fn what_is_for_many_names_sessions_and_a_daemon_only_for_want_of_one() {
+    let router = Router::default();
+    let sender = enter(&router, "a", newcomer(1, session(10), &["eng"]));
+    enter(&router, "b", newcomer(1, session(11), &["eng/api"]));
+    enter(&router, "c", newcomer(2, session(20), &["ops"]));
+    enter(&router, "d", newcomer(2, Kind::Member, &[]));
+    enter(&router, "e", newcomer(3, Kind::Member, &[]));
+    enter(&router, "f", newcomer(1, Kind::Member, &[]));
+    enter(&router, "g", newcomer(2, Kind::Passing(Some(key(90))), &[]));
+    let to = |target: &str| router.recipients(&mesh(), &Target::parse(target).unwrap(), &sender.presence);
+    assert_eq!(to("*"), [key(3), key(11), key(20)]);
+    assert_eq!(to("@eng"), [key(11)], "a part of a group belongs to it");
+    assert_eq!(to("@eng/api"), [key(11)]);
+    assert!(to("@en").is_empty());
+}
+
+#[test]
+fn a_members_mail_has_one_taker_at_a_time() {
+    let router = Router::default();
+    let on = |host: &str| {
+        let mut new = newcomer(1, Kind::Member, &[]);
+        new.about.hostname = Some(host.to_owned());
+        new
+    };
+    let first = enter(&router, "a", on("one"));
+    let second = enter(&router, "b", on("two"));
+    let passing = enter(&router, "c", newcomer(1, Kind::Passing(None), &[]));
+    let takers = || [&first, &second, &passing].map(|who| router.is_taker(&mesh(), &who.presence));
+    assert_eq!(takers(), [true, false, false]);
+    router.leave(&mesh(), &first.presence, first.generation, false, (Instant::now(), 1));
+    assert_eq!(takers(), [false, true, false]);
+    let again = enter(&router, "d", on("one"));
+    assert_eq!(again.presence, first.presence, "the same daemon has its place back");
+    assert_eq!(takers(), [true, false, false]);
+}
