@@ -1,19 +1,20 @@
 //! The daemon's events, for as long as anybody wants them: reconnects by itself and asks for what it missed.
 
-use std::io::{self, Read};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::collections::VecDeque;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::backoff::Backoff;
 use crate::base::ids::Token;
+use crate::net::http_client::{ClientError, Streaming};
+use crate::net::sse::{self, Parser};
+use crate::net::stream::Shutter;
 use crate::wire::event::Event;
 use crate::wire::limits::STREAM_KEEPALIVE;
 
-use super::http::{Ask, Body, Connection, Resume};
-use super::sse::Parser;
+use super::http::{Ask, Connection};
 use super::{Client, Error, id, refusal};
 
 /// For connecting and for the head of the reply.
@@ -29,7 +30,10 @@ const FLOOR: Duration = Duration::from_millis(50);
 const CEILING: Duration = Duration::from_secs(2);
 
 /// Largest refusal that is read, in bytes.
-const MAX_REFUSAL: u64 = 16 * 1024;
+const MAX_REFUSAL: usize = 16 * 1024;
+
+/// Largest event, in bytes: the largest message with every character escaped, twice over.
+const MAX_EVENT: usize = 1024 * 1024;
 
 /// What happens on a subscription.
 #[derive(Debug)]
@@ -79,8 +83,10 @@ enum State {
 
 #[derive(Debug)]
 struct Open {
-    body: Body,
+    stream: Streaming,
     parser: Parser,
+    /// Parsed and not handed out yet.
+    ready: VecDeque<sse::Event>,
     since: Instant,
 }
 
@@ -98,7 +104,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Control {
     stop: bool,
-    stream: Option<UnixStream>,
+    stream: Option<Shutter>,
 }
 
 impl Shared {
@@ -107,7 +113,7 @@ impl Shared {
     }
 
     /// Hands over the connection to be cut. False when it is too late.
-    fn attach(&self, stream: Option<UnixStream>) -> bool {
+    fn attach(&self, stream: Option<Shutter>) -> bool {
         let mut control = self.control();
         control.stream = stream;
         !control.stop
@@ -130,8 +136,7 @@ impl Stop {
         };
         self.0.stopped.notify_all();
         if let Some(stream) = stream {
-            // One that is closed already needs no cutting.
-            let _ = stream.shutdown(Shutdown::Both);
+            stream.shut();
         }
     }
 }
@@ -159,21 +164,22 @@ impl Events {
     fn open(&mut self) -> Result<Open, Error> {
         let deadline = Instant::now() + OPEN_DEADLINE;
         let connection = Connection::open(&self.socket, deadline)?;
-        let handle = connection.handle()?;
-        if !self.shared.attach(Some(handle)) {
+        if !self.shared.attach(Some(connection.shutter()?)) {
             return Err(Error::Io(io::ErrorKind::Interrupted.into()));
         }
-        let stream = Some(Resume { after: self.cursor });
-        let ask = Ask { method: "GET", path: "/v1/events", token: self.token.as_ref(), body: None, stream };
-        let (head, mut body) = connection.ask(&ask, deadline)?;
-        if head.status != 200 {
+        let ask = Ask { method: "GET", path: "/v1/events", token: self.token.as_ref(), body: None };
+        let mut stream = connection.follow(&ask, self.cursor, deadline)?;
+        if stream.head.status != 200 {
             let mut text = Vec::new();
             // Its status says enough when the text does not arrive.
-            let _ = body.take(MAX_REFUSAL).read_to_end(&mut text);
-            return Err(refusal(head.status, &text));
+            while let Ok(Some(part)) = stream.read_by(deadline)
+                && text.len() < MAX_REFUSAL
+            {
+                text.extend(part);
+            }
+            return Err(refusal(stream.head.status, &text));
         }
-        body.wait_for(SILENCE);
-        Ok(Open { body, parser: Parser::default(), since: Instant::now() })
+        Ok(Open { stream, parser: Parser::new(MAX_EVENT), ready: VecDeque::new(), since: Instant::now() })
     }
 
     /// The stream is over: how long it lived decides how soon the next one is tried.
@@ -246,22 +252,24 @@ impl Drop for Events {
 
 /// The next event that this program knows.
 fn read_event(open: &mut Open) -> Result<(Option<u64>, Event), Lost> {
-    let mut buffer = [0_u8; 4096];
+    let mut items = Vec::new();
     loop {
-        while let Some(block) = open.parser.next() {
+        while let Some(block) = open.ready.pop_front() {
             if let Some(event) = Event::read(&block.event, &block.data) {
-                return Ok((block.id, event));
+                return Ok((block.id.and_then(|id| id.parse().ok()), event));
             }
         }
-        let count = match open.body.read(&mut buffer) {
-            Ok(0) => return Err(Lost::Ended),
-            Ok(count) => count,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => return Err(Lost::Ended),
+        let bytes = match open.stream.read_by(Instant::now() + SILENCE) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) | Err(ClientError::Closed) => return Err(Lost::Ended),
             Err(err) => return Err(Lost::Failed(err.into())),
         };
-        if open.parser.feed(&buffer[..count]).is_err() {
+        if open.parser.push(&bytes, &mut items).is_err() {
             return Err(Lost::Failed(Error::Protocol("an event larger than any".to_owned())));
         }
+        open.ready.extend(items.drain(..).filter_map(|item| match item {
+            sse::Item::Event(event) => Some(event),
+            sse::Item::Retry(_) => None,
+        }));
     }
 }

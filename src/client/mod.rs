@@ -9,7 +9,6 @@ pub mod spawn;
 pub mod token;
 
 mod http;
-mod sse;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -25,6 +24,7 @@ use serde::de::DeserializeOwned;
 
 use crate::base::ids::Token;
 use crate::base::paths::Paths;
+use crate::net::target::percent_encode;
 use crate::wire::ipc::{
     Deregistered, Health, InboxPage, Marked, Me, OutboxCounts, OutboxPage, Peers, Problem, Register, Registered, Removed,
     Requeue, Requeued, Seen, SendReceipt, SendRequest, Sessions, Version,
@@ -228,7 +228,7 @@ impl Client {
 
     /// `DELETE /v1/inbox/<id>`.
     pub fn delete(&self, id: &str) -> Result<Removed, Error> {
-        self.remove(&format!("/v1/inbox/{}", percent(id)))
+        self.remove(&format!("/v1/inbox/{}", percent_encode(id)))
     }
 
     /// `GET /v1/outbox`.
@@ -262,16 +262,16 @@ impl Client {
     }
 
     fn call<R: DeserializeOwned>(&self, method: &str, path: &str, body: Option<String>, within: Duration) -> Result<R, Error> {
-        let ask = Ask { method, path, token: self.token.as_ref(), body, stream: None };
+        let ask = Ask { method, path, token: self.token.as_ref(), body };
         let reply = self.exchange(&ask, Instant::now() + self.deadline.unwrap_or(within))?;
-        if let Some(version) = reply.head.daemon_version {
+        if let Some(version) = reply.daemon_version {
             // Only the first is kept: one process sees one daemon, or warns about the one it began with.
             let _ = self.daemon_version.set(version);
         }
-        if (200..300).contains(&reply.head.status) {
+        if (200..300).contains(&reply.status) {
             return json::decode(&reply.body).map_err(|err| Error::Protocol(format!("the reply to {method} {path}: {err}")));
         }
-        Err(refusal(reply.head.status, &reply.body))
+        Err(refusal(reply.status, &reply.body))
     }
 
     fn exchange(&self, ask: &Ask<'_>, deadline: Instant) -> Result<http::Reply, Error> {
@@ -304,21 +304,8 @@ impl Route {
             self.0.push(if self.0.contains('?') { '&' } else { '?' });
             self.0.push_str(name);
             self.0.push('=');
-            self.0.push_str(&percent(value));
+            self.0.push_str(&percent_encode(value));
         }
         self
     }
-}
-
-/// Everything but the unreserved characters of RFC 3986, escaped.
-fn percent(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
 }

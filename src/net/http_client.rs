@@ -61,6 +61,13 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+impl Response {
+    /// The first header of this name, in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+}
+
 /// Why there is no reply.
 #[derive(Debug)]
 pub enum ClientError {
@@ -144,7 +151,11 @@ pub struct Streaming {
 /// Connects and asks; `deadline` is for the reply's head, after which [`Streaming::read_by`] reads what comes. A reply
 /// that is no stream is read the same way.
 pub fn open_stream(address: &Address, ask: &Ask<'_>, deadline: Instant) -> Result<Streaming, ClientError> {
-    let mut stream = address.connect(deadline).map_err(connect_error)?;
+    follow(address.connect(deadline).map_err(connect_error)?, ask, deadline)
+}
+
+/// As [`open_stream`], over a stream that is connected already.
+pub fn follow(mut stream: Stream, ask: &Ask<'_>, deadline: Instant) -> Result<Streaming, ClientError> {
     send(&mut stream, "localhost", ask, deadline)?;
     let mut head = read_final_head(&mut stream, deadline)?;
     let mut chunks = head.is_chunked()?.then(Decoder::default);
