@@ -138,3 +138,113 @@ pub(super) fn system_event(mesh: &Slug, push: &Push, is_own: impl Fn(&PublicKey)
 pub(super) fn recipient(member: MemberKey, session: Option<SessionKey>) -> Recipient {
     session.map_or(Recipient::Member(member), Recipient::Session)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::MessageId;
+    use crate::crypto::keys::KeyPair;
+    use crate::crypto::sealed;
+    use crate::wire::json::json;
+
+    /// What bob's session makes of a push that `change` has altered.
+    fn received(change: impl FnOnce(&mut Push, &KeyPair)) -> NewInbound {
+        let [alice, bob, member] = [1, 2, 3].map(|seed| KeyPair::from_seed([seed; 32]));
+        let sealed = sealed::seal(b"hello", &bob.public, &alice.secret).unwrap();
+        let mut push = Push {
+            message_id: Some(MessageId::new("M")),
+            sender_pubkey: alice.public.to_hex(),
+            sender_name: Some("alice".into()),
+            target_spec: Some(bob.public.to_hex()),
+            nonce: sealed.nonce_b64,
+            ciphertext: sealed.ciphertext_b64,
+            client_message_id: Some(ClientId::new("c")),
+            ..Push::default()
+        };
+        change(&mut push, &member);
+        let mesh = Slug::new("home");
+        let recipient = recipient(MemberKey(member.public), Some(SessionKey(bob.public)));
+        let receiver = Receiver { mesh: &mesh, recipient, secrets: vec![&bob.secret, &member.secret] };
+        receiver.accept(&push, &Channels::default())
+    }
+
+    fn clear(push: &mut Push, text: &str) {
+        let plain = sealed::plain(text.as_bytes());
+        (push.nonce, push.ciphertext) = (plain.nonce_b64, plain.ciphertext_b64);
+    }
+
+    fn reason(row: NewInbound) -> String {
+        match row.body {
+            Body::Unreadable { reason, .. } => reason,
+            body => panic!("{body:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_sealed_to_the_session_or_its_member_opens() {
+        let row = received(|_, _| {});
+        assert_eq!((row.body, row.sender_name.as_str(), row.client_id.as_str()), (Body::Opened("hello".into()), "alice", "c"));
+        let row = received(|push, member| {
+            let sealed = sealed::seal(b"to the member", &member.public, &KeyPair::from_seed([1; 32]).secret).unwrap();
+            (push.nonce, push.ciphertext) = (sealed.nonce_b64, sealed.ciphertext_b64);
+        });
+        assert_eq!(row.body, Body::Opened("to the member".into()));
+    }
+
+    #[test]
+    fn no_text_in_clear_passes_for_a_message_to_one_key() {
+        assert_eq!(reason(received(|push, _| clear(push, "forged"))), "it was not sealed to a key of this session");
+        // The reference's broker names no target; what it drained from a queue was for one key.
+        let drained = received(|push, _| {
+            clear(push, "forged");
+            push.target_spec = None;
+        });
+        assert_eq!(reason(drained), "it was not sealed to a key of this session");
+        for many in ["*", "@eng", "#topic"] {
+            let row = received(|push, _| {
+                clear(push, "to many");
+                push.target_spec = Some(many.into());
+            });
+            assert_eq!(row.body, Body::Plain("to many".into()), "{many}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_opened_is_kept_with_its_reason() {
+        for (broken, expected) in [
+            (("AAAA", "AAAA"), "its envelope is malformed"),
+            (("", ""), "its envelope is malformed"),
+            (("AAECAwQFBgcICQoLDA0ODxAREhMUFRYX", "AAAAAAAAAAAAAAAAAAAAAAAAAAAA"), "it was not sealed to a key of this session"),
+        ] {
+            let row = received(|push, _| (push.nonce, push.ciphertext) = (broken.0.into(), broken.1.into()));
+            let Body::Unreadable { reason, nonce, ciphertext } = row.body else { panic!("{broken:?} opened") };
+            assert_eq!((reason.as_str(), nonce.as_str(), ciphertext.as_str()), (expected, broken.0, broken.1));
+        }
+        assert_eq!(reason(received(|push, _| push.sender_pubkey = "system".into())), "the sender has no key");
+        assert_eq!(reason(received(|push, _| push.sender_pubkey = "00".repeat(32))), "the sender's key is not a key");
+    }
+
+    #[test]
+    fn a_name_can_not_play_with_the_terminal_and_is_never_missing() {
+        let row = received(|push, _| push.sender_name = Some(format!("a\x1b[2J\u{202e}b{}", "x".repeat(200))));
+        assert!(
+            row.sender_name.starts_with("a\u{fffd}[2J\u{fffd}b") && row.sender_name.chars().count() == MAX_NAME,
+            "{}",
+            row.sender_name
+        );
+        let row = received(|push, _| push.sender_name = Some("  ".into()));
+        assert_eq!(row.sender_name.len(), 8);
+    }
+
+    #[test]
+    fn an_event_can_not_speak_for_another_mesh_and_one_about_ourselves_is_none() {
+        let push = |data| Push { event: Some("peer_joined".into()), event_data: Some(data), ..Push::default() };
+        let key = PublicKey::from_bytes([7; 32]);
+        let forged = push(json!({"mesh": "other", "event": "x", "name": "bob", "pubkey": key}));
+        let (event, about) = system_event(&Slug::new("home"), &forged, |_| false).unwrap();
+        assert_eq!(about, Some(key));
+        let data = event.data("t");
+        assert!(data.contains(r#""mesh":"home""#) && !data.contains("other"), "{data}");
+        assert!(system_event(&Slug::new("home"), &forged, |own| *own == key).is_none());
+    }
+}

@@ -30,6 +30,6 @@ fn run(_: &Parsed, _: &mut Out) -> Result<Exit, CliError> {
     Ok(mcp::run(Connection::stdio(), options))
 }
 
-/// Clients drop channel notifications without a word when channels are off, so that one which was written may not have been
-/// shown; other ways show what is unread.
-const MARK_SEEN: bool = false;
+/// A message counts as seen once its notification has been written and flushed: this protocol knows no later sign. A client
+/// whose channels are off drops it without a word; `claudemesh inbox` shows seen messages too.
+const MARK_SEEN: bool = true;
