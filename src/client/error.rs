@@ -29,13 +29,13 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::NoDaemon(_) => Some("start it with: claudemesh up".to_owned()),
-            Error::Timeout => Some("the daemon is busy or stuck; see: claudemesh doctor".to_owned()),
+            Error::Timeout => Some("the daemon is busy or stuck; if it stays so: claudemesh daemon restart".to_owned()),
             Error::Refused { problem, status } => problem.hint.clone().or_else(|| {
                 (*status == 401)
                     .then(|| "this session has ended or is not registered; start it with: claudemesh launch".to_owned())
             }),
             Error::Protocol(_) => {
-                Some("the socket belongs to something else, or to another version; see: claudemesh doctor".to_owned())
+                Some("the socket belongs to something else, or to another version; see: claudemesh status".to_owned())
             }
             Error::Io(_) => None,
         }

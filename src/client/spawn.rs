@@ -81,9 +81,11 @@ impl SpawnError {
     pub fn hint(&self) -> Option<String> {
         match self {
             SpawnError::Disabled => Some("start it with: claudemesh up".to_owned()),
-            SpawnError::Suppressed(_) => Some("find out more with: claudemesh doctor".to_owned()),
-            SpawnError::Failed { log, .. } => Some(format!("see {}, or: claudemesh doctor", log.display())),
-            SpawnError::Late(_) => Some("see: claudemesh doctor".to_owned()),
+            SpawnError::Suppressed(_) => Some("watch it start with: claudemesh daemon up --foreground".to_owned()),
+            SpawnError::Failed { log, .. } => {
+                Some(format!("see {}, or watch it: claudemesh daemon up --foreground", log.display()))
+            }
+            SpawnError::Late(_) => Some("see: claudemesh status".to_owned()),
             SpawnError::Connect(err) => err.hint(),
             SpawnError::Io(_) => None,
         }

@@ -29,10 +29,9 @@ pub(super) fn stream(
     after: Option<Seq>,
     out: &mut UnixStream,
 ) -> io::Result<()> {
-    let mut cursor = match after {
-        Some(after) => after,
-        None => ctx.inbox.last_seq().map_err(store_error)?,
-    };
+    let last = ctx.inbox.last_seq().map_err(store_error)?;
+    // A cursor from the life of another database would hide everything up to it.
+    let mut cursor = after.map_or(last, |after| after.min(last));
     mail(ctx, scope, &mut cursor, out)?;
     loop {
         match subscription.news.recv_timeout(STREAM_KEEPALIVE) {
