@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -131,10 +131,35 @@ pub(super) fn open(path: &Path, cache_kib: u32) -> Result<Connection, Error> {
          PRAGMA foreign_keys = ON;
          PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -{cache_kib};
-         PRAGMA wal_autocheckpoint = 2000;
-         PRAGMA journal_size_limit = 8388608;"
+         PRAGMA wal_autocheckpoint = {LOG_PAGES};
+         PRAGMA journal_size_limit = {LOG_BYTES};"
     ))?;
     Ok(conn)
+}
+
+/// Bytes that the log takes up from the start: room for [`LOG_PAGES`] pages of 4 KiB with their frame headers.
+const LOG_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Pages in the log at which a busy database copies it back and begins at its front again.
+const LOG_PAGES: u32 = 2000;
+
+/// Gives the log its full size in zeros, which SQLite takes for the end of what was written. A sync that need not record a
+/// new file size takes half as long, and every acknowledged message waits for one.
+pub(super) fn fill_log(path: &Path) -> io::Result<()> {
+    let mut log = match OpenOptions::new().append(true).open(beside(path, "-wal")) {
+        Ok(log) => log,
+        // SQLite makes it with the first write; that database begins with a growing log.
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(err) => return Err(err),
+    };
+    let zeros = [0; 64 * 1024];
+    let mut missing = LOG_BYTES.saturating_sub(log.metadata()?.len());
+    while 0 < missing {
+        let step = usize::try_from(missing).unwrap_or(zeros.len()).min(zeros.len());
+        log.write_all(&zeros[..step])?;
+        missing -= step as u64;
+    }
+    Ok(())
 }
 
 /// Makes the file with mode 0600, or gives what is there that mode. An existing file is never opened here: closing it again

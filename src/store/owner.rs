@@ -109,7 +109,14 @@ pub(super) fn start<C: Command>(path: &Path, kind: &Kind) -> Result<(Caller<C>, 
     (kind.recover)(&conn)?;
     let (sender, queue) = bounded(QUEUE);
     let name = kind.thread;
-    let running = thread::spawn(name, STACK, move || serve::<C>(name, conn, &queue))?;
+    let path = path.to_owned();
+    let running = thread::spawn(name, STACK, move || {
+        // On this thread, so that starting waits for no disk. Without the room it only takes longer.
+        if let Err(err) = db::fill_log(&path) {
+            log::warn!("{name}: the log could not be given its size: {err}");
+        }
+        serve::<C>(name, conn, &queue);
+    })?;
     Ok((Caller(sender), running))
 }
 
