@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -152,11 +152,20 @@ pub(super) fn fill_log(path: &Path) -> io::Result<()> {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(err) => return Err(err),
     };
+    let before = log.metadata()?.len();
+    let filled = zero_fill(&mut log, LOG_BYTES.saturating_sub(before));
+    if filled.is_err() {
+        // Where there is no room for this, what there is belongs to messages.
+        log.set_len(before)?;
+    }
+    filled
+}
+
+fn zero_fill(file: &mut File, mut missing: u64) -> io::Result<()> {
     let zeros = [0; 64 * 1024];
-    let mut missing = LOG_BYTES.saturating_sub(log.metadata()?.len());
     while 0 < missing {
         let step = usize::try_from(missing).unwrap_or(zeros.len()).min(zeros.len());
-        log.write_all(&zeros[..step])?;
+        file.write_all(&zeros[..step])?;
         missing -= step as u64;
     }
     Ok(())
