@@ -10,5 +10,6 @@ pub mod logging;
 pub mod names;
 pub mod paths;
 pub mod rate;
+pub mod settings;
 pub mod thread;
 pub mod time;

@@ -86,6 +86,11 @@ impl Paths {
         self.daemon_dir.join("host_fingerprint.json")
     }
 
+    /// What the user wants otherwise, see [`super::settings`].
+    pub fn settings_file(&self) -> PathBuf {
+        self.daemon_dir.join("settings.json")
+    }
+
     pub fn spawn_lock(&self) -> PathBuf {
         self.daemon_dir.join(".spawn.lock")
     }

@@ -1,11 +1,12 @@
 //! What every thread of the daemon is given: handles and tables, made once at start.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Sender, TrySendError};
 
 use crate::base::paths::Paths;
+use crate::base::settings::Settings;
 use crate::store;
 use crate::store::inbox::Inbox;
 use crate::store::outbox::{Outbox, Route, Sender as From};
@@ -25,6 +26,8 @@ use super::supervisor;
 #[derive(Debug)]
 pub(super) struct Ctx {
     pub(super) paths: Paths,
+    /// As the file said when it was last read.
+    pub(super) settings: Mutex<Settings>,
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
     pub(super) meshes: Meshes,
@@ -39,6 +42,10 @@ pub(super) struct Ctx {
 }
 
 impl Ctx {
+    pub(super) fn settings(&self) -> Settings {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Names a new connection of any link.
     pub(super) fn next_epoch(&self) -> Epoch {
         Epoch(self.epochs.fetch_add(1, Ordering::Relaxed))

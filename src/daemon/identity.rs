@@ -14,26 +14,6 @@ use crate::base::time::{iso, now_millis};
 use crate::crypto::fingerprint::sha256;
 use crate::wire::json;
 
-/// What happens when the files come from another host.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ClonePolicy {
-    #[default]
-    Refuse,
-    Warn,
-    Allow,
-}
-
-impl ClonePolicy {
-    pub fn parse(text: &str) -> Option<ClonePolicy> {
-        match text {
-            "refuse" => Some(ClonePolicy::Refuse),
-            "warn" => Some(ClonePolicy::Warn),
-            "allow" => Some(ClonePolicy::Allow),
-            _ => None,
-        }
-    }
-}
-
 /// `host_fingerprint.json`, in the reference's form and order of keys. The address is written empty: the reference accepts
 /// a record whose host id is its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,13 +20,14 @@ mod supervisor;
 mod upkeep;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
 use crate::base::exit::Exit;
 use crate::base::paths::Paths;
+use crate::base::settings::{self, ClonePolicy, Settings};
 use crate::base::thread::{Joined, Running};
 use crate::store;
 use crate::store::inbox::Inbox;
@@ -36,7 +37,7 @@ use crate::sys::lock::{self, Lock};
 use crate::sys::notify;
 use crate::sys::signals;
 
-pub use self::identity::{ClonePolicy, OtherHost, accept_host};
+pub use self::identity::{OtherHost, accept_host};
 
 use self::bus::Bus;
 use self::ctx::Ctx;
@@ -45,8 +46,8 @@ use self::supervisor::{Stop, Supervisor};
 /// How the daemon is started.
 pub struct Options {
     pub paths: Paths,
-    /// What to do when the files come from another host.
-    pub clone_policy: ClonePolicy,
+    /// What to do when the files come from another host, if not what the settings say.
+    pub clone_policy: Option<ClonePolicy>,
     /// Called once, when the socket answers.
     pub ready: Box<dyn FnOnce(&Ready) + Send>,
 }
@@ -72,6 +73,7 @@ pub enum StartError {
     /// Another daemon holds these files.
     AlreadyRunning(Option<u32>),
     Lock(std::io::Error),
+    Settings(settings::Error),
     OtherHost(OtherHost),
     Identity(std::io::Error),
     Store(store::Error),
@@ -86,6 +88,7 @@ impl fmt::Display for StartError {
             StartError::AlreadyRunning(Some(pid)) => write!(f, "daemon already running (pid {pid})"),
             StartError::AlreadyRunning(None) => f.write_str("daemon already running"),
             StartError::Lock(err) => write!(f, "the pid file can not be locked: {err}"),
+            StartError::Settings(err) => err.fmt(f),
             StartError::OtherHost(err) => err.fmt(f),
             StartError::Identity(err) => write!(f, "host_fingerprint.json can not be used: {err}"),
             StartError::Store(err) => write!(f, "db open failed: {err}"),
@@ -118,13 +121,15 @@ pub fn lock(paths: &Paths) -> Result<Lock, StartError> {
 pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
     dirs::umask_private();
     let paths = options.paths;
-    check_host(&paths, options.clone_policy)?;
+    let settings = Settings::load(&paths.settings_file()).map_err(StartError::Settings)?;
+    check_host(&paths, options.clone_policy.unwrap_or(settings.clone_policy))?;
     let (outbox, outbox_thread) = Outbox::open(&paths.outbox_db()).map_err(StartError::Store)?;
     let (inbox, inbox_thread) = Inbox::open(&paths.inbox_db()).map_err(StartError::Store)?;
     let (drain, drain_events) = drain::queue();
     let (supervisor, events) = bounded(supervisor::QUEUE);
     let ctx = Arc::new(Ctx {
         paths,
+        settings: Mutex::new(settings),
         outbox,
         inbox,
         meshes: meshes::Meshes::default(),

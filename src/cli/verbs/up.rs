@@ -126,7 +126,7 @@ fn foreground(paths: Paths) -> Exit {
             log::warn!("nobody reads that the daemon has started: {err}");
         }
     });
-    let options = daemon::Options { paths, clone_policy: daemon::ClonePolicy::default(), ready };
+    let options = daemon::Options { paths, clone_policy: None, ready };
     let exit = daemon::run(options, &lock).unwrap_or_else(|err| failed(&err));
     if let Some(broker) = broker {
         broker.stop();
@@ -141,6 +141,7 @@ fn failed(err: &daemon::StartError) -> Exit {
         daemon::StartError::AlreadyRunning(_)
         | daemon::StartError::Directory(_)
         | daemon::StartError::Lock(_)
+        | daemon::StartError::Settings(_)
         | daemon::StartError::Identity(_)
         | daemon::StartError::Store(_)
         | daemon::StartError::Listen(_)
