@@ -10,4 +10,5 @@ mod e2e;
 mod harness;
 mod hostile;
 mod parsers;
+mod shared;
 mod tidy;

@@ -9,7 +9,7 @@ use crate::base::ids::{MeshId, PresenceId, PublicKey, SessionKey};
 use crate::base::time::now_millis;
 use crate::crypto::random;
 use crate::net::ws::{self, Flow, Handle, Outbox};
-use crate::store::hub::{Member, SeenSession};
+use crate::store::hub::{Author, Member, Role, SeenSession};
 use crate::wire::client::{ClientFrame, Undecodable};
 use crate::wire::code::Code;
 use crate::wire::limits::{HELLO_DEADLINE, PING_EVERY, STALE_AFTER};
@@ -19,7 +19,7 @@ use crate::wire::server::{ErrorFrame, Feature, HelloAck, ServerFrame};
 use super::Shared;
 use super::handle::mailbox::Mailbox;
 use super::handle::send::Sends;
-use super::handle::{events, presence};
+use super::handle::{events, memory, presence, skill, state};
 use super::hello::{self, Admitted, Refusal};
 use super::presence::{Kind, Line, Newcomer};
 use super::router::How;
@@ -57,6 +57,11 @@ impl Seat {
             Kind::Passing(Some(label)) => label,
             Kind::Member | Kind::Passing(None) => self.member.key.0,
         }
+    }
+
+    /// As whom it writes what the mesh shares.
+    pub(super) fn author(&self) -> Author {
+        Author { member: self.member.id.clone(), name: self.name.clone(), admin: self.member.role == Role::Admin }
     }
 
     /// The key whose mail this connection may take.
@@ -150,6 +155,20 @@ impl State {
                     self.mail.store(true, Ordering::Release);
                 }
             }
+            ClientFrame::SetVisible(ask) => presence::set_visible(&self.shared, seat, ask.visible, ask.req_id, out),
+            ClientFrame::SetProfile(ask) => presence::set_profile(&self.shared, seat, ask, out),
+            ClientFrame::JoinGroup(ask) => presence::join_group(&self.shared, seat, ask, out),
+            ClientFrame::LeaveGroup(ask) => presence::leave_group(&self.shared, seat, ask, out),
+            ClientFrame::SetState(ask) => state::set(&self.shared, seat, ask, out),
+            ClientFrame::GetState(ask) => state::get(&self.shared, seat, ask, out),
+            ClientFrame::ListState(ask) => state::list(&self.shared, seat, ask, out),
+            ClientFrame::Remember(ask) => memory::remember(&self.shared, seat, ask, out),
+            ClientFrame::Recall(ask) => memory::recall(&self.shared, seat, ask, out),
+            ClientFrame::Forget(ask) => memory::forget(&self.shared, seat, ask, out),
+            ClientFrame::ShareSkill(ask) => skill::share(&self.shared, seat, ask, out),
+            ClientFrame::ListSkills(ask) => skill::list(&self.shared, seat, ask, out),
+            ClientFrame::GetSkill(ask) => skill::get(&self.shared, seat, ask, out),
+            ClientFrame::RemoveSkill(ask) => skill::remove(&self.shared, seat, ask, out),
             ClientFrame::Hello(_) | ClientFrame::SessionHello(_) => {
                 error(out, Code::Invalid, "this connection has said hello already", None, None);
             }
@@ -206,7 +225,7 @@ impl State {
         let ack = HelloAck {
             presence_id: entered.presence,
             member_display_name: name,
-            features: vec![Feature::OrderedSend, Feature::StoreAndForward, Feature::AwayPeers],
+            features: vec![Feature::OrderedSend, Feature::StoreAndForward, Feature::AwayPeers, Feature::AnswersAll],
             server_time: Some(now_millis()),
         };
         Ok((ack, entered.how))

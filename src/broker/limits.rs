@@ -45,6 +45,12 @@ pub(super) const AWAY_LIFE: Duration = Duration::from_secs(30 * 86_400);
 /// Longest summary, in characters; a longer one is cut.
 pub(super) const MAX_SUMMARY: usize = 500;
 
+/// Groups that one peer can be in.
+pub(super) const MAX_GROUPS: usize = 64;
+
+/// Largest shared value, remembered text or skill, in bytes of its JSON or text. All fit into one frame.
+pub(super) const MAX_SHARED: usize = 48 * 1024;
+
 /// Send rates and connections by address. Guards only its maps.
 #[derive(Debug, Default)]
 pub(super) struct Limits {

@@ -9,6 +9,7 @@ use crate::base::time::{Millis, iso};
 use crate::net::ws::Handle;
 use crate::wire::client::About;
 use crate::wire::peer::{Group, Peer, PeerRole, Status};
+use crate::wire::profile::Profile;
 
 use super::conn::Cmd;
 
@@ -84,6 +85,9 @@ pub(super) struct Presence {
     pub(super) about: About,
     pub(super) status: Status,
     pub(super) summary: Option<String>,
+    /// Whether other members see it and reach it by broadcast.
+    pub(super) visible: bool,
+    pub(super) profile: Profile,
     pub(super) connected_at: Millis,
     pub(super) place: Place,
 }
@@ -147,7 +151,8 @@ impl Presence {
             peer_type: self.about.peer_type.clone(),
             channel: self.about.channel.clone(),
             model: self.about.model.clone(),
-            visible: Some(true),
+            visible: Some(self.visible),
+            profile: Some(self.profile.clone()).filter(|profile| !profile.is_empty()),
         }
     }
 }

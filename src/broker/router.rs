@@ -8,7 +8,8 @@ use std::time::Instant;
 use crate::base::ids::{MemberId, MemberKey, MeshId, PresenceId, PublicKey, SessionKey};
 use crate::base::time::Millis;
 use crate::wire::limits::LEASE;
-use crate::wire::peer::{Peer, Status};
+use crate::wire::peer::{Group, Peer, Status};
+use crate::wire::profile::Profile;
 use crate::wire::target::Target;
 
 use super::presence::{Gone, Kind, Line, Newcomer, Place, Presence};
@@ -149,6 +150,8 @@ impl Router {
             about: new.about,
             status: Status::Idle,
             summary: None,
+            visible: true,
+            profile: Profile::default(),
             connected_at: now,
             place,
         };
@@ -248,14 +251,15 @@ impl Router {
     pub(super) fn recipients(&self, mesh: &MeshId, target: &Target, sender: &PresenceId) -> Vec<PublicKey> {
         let table = self.lock();
         let Some(mesh) = table.by_id.get(mesh) else { return Vec::new() };
+        let own = mesh.presences.get(sender).map(|presence| presence.member);
         let named = |presence: &Presence| match target {
-            Target::Everyone => true,
+            // Who hides is hidden from other members; its own member's sessions know of it.
+            Target::Everyone => presence.visible || Some(presence.member) == own,
             Target::Group(group) => presence.is_in(group),
             Target::Key(_) | Target::Topic(_) => false,
         };
         let others =
             || mesh.presences.iter().filter(|(id, presence)| *id != sender && named(presence)).map(|(_, presence)| presence);
-        let own = mesh.presences.get(sender).map(|presence| presence.member);
         let has_session = |member: MemberKey| {
             mesh.presences.values().any(|other| other.member == member && matches!(other.kind, Kind::Session(_)))
         };
@@ -272,6 +276,7 @@ impl Router {
         keys
     }
 
+    /// Who is here, those included who hide.
     pub(super) fn roster(&self, mesh: &MeshId) -> Vec<Peer> {
         let table = self.lock();
         let Some(mesh) = table.by_id.get(mesh) else { return Vec::new() };
@@ -286,6 +291,46 @@ impl Router {
 
     pub(super) fn set_summary(&self, mesh: &MeshId, id: &PresenceId, summary: String) {
         self.change(mesh, id, |presence| presence.summary = Some(summary).filter(|summary| !summary.is_empty()));
+    }
+
+    /// Returns whether that changed anything.
+    pub(super) fn set_visible(&self, mesh: &MeshId, id: &PresenceId, visible: bool) -> bool {
+        let mut changed = false;
+        self.change(mesh, id, |presence| changed = std::mem::replace(&mut presence.visible, visible) != visible);
+        changed
+    }
+
+    pub(super) fn set_profile(&self, mesh: &MeshId, id: &PresenceId, profile: Profile) {
+        self.change(mesh, id, |presence| presence.profile.update(profile));
+    }
+
+    /// False if the peer is in as many groups as it may be.
+    pub(super) fn join_group(&self, mesh: &MeshId, id: &PresenceId, group: Group) -> bool {
+        let mut joined = false;
+        self.change(mesh, id, |presence| {
+            let groups = presence.about.groups.get_or_insert_default();
+            groups.retain(|known| known.name != group.name);
+            joined = groups.len() < super::limits::MAX_GROUPS;
+            if joined {
+                groups.push(group);
+            }
+        });
+        joined
+    }
+
+    pub(super) fn leave_group(&self, mesh: &MeshId, id: &PresenceId, name: &str) {
+        self.change(mesh, id, |presence| {
+            if let Some(groups) = &mut presence.about.groups {
+                groups.retain(|group| group.name != name);
+            }
+        });
+    }
+
+    /// The groups a peer is in.
+    pub(super) fn groups(&self, mesh: &MeshId, id: &PresenceId) -> Vec<Group> {
+        let table = self.lock();
+        let presence = table.by_id.get(mesh).and_then(|mesh| mesh.presences.get(id));
+        presence.and_then(|presence| presence.about.groups.clone()).unwrap_or_default()
     }
 
     /// Whose session this key is, if it is here.

@@ -2,6 +2,7 @@
 //! kept as hashes, keys in their own 0600 files.
 
 use std::fs;
+use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,8 @@ use crate::wire::json;
 use crate::wire::session_key::SessionKeyFile;
 
 use super::ctx::Ctx;
-use super::sessions::{Session, TokenHash, parse_group};
+use super::outward::{Outward, parse_group};
+use super::sessions::{Session, TokenHash};
 
 /// `sessions.json`. Rows of the reference carry `token` in clear and its own notation of `startTime`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -46,6 +48,8 @@ struct Row {
     role: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     groups: Vec<String>,
+    #[serde(default)]
+    shows: Outward,
     #[serde(default)]
     registered_at: Millis,
     /// Our notation of when the process began: a number in the platform's own unit.
@@ -76,6 +80,7 @@ fn row(session: &Session) -> Row {
         cwd: session.cwd.clone(),
         role: session.role.clone(),
         groups: session.group_texts(),
+        shows: session.outward(),
         registered_at: session.registered_at,
         started: session.started.map(StartTime::ticks),
         has_key: session.key.is_some(),
@@ -115,6 +120,7 @@ fn revive(paths: &Paths, row: Row) -> Option<Session> {
         log::warn!("session {} is not brought back: its key file is gone", row.session_id);
         return None;
     }
+    let groups = row.groups.iter().filter_map(|text| parse_group(text)).collect();
     Some(Session {
         token,
         token_prefix: prefix,
@@ -125,7 +131,7 @@ fn revive(paths: &Paths, row: Row) -> Option<Session> {
         started: now_started,
         cwd: row.cwd,
         role: row.role,
-        groups: row.groups.iter().filter_map(|text| parse_group(text)).collect(),
+        outward: Mutex::new(Outward { groups, ..row.shows }),
         key,
         registered_at: row.registered_at,
     })

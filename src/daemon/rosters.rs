@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
-
 use crate::base::ids::Slug;
 use crate::store::outbox::{Route, Sender};
 use crate::wire::client::{ClientFrame, ListPeers};
@@ -15,8 +13,8 @@ use crate::wire::limits::RPC_DEADLINE;
 use crate::wire::peer::Peer;
 use crate::wire::server::ServerFrame;
 
-use super::link::{Call, Cmd};
 use super::links::Links;
+use super::rpc::{self, Asking};
 
 /// How long a roster is believed without having heard of a change.
 const FRESH: Duration = Duration::from_secs(3);
@@ -37,19 +35,42 @@ struct Kept {
     roster: Option<(Instant, Roster)>,
 }
 
+/// A roster that is wanted: known, or asked for.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    Known(Roster),
+    Asked { mesh: Slug, changes: u64, at: Instant, asking: Result<Asking, Code> },
+}
+
 impl Rosters {
     /// The roster of a mesh, those included who are away where the broker knows them. At most [`FRESH`] old.
     pub(super) fn of(&self, mesh: &Slug, links: &Links) -> Result<Roster, Code> {
+        self.take(self.want(mesh, links), Instant::now() + RPC_DEADLINE)
+    }
+
+    /// Asks for a roster, if it is not known.
+    pub(super) fn want(&self, mesh: &Slug, links: &Links) -> Wanted {
         let changes = match self.lock().entry(mesh.clone()).or_default() {
-            Kept { roster: Some((at, roster)), .. } if at.elapsed() < FRESH => return Ok(roster.clone()),
+            Kept { roster: Some((at, roster)), .. } if at.elapsed() < FRESH => return Wanted::Known(roster.clone()),
             kept => kept.changes,
         };
-        let asked = Instant::now();
-        let roster: Roster = ask(mesh, links)?.into();
+        let route = Route { mesh: mesh.clone(), sender: Sender::Member };
+        let asking = rpc::ask(links, &route, |id| ClientFrame::ListPeers(ListPeers { req_id: Some(id), away: true }));
+        Wanted::Asked { mesh: mesh.clone(), changes, at: Instant::now(), asking }
+    }
+
+    /// What became of it, by `deadline` at the latest.
+    pub(super) fn take(&self, wanted: Wanted, deadline: Instant) -> Result<Roster, Code> {
+        let (mesh, changes, at, asking) = match wanted {
+            Wanted::Known(roster) => return Ok(roster),
+            Wanted::Asked { mesh, changes, at, asking } => (mesh, changes, at, asking),
+        };
+        let Some(ServerFrame::PeersList(list)) = asking?.answer(deadline)? else { return Err(Code::Malformed) };
+        let roster: Roster = list.peers.into();
         let mut table = self.lock();
-        let kept = table.entry(mesh.clone()).or_default();
+        let kept = table.entry(mesh).or_default();
         if kept.changes == changes {
-            kept.roster = Some((asked, roster.clone()));
+            kept.roster = Some((at, roster.clone()));
         }
         Ok(roster)
     }
@@ -64,18 +85,5 @@ impl Rosters {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Slug, Kept>> {
         self.by_mesh.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn ask(mesh: &Slug, links: &Links) -> Result<Vec<Peer>, Code> {
-    let link = links.get(&Route { mesh: mesh.clone(), sender: Sender::Member }).ok_or(Code::ConnectionLost)?;
-    let (reply, answer) = bounded(1);
-    let frame = |id| ClientFrame::ListPeers(ListPeers { req_id: Some(id), away: true });
-    link.try_send(Cmd::Call(Box::new(Call { frame, reply }))).map_err(|_| Code::Unavailable)?;
-    match answer.recv_timeout(RPC_DEADLINE) {
-        Ok(Ok(ServerFrame::PeersList(list))) => Ok(list.peers),
-        Ok(Ok(_)) => Err(Code::Malformed),
-        Ok(Err(code)) => Err(code),
-        Err(_) => Err(Code::Timeout),
     }
 }

@@ -8,7 +8,8 @@ use crate::base::time::Millis;
 use crate::crypto;
 use crate::crypto::keys::KeyPair;
 use crate::sys::process::StartTime;
-use crate::wire::peer::Group;
+
+use super::outward::{self, Outward};
 
 /// A token as it is kept: only its hash, in memory as on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,7 +36,7 @@ pub(super) struct Session {
     pub(super) started: Option<StartTime>,
     pub(super) cwd: Option<String>,
     pub(super) role: Option<String>,
-    pub(super) groups: Vec<Group>,
+    pub(super) outward: Mutex<Outward>,
     /// Without a key it has no address of its own and no link.
     pub(super) key: Option<KeyPair>,
     pub(super) registered_at: Millis,
@@ -46,15 +47,19 @@ impl Session {
         self.key.as_ref().map(|key| SessionKey(key.public))
     }
 
+    /// What it says of itself now.
+    pub(super) fn outward(&self) -> Outward {
+        self.outward.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes what it says of itself.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Outward)) {
+        change(&mut self.outward.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// The groups as the local API spells them: `@name` or `@name:role`.
     pub(super) fn group_texts(&self) -> Vec<String> {
-        self.groups
-            .iter()
-            .map(|group| match &group.role {
-                Some(role) => format!("@{}:{role}", group.name),
-                None => format!("@{}", group.name),
-            })
-            .collect()
+        self.outward().groups.iter().map(outward::group_text).collect()
     }
 }
 
@@ -104,16 +109,6 @@ fn replaces(new: &Session, old: &Session) -> bool {
     new.token == old.token || new.id == old.id || (new.key.is_some() && new.public_key() == old.public_key())
 }
 
-/// Reads `@name` or `@name:role` (the `@` may be missing). `None` for a name that no group can have.
-pub(super) fn parse_group(text: &str) -> Option<Group> {
-    let text = text.strip_prefix('@').unwrap_or(text);
-    let (name, role) = match text.split_once(':') {
-        Some((name, role)) => (name, Some(role.to_owned()).filter(|role| !role.is_empty())),
-        None => (text, None),
-    };
-    crate::base::names::is_group_name(name).then(|| Group { name: name.to_owned(), role })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,7 +124,7 @@ mod tests {
             started: None,
             cwd: None,
             role: None,
-            groups: vec![Group { name: "eng".into(), role: Some("lead".into()) }],
+            outward: Mutex::default(),
             key: key.map(|seed| KeyPair::from_seed([seed; 32])),
             registered_at: 0,
         }
@@ -147,13 +142,5 @@ mod tests {
         assert_eq!(ids(sessions.insert(session(5, "e", Some(3))).1), ["d"]);
         assert_eq!(sessions.all().len(), 3);
         assert!(sessions.get(&TokenHash([1; 32])).is_none());
-    }
-
-    #[test]
-    fn groups_read_as_launch_writes_them() {
-        assert_eq!(parse_group("@eng:lead"), Some(Group { name: "eng".into(), role: Some("lead".into()) }));
-        assert_eq!(parse_group("eng"), Some(Group { name: "eng".into(), role: None }));
-        assert_eq!(session(1, "a", None).group_texts(), ["@eng:lead"]);
-        assert_eq!(parse_group("@o'neil"), None);
     }
 }

@@ -47,6 +47,8 @@ pub(super) enum Event {
         session: Arc<Session>,
         done: Sender<()>,
     },
+    /// A session shows something else of itself, and a restart should know.
+    Shown,
     /// A session's process has ended.
     Gone(TokenHash),
     /// Something without which the daemon is of no use has failed: a database, or a thread.
@@ -141,6 +143,7 @@ impl Supervisor {
                         self.ended(&session);
                         saved.push(done);
                     }
+                    Event::Shown => changed = true,
                     Event::Gone(token) => {
                         if let Some(session) = self.ctx.sessions.remove(&token) {
                             log::info!("session {} ({}) has ended", session.id, session.name);

@@ -7,8 +7,12 @@ use crate::base::ids::{ClientId, MessageId};
 
 use super::code::Code;
 use super::json::without_position;
-use super::peer::{Group, Status};
+use super::memory::{Forget, Recall, Remember};
+use super::peer::Group;
 use super::priority::Priority;
+use super::profile::{JoinGroup, LeaveGroup, SetProfile, SetStatus, SetSummary, SetVisible};
+use super::skill::{GetSkill, ListSkills, RemoveSkill, ShareSkill};
+use super::state::{GetState, ListState, SetState};
 
 /// Everything a peer may say. The keys of hellos are text here, because each of them has a refusal of its own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,6 +25,20 @@ pub enum ClientFrame {
     ListPeers(ListPeers),
     SetStatus(SetStatus),
     SetSummary(SetSummary),
+    SetVisible(SetVisible),
+    SetProfile(SetProfile),
+    JoinGroup(JoinGroup),
+    LeaveGroup(LeaveGroup),
+    SetState(SetState),
+    GetState(GetState),
+    ListState(ListState),
+    Remember(Remember),
+    Recall(Recall),
+    Forget(Forget),
+    ShareSkill(ShareSkill),
+    ListSkills(ListSkills),
+    GetSkill(GetSkill),
+    RemoveSkill(RemoveSkill),
 }
 
 /// A member's hello (role `control-plane`). Signed: `meshId|memberId|pubkey|timestamp`, by the member key.
@@ -129,21 +147,6 @@ pub struct ListPeers {
     pub away: bool,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SetStatus {
-    pub status: Status,
-    #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
-    pub req_id: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SetSummary {
-    #[serde(default)]
-    pub summary: String,
-    #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
-    pub req_id: Option<String>,
-}
-
 /// Why text is not a frame, with whatever is needed to answer the one who sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undecodable {
@@ -167,6 +170,19 @@ struct Envelope<'a> {
 }
 
 impl ClientFrame {
+    /// Whether the reference's broker answers this request. Those that it carries out in silence can only be hoped for.
+    pub fn is_answered_by_all(&self) -> bool {
+        !matches!(
+            self,
+            ClientFrame::SetStatus(_)
+                | ClientFrame::SetSummary(_)
+                | ClientFrame::JoinGroup(_)
+                | ClientFrame::LeaveGroup(_)
+                | ClientFrame::SetState(_)
+                | ClientFrame::ClientAck(_)
+        )
+    }
+
     /// Reads one frame.
     pub fn decode(text: &str) -> Result<ClientFrame, Undecodable> {
         serde_json::from_str(text).map_err(|err| undecodable(text, &err))

@@ -42,6 +42,11 @@ pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, DecodeError> {
     serde_json::from_value(value).map_err(|err| DecodeError::Shape(without_position(&err.to_string())))
 }
 
+/// The value that `encode` would write out.
+pub fn value<T: Serialize + ?Sized>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
 /// Writes one compact JSON document.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> String {
     // Only maps with non-string keys and failing `Serialize` impls can fail here; the wire has neither.

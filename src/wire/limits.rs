@@ -54,6 +54,9 @@ pub const ACK_DEADLINE: Duration = Duration::from_secs(15);
 /// From a request frame to its reply.
 pub const RPC_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long a question to several brokers at once takes at most. The reference's command line waits three seconds.
+pub const AGGREGATE_DEADLINE: Duration = Duration::from_millis(2500);
+
 /// Frames of one sender in flight to a broker that keeps them in order.
 pub const SEND_WINDOW: usize = 256;
 

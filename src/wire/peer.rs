@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::ids::{MemberKey, PublicKey};
 
+use super::profile::Profile;
+
 /// What a connection is for. A member's control-plane connection is never a recipient of session mail.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -68,6 +70,8 @@ pub struct Peer {
     pub model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visible: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
 }
 
 fn yes() -> bool {

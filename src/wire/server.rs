@@ -6,8 +6,11 @@ use serde_json::Value;
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PresenceId};
 
 use super::code::Code;
+use super::memory::{MemoryRecallResult, MemoryResults, MemoryStored};
 use super::peer::Peer;
 use super::priority::Priority;
+use super::skill::{SkillAck, SkillData, SkillList};
+use super::state::{StateChange, StateList, StateResult, StateValue};
 
 /// Everything a broker says that this program understands. Types it does not know are [`ServerFrame::Unknown`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -18,6 +21,16 @@ pub enum ServerFrame {
     Ack(Ack),
     Push(Box<Push>),
     PeersList(PeersList),
+    StateResult(StateResult),
+    StateValue(StateValue),
+    StateList(StateList),
+    StateChange(StateChange),
+    MemoryStored(MemoryStored),
+    MemoryResults(MemoryResults),
+    MemoryRecallResult(MemoryRecallResult),
+    SkillList(SkillList),
+    SkillData(SkillData),
+    SkillAck(SkillAck),
     #[serde(other)]
     Unknown,
 }
@@ -48,6 +61,8 @@ pub enum Feature {
     StoreAndForward,
     /// `list_peers` knows `away`.
     AwayPeers,
+    /// Every request that carries a `_reqId` is answered, those included that the reference leaves without an answer.
+    AnswersAll,
     #[serde(untagged)]
     Other(String),
 }
@@ -142,6 +157,25 @@ pub struct PeersList {
 }
 
 impl ServerFrame {
+    /// The id of the request that this answers.
+    pub fn req_id(&self) -> Option<&str> {
+        match self {
+            ServerFrame::Error(frame) => frame.req_id.as_deref(),
+            ServerFrame::Ack(frame) => frame.req_id.as_deref(),
+            ServerFrame::PeersList(frame) => frame.req_id.as_deref(),
+            ServerFrame::StateResult(frame) => frame.req_id.as_deref(),
+            ServerFrame::StateValue(frame) => frame.req_id.as_deref(),
+            ServerFrame::StateList(frame) => frame.req_id.as_deref(),
+            ServerFrame::MemoryStored(frame) => frame.req_id.as_deref(),
+            ServerFrame::MemoryResults(frame) => frame.req_id.as_deref(),
+            ServerFrame::MemoryRecallResult(frame) => frame.req_id.as_deref(),
+            ServerFrame::SkillList(frame) => frame.req_id.as_deref(),
+            ServerFrame::SkillData(frame) => frame.req_id.as_deref(),
+            ServerFrame::SkillAck(frame) => frame.req_id.as_deref(),
+            ServerFrame::HelloAck(_) | ServerFrame::Push(_) | ServerFrame::StateChange(_) | ServerFrame::Unknown => None,
+        }
+    }
+
     /// Reads one frame. `None` for what is not a JSON object with a `type`; a known type with wrong fields is `None` too.
     pub fn decode(text: &str) -> Option<ServerFrame> {
         serde_json::from_str(text).ok()

@@ -9,15 +9,17 @@ use crate::broker::conn::{Cmd, Seat};
 use crate::broker::presence::{Gone, Kind};
 use crate::broker::router::How;
 use crate::crypto::random;
-use crate::wire::json::{Value, json};
+use crate::wire::json::{self, Value, json};
 use crate::wire::priority::Priority;
 use crate::wire::server::{Push, ServerFrame};
+use crate::wire::state::StateChange;
 
 pub(in crate::broker) fn entered(shared: &Shared, seat: &Seat, how: &How) {
     if matches!(seat.kind, Kind::Passing(_)) {
         return;
     }
-    let mut data = json!({"name": seat.name, "displayName": seat.name, "pubkey": seat.key(), "groups": []});
+    let groups = json::value(&shared.router.groups(&seat.mesh, &seat.presence));
+    let mut data = json!({"name": seat.name, "displayName": seat.name, "pubkey": seat.key(), "groups": groups});
     let event = match how {
         How::Joined => "peer_joined",
         How::Returned(since) => {
@@ -27,6 +29,21 @@ pub(in crate::broker) fn entered(shared: &Shared, seat: &Seat, how: &How) {
         How::Replaced => return,
     };
     tell_others(shared, &seat.mesh, Some(&seat.presence), event, data);
+}
+
+/// A peer hides, or shows itself again.
+pub(super) fn seen(shared: &Shared, seat: &Seat, visible: bool) {
+    let event = if visible { "peer_visible" } else { "peer_hidden" };
+    let data = json!({"name": seat.name, "displayName": seat.name, "pubkey": seat.key()});
+    tell_others(shared, &seat.mesh, Some(&seat.presence), event, data);
+}
+
+/// Somebody wrote a shared value.
+pub(super) fn state_changed(shared: &Shared, seat: &Seat, change: StateChange) {
+    let text: Arc<str> = ServerFrame::StateChange(change).encode().into();
+    for line in shared.router.others(&seat.mesh, Some(&seat.presence)) {
+        line.tell(Cmd::Event(text.clone()));
+    }
 }
 
 pub(in crate::broker) fn left(shared: &Shared, mesh: &MeshId, gone: &Gone) {

@@ -2,5 +2,49 @@
 
 pub(super) mod events;
 pub(super) mod mailbox;
+pub(super) mod memory;
 pub(super) mod presence;
 pub(super) mod send;
+pub(super) mod skill;
+pub(super) mod state;
+
+use crate::broker::Shared;
+use crate::broker::conn::error;
+use crate::net::ws::Outbox;
+use crate::store;
+use crate::store::hub::Outcome;
+use crate::wire::code::Code;
+
+/// Takes what the database answered, or tells the peer why there is nothing.
+fn found<T>(shared: &Shared, result: Result<T, store::Error>, req_id: Option<&String>, out: &mut Outbox) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(err) => {
+            log::error!("hub: {err}");
+            shared.store_failed(&err);
+            error(out, Code::Unavailable, "the broker can not use its database now", None, req_id.cloned());
+            None
+        }
+    }
+}
+
+/// Whether a change was made; if not, the peer is told why.
+fn made(outcome: Outcome, what: &str, req_id: Option<&String>, out: &mut Outbox) -> bool {
+    let (code, text) = match outcome {
+        Outcome::Done => return true,
+        Outcome::NotFound => (Code::NotFound, format!("there is no such {what}")),
+        Outcome::Forbidden => (Code::Forbidden, format!("this {what} is another member's")),
+        Outcome::Full => (Code::Capacity, format!("this mesh can not keep another {what}")),
+    };
+    error(out, code, &text, None, req_id.cloned());
+    false
+}
+
+/// A text of a peer that is within its bounds; if not, the peer is told.
+fn fits(what: &str, text: &str, most: usize, req_id: Option<&String>, out: &mut Outbox) -> bool {
+    let fits = !text.is_empty() && text.len() <= most;
+    if !fits {
+        error(out, Code::Invalid, &format!("{what} must have 1 to {most} bytes"), None, req_id.cloned());
+    }
+    fits
+}

@@ -1,19 +1,26 @@
-//! `list_peers`, `set_status`, `set_summary`.
+//! `list_peers`, and what a peer shows of itself: status, summary, visibility, profile, groups.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::base::ids::{MemberId, MemberKey, MessageId, PublicKey};
-use crate::base::names::neutralise_line;
+use crate::base::names::{is_group_name, neutralise_line};
 use crate::base::time::{Millis, iso, now_millis};
 use crate::broker::Shared;
 use crate::broker::conn::{Seat, error};
 use crate::broker::limits::{AWAY_LIFE, MAX_SUMMARY};
+
+use super::events;
 use crate::net::ws::Outbox;
 use crate::store;
-use crate::wire::client::{ListPeers, SetStatus, SetSummary};
+use crate::wire::client::ListPeers;
 use crate::wire::code::Code;
-use crate::wire::peer::{Peer, PeerRole, Status};
+use crate::wire::peer::{Group, Peer, PeerRole, Status};
+use crate::wire::profile::{JoinGroup, LeaveGroup, Profile, SetProfile, SetStatus, SetSummary};
 use crate::wire::server::{Ack, PeersList, ServerFrame};
+
+/// Longest role in a group, in characters, and most capabilities in a profile.
+const MAX_ROLE: usize = 64;
+const MAX_CAPABILITIES: usize = 64;
 
 /// Peers that are away are listed up to this many, the latest first.
 const MAX_AWAY: usize = 500;
@@ -32,6 +39,8 @@ pub(in crate::broker) fn list_peers(shared: &Shared, seat: &Seat, ask: ListPeers
         // Clients that do not know of `online` take whoever is listed for present.
         peers.retain(|peer| peer.online);
     }
+    // After those who are away were looked for: who hides is not away.
+    peers.retain(|peer| peer.visible != Some(false) || peer.member_pubkey == seat.member.key);
     out.text(ServerFrame::PeersList(PeersList { peers, req_id: ask.req_id }).encode());
 }
 
@@ -59,6 +68,7 @@ fn away(shared: &Shared, seat: &Seat, here: &[Peer]) -> Result<Vec<Peer>, store:
             channel: None,
             model: None,
             visible: None,
+            profile: None,
         })
     });
     Ok(away.take(MAX_AWAY).collect())
@@ -79,8 +89,44 @@ pub(in crate::broker) fn set_summary(shared: &Shared, seat: &Seat, ask: SetSumma
     done(out, ask.req_id);
 }
 
+pub(in crate::broker) fn set_visible(shared: &Shared, seat: &Seat, visible: bool, req_id: Option<String>, out: &mut Outbox) {
+    if shared.router.set_visible(&seat.mesh, &seat.presence, visible) {
+        events::seen(shared, seat, visible);
+    }
+    done(out, req_id);
+}
+
+pub(in crate::broker) fn set_profile(shared: &Shared, seat: &Seat, ask: SetProfile, out: &mut Outbox) {
+    let clean = |text: String| -> String { neutralise_line(&text).chars().take(MAX_SUMMARY).collect() };
+    let Profile { avatar, title, bio, capabilities } = ask.profile;
+    let profile = Profile {
+        avatar: avatar.map(clean),
+        title: title.map(clean),
+        bio: bio.map(clean),
+        capabilities: capabilities.map(|all| all.into_iter().take(MAX_CAPABILITIES).map(clean).collect()),
+    };
+    shared.router.set_profile(&seat.mesh, &seat.presence, profile);
+    done(out, ask.req_id);
+}
+
+pub(in crate::broker) fn join_group(shared: &Shared, seat: &Seat, ask: JoinGroup, out: &mut Outbox) {
+    if !is_group_name(&ask.name) {
+        return error(out, Code::Invalid, "a group's name is [A-Za-z0-9][A-Za-z0-9._/-]{0,63}", None, ask.req_id);
+    }
+    let role = ask.role.map(|role| neutralise_line(&role).chars().take(MAX_ROLE).collect());
+    if shared.router.join_group(&seat.mesh, &seat.presence, Group { name: ask.name, role }) {
+        return done(out, ask.req_id);
+    }
+    error(out, Code::Capacity, "a peer can be in 64 groups", None, ask.req_id);
+}
+
+pub(in crate::broker) fn leave_group(shared: &Shared, seat: &Seat, ask: LeaveGroup, out: &mut Outbox) {
+    shared.router.leave_group(&seat.mesh, &seat.presence, &ask.name);
+    done(out, ask.req_id);
+}
+
 /// Whoever gave the request an id hears that it was carried out, in the form the reference uses for such replies.
-fn done(out: &mut Outbox, req_id: Option<String>) {
+pub(super) fn done(out: &mut Outbox, req_id: Option<String>) {
     if let Some(id) = req_id {
         let ack = Ack {
             id: id.clone(),

@@ -3,14 +3,19 @@
 mod auth;
 mod events;
 mod inbox;
+mod memory;
+mod mesh;
 mod ops;
 mod outbox;
 mod peers;
+mod profile;
 mod reply;
 mod routes;
 mod send;
 mod serve;
 mod sessions;
+mod skills;
+mod state;
 
 use std::fs;
 use std::io;

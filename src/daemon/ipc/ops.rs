@@ -8,7 +8,8 @@ use super::reply::Reply;
 use super::routes::Call;
 
 /// What this API can do, in the reference's words; clients look for the ones they need.
-const FEATURES: [&str; 7] = ["version", "health", "send", "inbox", "events", "peers", "sessions"];
+const FEATURES: [&str; 11] =
+    ["version", "health", "send", "inbox", "events", "peers", "profile", "skills", "state", "memory", "sessions"];
 
 pub(super) fn version(_: &Call<'_>) -> Reply {
     Reply::ok(&Version {

@@ -1,13 +1,16 @@
 //! The local API: every method, path, body cap and handler, in one table that reads aloud.
 
+use serde::de::DeserializeOwned;
+
 use crate::daemon::ctx::Ctx;
 use crate::net::http1::Method;
 use crate::net::target::Query;
+use crate::wire::json;
 use crate::wire::limits::{MAX_SEND_BODY, MAX_SMALL_BODY};
 
 use super::auth::Caller;
 use super::reply::Reply;
-use super::{inbox, ops, outbox, peers, send, sessions};
+use super::{inbox, memory, ops, outbox, peers, profile, send, sessions, skills, state};
 
 /// One request that has been read, admitted and matched to its route.
 #[derive(Debug)]
@@ -25,6 +28,12 @@ impl Call<'_> {
     /// The first value of a query key, if it is not blank.
     pub(super) fn query(&self, key: &str) -> Option<&str> {
         self.query.get(key).map(str::trim).filter(|value| !value.is_empty())
+    }
+
+    /// The body, read as JSON. An empty one reads as null.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Reply> {
+        let bytes = if self.body.is_empty() { b"null" } else { self.body };
+        json::decode(bytes).map_err(|err| Reply::error(400, "invalid_json").detail(&err.to_string()).into())
     }
 }
 
@@ -87,6 +96,14 @@ pub(super) const ROUTES: &[Route] = &[
     get("/v1/outbox", outbox::list),
     post("/v1/outbox/requeue", MAX_SMALL_BODY, outbox::requeue),
     get("/v1/peers", peers::list),
+    get("/v1/state", state::read),
+    post("/v1/state", MAX_SEND_BODY, state::write),
+    get("/v1/memory", memory::search),
+    post("/v1/memory", MAX_SEND_BODY, memory::add),
+    delete("/v1/memory/*", memory::remove),
+    get("/v1/skills", skills::list),
+    get("/v1/skills/*", skills::get),
+    post("/v1/profile", MAX_SMALL_BODY, profile::set),
     Route { method: Method::Get, path: "/v1/events", max_body: 0, handler: Handler::Events },
 ];
 

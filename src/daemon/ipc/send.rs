@@ -20,6 +20,7 @@ use crate::wire::limits::MAX_SEALED;
 use crate::wire::priority::Priority;
 use crate::wire::target::Target;
 
+use super::mesh;
 use super::reply::{Refusal, Reply};
 use super::routes::Call;
 
@@ -187,22 +188,8 @@ fn fingerprint_of(wanted: &Wanted) -> [u8; 32] {
 
 /// The mesh: named in the body, in the address, the session's, or the only one.
 fn mesh(call: &Call<'_>, wanted: &Wanted, address: &Address) -> Result<Arc<Membership>, Reply> {
-    let attached = call.ctx.meshes.slugs();
-    let named = wanted.mesh.as_deref().map(Slug::new).or_else(|| resolve::mesh_of(address, &attached));
-    if let Some(slug) = named.or_else(|| call.caller.session().map(|session| session.mesh.clone())) {
-        return call.ctx.meshes.get(&slug).ok_or_else(|| {
-            Reply::error(404, "mesh_not_attached")
-                .and("mesh", slug.as_str())
-                .hint(&format!("joined meshes: {}", if attached.is_empty() { "none".to_owned() } else { attached.join(", ") }))
-                .into()
-        });
-    }
-    call.ctx.meshes.only().ok_or_else(|| {
-        Reply::error(400, "mesh_required")
-            .detail(&format!("daemon attached to {} meshes; pass 'mesh' in request body", attached.len()))
-            .and("attached", attached)
-            .into()
-    })
+    let named = wanted.mesh.as_deref().map(Slug::new).or_else(|| resolve::mesh_of(address, &call.ctx.meshes.slugs()));
+    mesh::one(call, named)
 }
 
 /// As whom the message leaves. A session speaks for itself on its own mesh, and for its member on any other.

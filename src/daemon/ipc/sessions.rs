@@ -1,7 +1,7 @@
 //! Sessions: `POST /v1/sessions/register`, `DELETE /v1/sessions/<token>`, `GET /v1/sessions/me`, `GET /v1/sessions`. No
 //! answer holds a secret.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -10,8 +10,9 @@ use crate::base::ids::{PublicKey, SessionId, SessionKey, Slug, Token};
 use crate::base::names::{is_display_name, is_slug};
 use crate::base::time::now_millis;
 use crate::crypto::keys::{KeyPair, SecretKey};
+use crate::daemon::outward::{Outward, parse_group};
 use crate::daemon::registry;
-use crate::daemon::sessions::{Session, TokenHash, parse_group};
+use crate::daemon::sessions::{Session, TokenHash};
 use crate::daemon::supervisor::Event;
 use crate::store::outbox::{Route, Sender};
 use crate::sys::process::{self, StartTime};
@@ -72,6 +73,7 @@ fn read(body: &[u8]) -> Result<Session, Reply> {
     if !process::alive(pid) {
         return Err(bad("no process has this pid"));
     }
+    let groups = request.groups.iter().filter_map(|group| group.as_str()).filter_map(parse_group).collect();
     Ok(Session {
         token: TokenHash::of(&token),
         token_prefix: token.prefix(),
@@ -83,7 +85,7 @@ fn read(body: &[u8]) -> Result<Session, Reply> {
         started: StartTime::of(pid),
         cwd: request.cwd,
         role: request.role,
-        groups: request.groups.iter().filter_map(|group| group.as_str()).filter_map(parse_group).collect(),
+        outward: Mutex::new(Outward { groups, ..Outward::default() }),
         registered_at: now_millis(),
     })
 }

@@ -4,6 +4,7 @@
 mod peer;
 mod state;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,12 +60,20 @@ pub(super) enum Cmd {
     Stop(Farewell),
 }
 
+/// A broker's answer; `None` from one that carries such a request out in silence.
+pub(super) type Reply = Result<Option<ServerFrame>, Code>;
+
 /// A request to the broker, and where its answer goes.
-#[derive(Debug)]
 pub(super) struct Call {
     /// Makes the frame from the id under which the answer will come.
-    pub(super) frame: fn(String) -> ClientFrame,
-    pub(super) reply: Sender<Result<ServerFrame, Code>>,
+    pub(super) frame: Box<dyn FnOnce(String) -> ClientFrame + Send>,
+    pub(super) reply: Sender<Reply>,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Call")
+    }
 }
 
 /// Why a link is stopped: the broker keeps the place of a peer that will be back.
@@ -170,7 +179,7 @@ fn session_about(session: &Session) -> About {
         hostname: Some(process::hostname()),
         peer_type: Some("ai".to_owned()),
         channel: Some("claudemesh-session".to_owned()),
-        groups: (!session.groups.is_empty()).then(|| session.groups.clone()),
+        groups: Some(session.outward().groups).filter(|groups| !groups.is_empty()),
         role: session.role.clone(),
         ..About::default()
     }

@@ -13,13 +13,15 @@ use crate::store::RowId;
 use crate::store::inbox::{Inserted, NewInbound};
 use crate::store::outbox::Route;
 use crate::wire::client::ClientFrame;
-use crate::wire::code::Code;
+use crate::wire::event::{Event, SystemEvent};
 use crate::wire::ipc::LinkStatus;
+use crate::wire::json;
 use crate::wire::limits::SEND_WINDOW;
-use crate::wire::server::{Feature, HelloAck, Push, ServerFrame};
+use crate::wire::server::{Feature, HelloAck, Push};
+use crate::wire::state::StateChange;
 
 use super::state::{Answer, Effect, Ending, State};
-use super::{Cmd, Farewell, Identity};
+use super::{Cmd, Farewell, Identity, Reply};
 use crate::daemon::ctx::Ctx;
 use crate::daemon::drain::{self, Epoch};
 use crate::daemon::inbound;
@@ -40,7 +42,7 @@ pub(super) struct Talk<'a> {
     effects: Vec<Effect>,
     arrived: Vec<Push>,
     answered: Vec<(RowId, Answer)>,
-    waiting: HashMap<u64, Sender<Result<ServerFrame, Code>>>,
+    waiting: HashMap<u64, Sender<Reply>>,
     next_ticket: u64,
     done: Done,
 }
@@ -105,7 +107,8 @@ impl<'a> Talk<'a> {
             match effect {
                 Effect::Frame(frame) => out.text(frame.encode()),
                 Effect::Ping => out.ping(),
-                Effect::Opened(ack) => self.opened(&ack),
+                Effect::Opened(ack) => self.opened(&ack, out),
+                Effect::Changed(change) => self.changed(change),
                 Effect::Answered(row, answer) => {
                     self.done.useful |= matches!(answer, Answer::Accepted(_));
                     self.answered.push((row, answer));
@@ -122,20 +125,34 @@ impl<'a> Talk<'a> {
         if BATCH <= self.arrived.len() { self.keep(out) } else { Flow::Go }
     }
 
-    fn opened(&mut self, ack: &HelloAck) {
+    fn opened(&mut self, ack: &HelloAck, out: &mut Outbox) {
         let ordered = ack.features.contains(&Feature::OrderedSend);
         self.ctx.links.report(self.route, self.serial, |report| {
             report.clock_skew_ms = ack.server_time.map(|time| time - now_millis());
         });
+        // A new connection begins blank; what the session said of itself is said again.
+        for frame in self.identity.session.iter().flat_map(|session| session.outward().frames()) {
+            out.text(frame.encode());
+        }
         self.ctx.report_link(self.route, self.serial, LinkStatus::Open, None);
         // A broker that answers out of order gets one message at a time, or the order of a conversation would be lost.
         self.ctx.drain.tell(drain::Event::LinkUp(self.route.clone(), if ordered { SEND_WINDOW } else { 1 }, self.epoch));
     }
 
-    fn reply(&mut self, ticket: u64, reply: Result<ServerFrame, Code>) {
+    fn reply(&mut self, ticket: u64, reply: Reply) {
         if let Some(waiting) = self.waiting.remove(&ticket) {
             // Whoever asked may have stopped waiting; then nobody needs it.
             let _ = waiting.send(reply);
+        }
+    }
+
+    fn changed(&self, change: StateChange) {
+        // As with every event of a mesh, the member's link passes it on.
+        if self.identity.session.is_none() {
+            let event_data = json::value(&change);
+            let mesh = self.identity.membership.slug.clone();
+            let event = SystemEvent { mesh: mesh.clone(), event: "state_change".to_owned(), event_data };
+            self.ctx.bus.publish(&mesh, Event::System(event));
         }
     }
 

@@ -9,7 +9,10 @@ use crate::store::RowId;
 use crate::wire::client::{ClientAck, ClientFrame, Send};
 use crate::wire::code::Code;
 use crate::wire::limits::{ACK_DEADLINE, HELLO_DEADLINE, PING_EVERY, RPC_DEADLINE, STALE_AFTER};
-use crate::wire::server::{Ack, ErrorFrame, HelloAck, Push, ServerFrame};
+use crate::wire::server::{Ack, ErrorFrame, Feature, HelloAck, Push, ServerFrame};
+use crate::wire::state::StateChange;
+
+use super::Reply;
 
 /// A message on its way to the broker.
 #[derive(Debug)]
@@ -45,8 +48,10 @@ pub(super) enum Effect {
     Answered(RowId, Answer),
     /// A message or an event arrived.
     Pushed(Box<Push>),
+    /// Somebody wrote a shared value.
+    Changed(StateChange),
     /// A request's answer.
-    Replied(u64, Result<ServerFrame, Code>),
+    Replied(u64, Reply),
     /// The link is of no use any more: close it.
     Close(Ending),
 }
@@ -81,6 +86,8 @@ enum Phase {
 pub(super) struct State {
     epoch: Epoch,
     phase: Phase,
+    /// The broker answers every request.
+    answers_all: bool,
     heard: Instant,
     next_ping: Instant,
     sends: HashMap<String, RowId>,
@@ -95,6 +102,7 @@ impl State {
     pub(super) fn new(epoch: Epoch, now: Instant) -> State {
         State {
             epoch,
+            answers_all: false,
             phase: Phase::Greeting { until: now + HELLO_DEADLINE },
             heard: now,
             next_ping: now + PING_EVERY,
@@ -134,9 +142,14 @@ impl State {
         }
         self.next_call += 1;
         let id = format!("r-{}", self.next_call);
+        let frame = frame(id.clone());
+        if !self.answers_all && !frame.is_answered_by_all() {
+            out.extend([Effect::Frame(Box::new(frame)), Effect::Replied(ticket, Ok(None))]);
+            return;
+        }
         self.call_deadlines.push_back((now + RPC_DEADLINE, id.clone()));
         self.calls.insert(id.clone(), ticket);
-        out.push(Effect::Frame(Box::new(frame(id))));
+        out.push(Effect::Frame(Box::new(frame)));
     }
 
     /// The recipient's disk has it. Also for duplicates, or the broker would repeat them for ever.
@@ -150,24 +163,26 @@ impl State {
         match ServerFrame::decode(text) {
             Some(ServerFrame::HelloAck(ack)) if !self.is_open() => {
                 self.phase = Phase::Open;
+                self.answers_all = ack.features.contains(&Feature::AnswersAll);
                 self.next_ping = now + PING_EVERY;
                 out.push(Effect::Opened(ack));
             }
             Some(ServerFrame::Ack(ack)) => self.on_ack(ack, out),
             Some(ServerFrame::Error(error)) => self.on_error(error, out),
             Some(ServerFrame::Push(push)) => out.push(Effect::Pushed(push)),
-            Some(ServerFrame::PeersList(list)) => {
-                let id = list.req_id.clone();
-                self.reply(id.as_deref(), Ok(ServerFrame::PeersList(list)), out);
-            }
+            Some(ServerFrame::StateChange(change)) => out.push(Effect::Changed(change)),
             Some(ServerFrame::HelloAck(_) | ServerFrame::Unknown) => {}
+            Some(answer) => {
+                let id = answer.req_id().map(str::to_owned);
+                self.reply(id.as_deref(), Ok(Some(answer)), out);
+            }
             None => log::debug!("a frame of {} bytes could not be read", text.len()),
         }
     }
 
     fn on_ack(&mut self, ack: Ack, out: &mut Vec<Effect>) {
         let Some(row) = self.sends.remove(&ack.id) else {
-            self.reply(ack.req_id.clone().as_deref(), Ok(ServerFrame::Ack(ack)), out);
+            self.reply(ack.req_id.clone().as_deref(), Ok(Some(ServerFrame::Ack(ack))), out);
             return;
         };
         let answer = match ack.error.filter(|text| !text.is_empty()) {
@@ -194,7 +209,7 @@ impl State {
         self.reply(id.as_deref(), Err(error.code), out);
     }
 
-    fn reply(&mut self, id: Option<&str>, reply: Result<ServerFrame, Code>, out: &mut Vec<Effect>) {
+    fn reply(&mut self, id: Option<&str>, reply: Reply, out: &mut Vec<Effect>) {
         if let Some(ticket) = id.and_then(|id| self.calls.remove(id)) {
             out.push(Effect::Replied(ticket, reply));
         }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::wire::client::ListPeers;
 use crate::wire::priority::Priority;
+use crate::wire::state::{GetState, SetState};
 
 fn outgoing(id: &str) -> Outgoing {
     let frame = Send {
@@ -37,7 +38,9 @@ fn texts(effects: Vec<Effect>) -> Vec<String> {
             Effect::Answered(row, Answer::Refused { code, .. }) => format!("{row} refused {code}"),
             Effect::Answered(row, Answer::Lost) => format!("{row} lost"),
             Effect::Pushed(_) => "pushed".into(),
-            Effect::Replied(ticket, Ok(_)) => format!("{ticket} replied"),
+            Effect::Changed(change) => format!("changed {}", change.key),
+            Effect::Replied(ticket, Ok(None)) => format!("{ticket} hoped for"),
+            Effect::Replied(ticket, Ok(Some(_))) => format!("{ticket} replied"),
             Effect::Replied(ticket, Err(code)) => format!("{ticket} failed {code}"),
             Effect::Close(ending) => format!("close {ending:?}"),
         })
@@ -180,4 +183,33 @@ fn junk_is_ignored() {
     {
         assert!(talk.hears(junk).is_empty(), "{junk}");
     }
+}
+
+#[test]
+fn a_request_that_the_reference_never_answers_is_waited_for_where_an_answer_is_promised() {
+    let set = |id| ClientFrame::SetState(SetState { key: "k".into(), value: true.into(), req_id: Some(id) });
+    let mut silent = Talk::open();
+    let mut out = Vec::new();
+    silent.state.call(1, set, silent.now, &mut out);
+    assert_eq!(texts(out), ["frame", "1 hoped for"]);
+    let mut ours = Talk::new();
+    ours.hears(r#"{"type":"hello_ack","presenceId":"p","features":["answers-all"]}"#);
+    let mut out = Vec::new();
+    ours.state.call(1, set, ours.now, &mut out);
+    assert_eq!(texts(out), ["frame"]);
+    assert_eq!(ours.hears(r#"{"type":"ack","id":"r-1","messageId":"","queued":false,"_reqId":"r-1"}"#), ["1 replied"]);
+}
+
+#[test]
+fn the_second_shape_of_an_answer_is_nobodys() {
+    let mut talk = Talk::open();
+    let mut out = Vec::new();
+    let get = |id| ClientFrame::GetState(GetState { key: "k".into(), req_id: Some(id) });
+    talk.state.call(4, get, talk.now, &mut out);
+    assert_eq!(
+        talk.hears(r#"{"type":"state_result","key":"k","value":1,"updatedBy":"a","updatedAt":"t","_reqId":"r-1"}"#),
+        ["4 replied"]
+    );
+    assert_eq!(talk.hears(r#"{"type":"state_value","state":null,"_reqId":"r-1"}"#), [""; 0]);
+    assert_eq!(talk.hears(r#"{"type":"state_change","key":"k","value":2,"updatedBy":"b"}"#), ["changed k"]);
 }

@@ -10,7 +10,10 @@ use crate::store::Error;
 use crate::store::db::Db;
 use crate::store::migrate::Step;
 
-pub(super) const STEPS: &[Step] = &[|conn| Ok(conn.execute_batch(include_str!("../schema/hub.sql"))?)];
+pub(super) const STEPS: &[Step] = &[
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub.sql"))?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_shared.sql"))?),
+];
 
 /// A column that only this program writes, and only with keys.
 pub(super) fn key(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<PublicKey> {

@@ -3,6 +3,7 @@
 
 mod members;
 mod queue;
+mod shared;
 mod status;
 
 use std::path::Path;
@@ -208,6 +209,56 @@ pub enum MessageLookup {
     Ambiguous,
 }
 
+/// A shared value; `value` is JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateRow {
+    pub key: String,
+    pub value: String,
+    pub updated_by: String,
+    pub updated_at: Millis,
+}
+
+/// A remembered text; `tags` is a JSON list. `by` is filled in when it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryRow {
+    pub id: String,
+    pub content: String,
+    pub tags: String,
+    pub by: String,
+    pub at: Millis,
+}
+
+/// A skill; `tags` is a JSON list, `manifest` JSON. `author` is filled in when it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkillRow {
+    pub name: String,
+    pub description: String,
+    pub instructions: String,
+    pub tags: String,
+    pub manifest: Option<String>,
+    pub author: String,
+    pub created_at: Millis,
+}
+
+/// Who writes or removes something shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Author {
+    pub member: MemberId,
+    pub name: String,
+    pub admin: bool,
+}
+
+/// What became of a change to something shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    NotFound,
+    /// It is somebody else's.
+    Forbidden,
+    /// The mesh has as many as it may.
+    Full,
+}
+
 commands! {
     /// The broker's database. Cheap to clone; it closes when the last clone is dropped.
     pub struct Hub;
@@ -259,6 +310,31 @@ commands! {
     /// Notes what recipients have. Only their own copies are touched. Returns how many copies went; one lost to a power cut
     /// is pushed again.
     Lazy Acked => queue::acked: pub fn acked(acks: Vec<Ack>) -> usize;
+
+    Sync SetState => shared::set_state: pub fn set_state(mesh: MeshId, row: StateRow) -> Outcome;
+
+    Read GetState => shared::get_state: pub fn get_state(mesh: MeshId, key: String) -> Option<StateRow>;
+
+    /// Values of a mesh by key.
+    Read ListState => shared::list_state: pub fn list_state(mesh: MeshId, limit: usize) -> Vec<StateRow>;
+
+    Sync Remember => shared::remember: pub fn remember(mesh: MeshId, author: Author, row: MemoryRow) -> Outcome;
+
+    /// Texts with all words of `query`, best first; without words, the latest.
+    Read Recall => shared::recall: pub fn recall(mesh: MeshId, query: String) -> Vec<MemoryRow>;
+
+    /// Whoever stored it may remove it, and an admin.
+    Sync Forget => shared::forget: pub fn forget(mesh: MeshId, id: String, by: Author) -> Outcome;
+
+    /// Whoever shared it may change it, and an admin.
+    Sync ShareSkill => shared::share_skill: pub fn share_skill(mesh: MeshId, author: Author, row: SkillRow) -> Outcome;
+
+    /// Skills by name; with `query`, those that have it in name, description or tags.
+    Read Skills => shared::skills: pub fn skills(mesh: MeshId, query: Option<String>) -> Vec<SkillRow>;
+
+    Read FindSkill => shared::skill: pub fn skill(mesh: MeshId, name: String) -> Option<SkillRow>;
+
+    Sync RemoveSkill => shared::remove_skill: pub fn remove_skill(mesh: MeshId, name: String, by: Author) -> Outcome;
 
     /// How many copies wait, over all meshes.
     Read Depth => status::depth: pub fn depth() -> usize;

@@ -1,6 +1,8 @@
 //! Bodies of the daemon's local API (HTTP over `daemon.sock`). Paths, keys and statuses are the reference's; the routes
 //! themselves are listed in `daemon::ipc::routes`.
 
+mod shared;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,8 @@ use crate::base::ids::{ClientId, MessageId, SessionKey, Slug};
 
 use super::peer::Peer;
 use super::priority::Priority;
+
+pub use self::shared::*;
 
 /// Header in which the daemon names its version, so that a client notices a skew.
 pub const VERSION_HEADER: &str = "x-claudemesh-version";

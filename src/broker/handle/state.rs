@@ -1,0 +1,72 @@
+//! Shared values: `set_state`, `get_state`, `list_state`.
+
+use crate::base::time::{iso, now_millis};
+use crate::broker::Shared;
+use crate::broker::conn::{Seat, error};
+use crate::broker::limits::MAX_SHARED;
+use crate::net::ws::Outbox;
+use crate::store::hub::StateRow;
+use crate::wire::code::Code;
+use crate::wire::json;
+use crate::wire::server::ServerFrame;
+use crate::wire::state::{GetState, ListState, SetState, StateChange, StateEntry, StateList, StateResult, StateValue};
+
+use super::{events, fits, found, made, presence};
+
+/// Longest key, in bytes.
+const MAX_KEY: usize = 256;
+
+/// Values listed at most, and their size in bytes together: a reply must fit into a frame that clients take.
+const MAX_LISTED: usize = 1_000;
+const MAX_LIST: usize = 1024 * 1024;
+
+pub(in crate::broker) fn set(shared: &Shared, seat: &Seat, ask: SetState, out: &mut Outbox) {
+    let req_id = ask.req_id.as_ref();
+    if ask.value.is_null() {
+        return error(out, Code::Invalid, "value must not be null", None, ask.req_id);
+    }
+    let value = json::encode(&ask.value);
+    if !fits("key", &ask.key, MAX_KEY, req_id, out) || !fits("value", &value, MAX_SHARED, req_id, out) {
+        return;
+    }
+    let row = StateRow { key: ask.key.clone(), value, updated_by: seat.name.clone(), updated_at: now_millis() };
+    let Some(outcome) = found(shared, shared.hub.set_state(seat.mesh.clone(), row), req_id, out) else { return };
+    if made(outcome, "value", req_id, out) {
+        let change = StateChange { key: ask.key, value: ask.value, updated_by: seat.name.clone() };
+        events::state_changed(shared, seat, change);
+        presence::done(out, ask.req_id);
+    }
+}
+
+fn entry(row: StateRow) -> StateEntry {
+    StateEntry {
+        key: row.key,
+        // Written by this program as JSON.
+        value: json::decode(row.value.as_bytes()).unwrap_or_default(),
+        updated_by: row.updated_by,
+        updated_at: iso(row.updated_at),
+    }
+}
+
+/// Answered twice: once for the reference's commands, once for its daemon. Whoever has read one ignores the other.
+pub(in crate::broker) fn get(shared: &Shared, seat: &Seat, ask: GetState, out: &mut Outbox) {
+    let row = shared.hub.get_state(seat.mesh.clone(), ask.key.clone());
+    let Some(row) = found(shared, row, ask.req_id.as_ref(), out) else { return };
+    let state = row.map(entry);
+    let shown = state.clone().unwrap_or(StateEntry { key: ask.key, ..StateEntry::default() });
+    out.text(ServerFrame::StateResult(StateResult { entry: shown, req_id: ask.req_id.clone() }).encode());
+    out.text(ServerFrame::StateValue(StateValue { state, req_id: ask.req_id }).encode());
+}
+
+pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListState, out: &mut Outbox) {
+    let rows = shared.hub.list_state(seat.mesh.clone(), MAX_LISTED);
+    let Some(rows) = found(shared, rows, ask.req_id.as_ref(), out) else { return };
+    let mut room = MAX_LIST;
+    let fitting = rows.into_iter().take_while(|row| {
+        let fits = row.value.len() + row.key.len() <= room;
+        room = room.saturating_sub(row.value.len() + row.key.len());
+        fits
+    });
+    let entries = fitting.map(entry).collect();
+    out.text(ServerFrame::StateList(StateList { entries, req_id: ask.req_id }).encode());
+}

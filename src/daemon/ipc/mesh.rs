@@ -1,0 +1,121 @@
+//! Which mesh a request is about, and over which link its broker is reached.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::base::ids::Slug;
+use crate::daemon::meshes::Membership;
+use crate::daemon::rpc;
+use crate::store::outbox::{Route, Sender};
+use crate::wire::client::ClientFrame;
+use crate::wire::code::Code;
+use crate::wire::ipc::LinkStatus;
+use crate::wire::limits::{AGGREGATE_DEADLINE, MAX_FRAME, RPC_DEADLINE};
+use crate::wire::server::ServerFrame;
+
+use super::reply::Reply;
+use super::routes::Call;
+
+/// Meshes that did not answer, and why.
+pub(super) type Unanswered = BTreeMap<String, String>;
+
+/// The meshes of a question: the named one, the session's, or all. One that is not joined is none, as in the reference.
+pub(super) fn asked(call: &Call<'_>) -> Vec<Arc<Membership>> {
+    match call.query("mesh").map(Slug::new).or_else(|| call.caller.session().map(|session| session.mesh.clone())) {
+        Some(slug) => call.ctx.meshes.get(&slug).into_iter().collect(),
+        None => call.ctx.meshes.all(),
+    }
+}
+
+/// The one mesh of a change: the named one, the session's, or the only one there is.
+pub(super) fn one(call: &Call<'_>, named: Option<Slug>) -> Result<Arc<Membership>, Reply> {
+    let attached = call.ctx.meshes.slugs();
+    if let Some(slug) = named.or_else(|| call.caller.session().map(|session| session.mesh.clone())) {
+        return call.ctx.meshes.get(&slug).ok_or_else(|| {
+            Reply::error(404, "mesh_not_attached")
+                .and("mesh", slug.as_str())
+                .hint(&format!("joined meshes: {}", if attached.is_empty() { "none".to_owned() } else { attached.join(", ") }))
+                .into()
+        });
+    }
+    call.ctx.meshes.only().ok_or_else(|| {
+        Reply::error(400, "mesh_required")
+            .detail(&format!("daemon attached to {} meshes; pass 'mesh' in request body", attached.len()))
+            .and("attached", attached)
+            .into()
+    })
+}
+
+/// The caller's own link to a mesh: a session's on its mesh, the member's on any other.
+pub(super) fn own_route(call: &Call<'_>, mesh: &Slug) -> Route {
+    let key = call.caller.session().filter(|session| session.mesh == *mesh).and_then(|session| session.public_key());
+    Route { mesh: mesh.clone(), sender: key.map_or(Sender::Member, Sender::Session) }
+}
+
+/// A link over which a mesh can be asked: the caller's own if it is open, else the member's. Who asks makes no difference
+/// to the answer.
+fn any_route(call: &Call<'_>, mesh: &Slug) -> Route {
+    let own = own_route(call, mesh);
+    match call.ctx.links.status(&own) {
+        Some(LinkStatus::Open) => own,
+        _ => Route { mesh: mesh.clone(), sender: Sender::Member },
+    }
+}
+
+/// Asks all meshes at once. `read` takes an answer apart; one it can not read counts as none.
+pub(super) fn ask_all<T>(
+    call: &Call<'_>,
+    frame: impl Fn(String) -> ClientFrame + Clone + Send + 'static,
+    read: impl Fn(ServerFrame) -> Option<T>,
+) -> (Vec<(Slug, T)>, Unanswered) {
+    let deadline = Instant::now() + AGGREGATE_DEADLINE;
+    let asking: Vec<_> = asked(call)
+        .into_iter()
+        .map(|membership| {
+            let route = any_route(call, &membership.slug);
+            (membership.slug.clone(), rpc::ask(&call.ctx.links, &route, frame.clone()))
+        })
+        .collect();
+    let mut answers = Vec::new();
+    let mut unanswered = Unanswered::new();
+    for (slug, asking) in asking {
+        let answer =
+            asking.and_then(|asking| asking.answer(deadline)).and_then(|frame| frame.and_then(&read).ok_or(Code::Malformed));
+        match answer {
+            Ok(answer) => answers.push((slug, answer)),
+            Err(code) => drop(unanswered.insert(slug.to_string(), code.to_string())),
+        }
+    }
+    (answers, unanswered)
+}
+
+/// Asks one broker to change something, in the caller's own name.
+pub(super) fn tell(
+    call: &Call<'_>,
+    mesh: &Slug,
+    frame: impl Fn(String) -> ClientFrame + Send + 'static,
+) -> Result<Option<ServerFrame>, Reply> {
+    let bytes = frame("r-00000000".to_owned()).encode().len();
+    if MAX_FRAME < bytes {
+        let detail = format!("a broker takes frames of at most {MAX_FRAME} bytes; this one has {bytes}");
+        return Err(Reply::error(413, "payload_too_large").detail(&detail).into());
+    }
+    rpc::ask(&call.ctx.links, &own_route(call, mesh), frame)
+        .and_then(|asking| asking.answer(Instant::now() + RPC_DEADLINE))
+        .map_err(|code| refused(mesh, &code))
+}
+
+/// A broker's refusal as an answer of this API.
+pub(super) fn refused(mesh: &Slug, code: &Code) -> Reply {
+    let (status, word) = match code {
+        Code::Timeout | Code::ConnectionLost | Code::Unavailable | Code::Malformed => (502, "broker_unreachable"),
+        Code::RateLimited => (429, "rate_limited"),
+        Code::TooLarge => (413, "payload_too_large"),
+        Code::Forbidden => (403, "forbidden"),
+        Code::NotFound => (404, "not_found"),
+        Code::UnknownType => (501, "not_supported"),
+        _ => (400, "refused"),
+    };
+    Reply::error(status, word).detail(&format!("the broker of {mesh} says: {code}")).and("mesh", mesh.as_str()).into()
+}

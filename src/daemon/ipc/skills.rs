@@ -1,0 +1,40 @@
+//! Skills that the meshes share: `GET /v1/skills`, `GET /v1/skills/<name>`.
+
+use crate::base::ids::Slug;
+use crate::wire::client::ClientFrame;
+use crate::wire::ipc::{OnMesh, SkillFound, Skills};
+use crate::wire::server::ServerFrame;
+use crate::wire::skill::{GetSkill, ListSkills, Skill};
+
+use super::mesh;
+use super::reply::Reply;
+use super::routes::Call;
+use super::state::not_found;
+
+pub(super) fn list(call: &Call<'_>) -> Reply {
+    let query = call.query("query").map(str::to_owned);
+    let frame = move |id| ClientFrame::ListSkills(ListSkills { query: query.clone(), req_id: Some(id) });
+    let (answers, unanswered) = mesh::ask_all(call, frame, |frame| match frame {
+        ServerFrame::SkillList(list) => Some(list.skills),
+        _ => None,
+    });
+    let on_mesh = |(mesh, rows): (Slug, Vec<Skill>)| rows.into_iter().map(move |row| OnMesh { row, mesh: mesh.clone() });
+    Reply::ok(&Skills { skills: answers.into_iter().flat_map(on_mesh).collect(), unanswered })
+}
+
+/// The skill on the first mesh that has it.
+pub(super) fn get(call: &Call<'_>) -> Reply {
+    if call.item.is_empty() {
+        return Reply::error(400, "missing skill name").into();
+    }
+    let name = call.item.clone();
+    let frame = move |id| ClientFrame::GetSkill(GetSkill { name: name.clone(), req_id: Some(id) });
+    let (answers, unanswered) = mesh::ask_all(call, frame, |frame| match frame {
+        ServerFrame::SkillData(data) => Some(data.skill),
+        _ => None,
+    });
+    match answers.into_iter().find_map(|(mesh, skill)| Some(OnMesh { row: skill?, mesh })) {
+        Some(skill) => Reply::ok(&SkillFound { skill }),
+        None => not_found("skill_not_found", "name", &call.item, unanswered),
+    }
+}
