@@ -26,8 +26,8 @@ use crate::base::ids::Token;
 use crate::base::paths::Paths;
 use crate::net::target::percent_encode;
 use crate::wire::ipc::{
-    Deregistered, Health, InboxPage, Marked, Me, OutboxCounts, OutboxPage, Peers, Problem, Register, Registered, Removed,
-    Requeue, Requeued, Seen, SendReceipt, SendRequest, Sessions, Version,
+    Abort, Aborted, Deregistered, Health, InboxPage, Marked, Me, OutboxCounts, OutboxPage, OutboxRow, Peers, Problem, Prune,
+    Register, Registered, Removed, Requeue, Requeued, Seen, SendReceipt, SendRequest, Sessions, Version,
 };
 use crate::wire::json;
 
@@ -62,7 +62,10 @@ pub struct InboxQuery {
     /// ISO 8601.
     pub since: Option<String>,
     pub topic: Option<String>,
+    /// A key, the beginning of one, or a name.
     pub from: Option<String>,
+    /// Part of the text.
+    pub text: Option<String>,
     pub limit: Option<u32>,
     pub unread_only: bool,
     /// Whether listing counts as reading.
@@ -210,6 +213,7 @@ impl Client {
             .with("since", query.since.as_deref())
             .with("topic", query.topic.as_deref())
             .with("from", query.from.as_deref())
+            .with("q", query.text.as_deref())
             .with("limit", query.limit.map(|limit| limit.to_string()).as_deref())
             .with("unread_only", query.unread_only.then_some("true"))
             .with("mark_seen", (!query.mark_seen).then_some("false"));
@@ -242,6 +246,21 @@ impl Client {
     /// `POST /v1/outbox/requeue`.
     pub fn requeue(&self, requeue: &Requeue) -> Result<Requeued, Error> {
         self.post("/v1/outbox/requeue", requeue)
+    }
+
+    /// `GET /v1/outbox/<id>`, by the row's id or the message's.
+    pub fn outbox_row(&self, id: &str) -> Result<OutboxRow, Error> {
+        self.get(&format!("/v1/outbox/{}", percent_encode(id)))
+    }
+
+    /// `POST /v1/outbox/abort`.
+    pub fn abort(&self, abort: &Abort) -> Result<Aborted, Error> {
+        self.post("/v1/outbox/abort", abort)
+    }
+
+    /// `POST /v1/outbox/prune`.
+    pub fn prune(&self, prune: &Prune) -> Result<Removed, Error> {
+        self.post("/v1/outbox/prune", prune)
     }
 
     /// `GET /v1/peers`.

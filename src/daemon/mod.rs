@@ -14,6 +14,7 @@ mod meshes;
 mod outward;
 mod reaper;
 mod registry;
+mod reopen;
 mod resolve;
 mod rosters;
 mod rpc;

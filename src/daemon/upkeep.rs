@@ -7,6 +7,9 @@ use crate::store;
 
 use super::ctx::Ctx;
 
+/// A deleted message is known for as long as any broker might push it again.
+const KEEP_DELETED: Duration = Duration::from_secs(30 * 86_400);
+
 /// Clears what is too old. Each step is bounded by the store; what is left goes on the next round.
 pub(super) fn prune(ctx: &Ctx, now: Millis) {
     let settings = ctx.settings();
@@ -14,6 +17,7 @@ pub(super) fn prune(ctx: &Ctx, now: Millis) {
     let before = |age: Duration| now - millis(age);
     say(ctx, "messages given up as too old", ctx.outbox.give_up(millis(settings.give_up()), now));
     say(ctx, "sent rows pruned", ctx.outbox.prune(before(settings.keep_sent())));
+    say(ctx, "deletions forgotten", ctx.inbox.forget_deleted(before(KEEP_DELETED)));
     say(ctx, "inbox rows pruned", ctx.inbox.prune(before(settings.keep_inbox())));
 }
 

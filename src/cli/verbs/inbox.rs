@@ -2,6 +2,7 @@
 
 use crate::base::exit::Exit;
 use crate::base::names::neutralise_line;
+use crate::base::time::parse_iso;
 use crate::cli::context::{note_skew, warm};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
@@ -16,6 +17,11 @@ pub(super) const FOLLOW: Flag = Flag {
     ..Flag::switch("--follow", "First what is unread, then what comes, until ended; with --json one object a line.")
 };
 const UNREAD: Flag = Flag::switch("--unread", "Only what nobody has seen.");
+const FROM: Flag = Flag::valued("--from", "SENDER", "Only from this peer: a name, a key, or the beginning of one.");
+const TOPIC: Flag = Flag::valued("--topic", "NAME", "Only of this topic.");
+const SINCE: Flag =
+    Flag::valued("--since", "TIME", "Only what came at this time or later (ISO 8601; UTC unless it says otherwise).");
+const SEARCH: Flag = Flag::valued("--search", "TEXT", "Only messages with this in their text.");
 const LIMIT: Flag = Flag::valued("--limit", "N", "At most so many, 1 to 1000; default 100.");
 
 pub(in crate::cli) const VERB: Verb = Verb {
@@ -29,10 +35,11 @@ pub(in crate::cli) const VERB: Verb = Verb {
            reads its output any more.",
     operands: &[],
     tail: None,
-    flags: &[FOLLOW, UNREAD, LIMIT, MESH],
+    flags: &[FOLLOW, UNREAD, FROM, TOPIC, SINCE, SEARCH, LIMIT, MESH],
     effect: Effect::Read,
     examples: &[
         Example { command: "claudemesh inbox --unread", about: "what is new" },
+        Example { command: "claudemesh inbox --from alice --search deploy", about: "what alice wrote about it" },
         Example { command: "claudemesh inbox --follow --json", about: "every message as it comes, one JSON object a line" },
     ],
     run,
@@ -46,7 +53,21 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         return super::inbox_follow::run(&client, mesh, out);
     }
     let unread_only = parsed.is_set(&UNREAD);
-    let query = InboxQuery { mesh: mesh.clone(), limit: limit.or(Some(100)), unread_only, ..InboxQuery::default() };
+    let since = parsed.value(&SINCE);
+    if let Some(text) = since.filter(|text| parse_iso(text).is_none()) {
+        let wrong = CliError::usage(format!("--since: \"{text}\" is no time"));
+        return Err(wrong.with_hint("as in 2025-10-09 or 2025-10-09T08:53:20Z"));
+    }
+    let query = InboxQuery {
+        mesh: mesh.clone(),
+        since: since.map(str::to_owned),
+        topic: parsed.value(&TOPIC).map(|topic| topic.trim_start_matches('#').to_owned()),
+        from: parsed.value(&FROM).map(str::to_owned),
+        text: parsed.value(&SEARCH).map(str::to_owned),
+        limit: limit.or(Some(100)),
+        unread_only,
+        mark_seen: false,
+    };
     let items = client.inbox(&query)?.items;
     if out.is_json() {
         out.json_pretty(&items)?;

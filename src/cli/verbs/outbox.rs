@@ -1,13 +1,14 @@
-//! `daemon outbox list` and `daemon outbox requeue`: what was sent and what became of it.
+//! `daemon outbox`: what was sent and what became of it, and what a person does about it.
 
 use crate::base::exit::Exit;
+use crate::base::names::neutralise_line;
 use crate::cli::context::{cold, session_token};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Flag, Group, Operand, Verb};
 use crate::client::OutboxStatus;
-use crate::wire::ipc::{OutboxItem, Requeue};
+use crate::wire::ipc::{Abort, OutboxItem, Prune, Requeue};
 
 const FAILED: Flag = Flag::switch("--failed", "What was given up.");
 const PENDING: Flag = Flag::switch("--pending", "What waits to be sent.");
@@ -16,6 +17,9 @@ const DONE: Flag = Flag::switch("--done", "What a broker has.");
 const ABORTED: Flag = Flag::switch("--aborted", "What a requeue replaced.");
 const LIMIT: Flag = Flag::valued("--limit", "N", "At most so many, 1 to 1000; default 50.");
 const NEW_ID: Flag = Flag::valued("--new-client-id", "CLIENT_ID", "Name the new message.");
+
+const DEAD: Flag = Flag::switch("--failed", "What was given up, too.");
+const BEFORE: Flag = Flag::valued("--before", "TIME", "Only what was accepted before this time (ISO 8601).");
 
 /// Each filter's flag, in the order in which one wins over the next.
 const FILTERS: [(&Flag, OutboxStatus); 5] = [
@@ -52,6 +56,49 @@ pub(in crate::cli) const REQUEUE: Verb = Verb {
     effect: Effect::Write,
     examples: &[Example { command: "claudemesh daemon outbox requeue 6f1c9a52-5d0f-4c1c-9d55-0b8f4d1e2a3b", about: "by its id" }],
     run: requeue,
+};
+
+pub(in crate::cli) const SHOW: Verb = Verb {
+    name: "daemon outbox show",
+    aliases: &["outbox show"],
+    group: Group::Daemon,
+    about: "Show one message that was sent.",
+    long: "Its text is kept until a broker has the message.",
+    operands: &[Operand::one("ID", "The row's id, or the message's.")],
+    tail: None,
+    flags: &[],
+    effect: Effect::Read,
+    examples: &[Example { command: "claudemesh outbox show 6f1c9a52-5d0f-4c1c-9d55-0b8f4d1e2a3b", about: "by its id" }],
+    run: show,
+};
+
+pub(in crate::cli) const ABORT: Verb = Verb {
+    name: "daemon outbox abort",
+    aliases: &["outbox abort"],
+    group: Group::Daemon,
+    about: "Give up a message that was not sent yet.",
+    long: "A message that is on its way this moment may still arrive.",
+    operands: &[Operand::one("ID", "The row's id, as the list shows it.")],
+    tail: None,
+    flags: &[],
+    effect: Effect::Write,
+    examples: &[Example { command: "claudemesh outbox abort 6f1c9a52-5d0f-4c1c-9d55-0b8f4d1e2a3b", about: "by its id" }],
+    run: abort,
+};
+
+pub(in crate::cli) const PRUNE: Verb = Verb {
+    name: "daemon outbox prune",
+    aliases: &["outbox prune"],
+    group: Group::Daemon,
+    about: "Remove what is finished from the list.",
+    long: "The daemon does this by itself after some days (settings.json, sentDays). A message that was pruned is no longer recognised \
+           when its sender tries it again.",
+    operands: &[],
+    tail: None,
+    flags: &[DEAD, BEFORE],
+    effect: Effect::Write,
+    examples: &[Example { command: "claudemesh outbox prune --failed", about: "everything that is done, aborted or given up" }],
+    run: prune,
 };
 
 fn list(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
@@ -92,6 +139,65 @@ fn requeue(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
             "requeued: aborted {} → new {} (client_message_id={})",
             done.aborted_row_id, done.new_row_id, done.new_client_message_id
         ))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn show(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let id = parsed.first();
+    let row = match cold(session_token()?)?.outbox_row(id) {
+        Err(crate::client::Error::Refused { status: 404, .. }) => {
+            return Err(CliError::refused(Exit::NotFound, format!("no outbox row with id \"{id}\"")));
+        }
+        row => row?,
+    };
+    if out.is_json() {
+        out.json_pretty(&row)?;
+        return Ok(Exit::Success);
+    }
+    let item = &row.item;
+    out.bare(&line(item))?;
+    let facts = [
+        ("mesh", item.mesh.clone()),
+        ("to", item.target.clone()),
+        ("sent as", item.sender_session_pubkey.clone()),
+        ("accepted", Some(item.enqueued_at.clone())),
+        ("next attempt", Some(item.next_attempt_at.clone()).filter(|_| item.status == "pending")),
+        ("broker has it since", item.delivered_at.clone()),
+        ("reply to", row.reply_to_id.clone()),
+        ("error", item.last_error.clone()),
+        ("replaced by", item.superseded_by.clone()),
+    ];
+    for (name, value) in facts {
+        if let Some(value) = value {
+            out.bare(&format!("  {name}: {}", neutralise_line(&value)))?;
+        }
+    }
+    if let Some(text) = &row.message {
+        out.blank()?;
+        out.body(text)?;
+    }
+    Ok(Exit::Success)
+}
+
+fn abort(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let done = cold(session_token()?)?.abort(&Abort { id: parsed.first().to_owned(), aborted_by: None })?;
+    if out.is_json() {
+        out.json(&done)?;
+    } else {
+        out.bare(&format!("aborted: {}", done.aborted_row_id))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn prune(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    let statuses = parsed.is_set(&DEAD).then(|| words(&["done", "aborted", "dead"]));
+    let done = cold(session_token()?)?.prune(&Prune { statuses, before: parsed.value(&BEFORE).map(str::to_owned) })?;
+    if out.is_json() {
+        out.json(&done)?;
+    } else {
+        out.bare(&format!("removed {} rows", done.removed))?;
     }
     Ok(Exit::Success)
 }

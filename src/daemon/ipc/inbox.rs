@@ -1,7 +1,7 @@
 //! The inbox: `GET /v1/inbox`, `POST /v1/inbox/seen`, `DELETE /v1/inbox`, `DELETE /v1/inbox/<id>`. Each within the
 //! caller's own scope.
 
-use crate::base::ids::Slug;
+use crate::base::ids::{PublicKey, Slug};
 use crate::base::time::{iso, now_millis, parse_iso};
 use crate::store::RowId;
 use crate::store::inbox::{Body, Filter, Inbound, Recipient};
@@ -17,11 +17,15 @@ const MAX_PAGE: usize = 1000;
 
 pub(super) fn list(call: &Call<'_>) -> Reply {
     let limit = call.query("limit").and_then(|limit| limit.parse::<usize>().ok()).unwrap_or(DEFAULT_PAGE);
+    let from = call.query("from");
+    // A whole key has an index; a name or the beginning of a key is looked for among the newest.
+    let is_key = |from: &&str| PublicKey::parse(from).is_some();
     let filter = Filter {
         scope: call.caller.scope(call.ctx),
         since: call.query("since").and_then(parse_iso),
         topic: call.query("topic").map(str::to_owned),
-        sender: call.query("from").map(str::to_owned),
+        sender: from.filter(|from| is_key(from)).map(str::to_owned),
+        sender_like: from.filter(|from| !is_key(from)).map(str::to_owned),
         mesh: call.query("mesh").map(Slug::new),
         unread_only: call.query("unread_only") == Some("true"),
         text: call.query("q").map(str::to_owned),

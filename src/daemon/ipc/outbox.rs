@@ -1,12 +1,13 @@
-//! The outbox: `GET /v1/outbox`, `POST /v1/outbox/requeue`.
+//! The outbox: `GET /v1/outbox`, `GET /v1/outbox/<id>`, and what a person does to its rows: requeue, abort, prune. A session
+//! sees and touches its own.
 
 use crate::base::ids::ClientId;
-use crate::base::time::{iso, now_millis};
+use crate::base::time::{iso, now_millis, parse_iso};
 use crate::crypto::random;
 use crate::daemon::drain;
 use crate::store::RowId;
-use crate::store::outbox::{Listed, Requeued as Outcome, Status};
-use crate::wire::ipc::{OutboxItem, OutboxPage, Requeue};
+use crate::store::outbox::{Filter, Listed, Requeued as Outcome, Sender, Status};
+use crate::wire::ipc::{Abort, Aborted, OutboxItem, OutboxPage, OutboxRow, Prune, Removed, Requeue};
 use crate::wire::json;
 
 use super::reply::Reply;
@@ -16,13 +17,78 @@ use super::routes::Call;
 const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 500;
 
+/// Whose rows a caller may see and touch: a session its own, the user all.
+fn sender(call: &Call<'_>) -> Option<Sender> {
+    call.caller.session().map(|session| session.public_key().map_or(Sender::Member, Sender::Session))
+}
+
 pub(super) fn list(call: &Call<'_>) -> Reply {
-    let status = call.query("status").and_then(Status::parse);
     let limit = call.query("limit").and_then(|limit| limit.parse::<usize>().ok()).unwrap_or(DEFAULT_PAGE);
-    match call.ctx.outbox.list(status, limit.clamp(1, MAX_PAGE)) {
+    let status = call.query("status").and_then(Status::parse);
+    match call.ctx.outbox.list(Filter { status, sender: sender(call), limit: limit.clamp(1, MAX_PAGE) }) {
         Ok(rows) => Reply::ok(&OutboxPage { items: rows.into_iter().map(item).collect() }),
         Err(err) => Reply::store(&err),
     }
+}
+
+pub(super) fn show(call: &Call<'_>) -> Reply {
+    match call.ctx.outbox.show(call.item.clone(), sender(call)) {
+        Ok(Some(row)) => Reply::ok(&OutboxRow {
+            item: item(row.listed),
+            message: row.text,
+            reply_to_id: row.reply_to,
+            // Written by this program as JSON.
+            meta: row.meta.and_then(|meta| json::decode(meta.as_bytes()).ok()),
+        }),
+        Ok(None) => Reply::error(404, "not found").and("id", call.item.as_str()).into(),
+        Err(err) => Reply::store(&err),
+    }
+}
+
+pub(super) fn abort(call: &Call<'_>) -> Reply {
+    let request = match call.json::<Abort>() {
+        Ok(request) if !request.id.is_empty() => request,
+        _ => return Reply::error(400, "missing 'id'").into(),
+    };
+    let by = request.aborted_by.unwrap_or_else(|| "operator".to_owned());
+    match call.ctx.outbox.abort(RowId::new(request.id.as_str()), sender(call), by, now_millis()) {
+        Ok(true) => Reply::ok(&Aborted { aborted_row_id: request.id }),
+        Ok(false) => Reply::error(409, "row not found, already aborted, or already done").into(),
+        Err(err) => Reply::store(&err),
+    }
+}
+
+pub(super) fn prune(call: &Call<'_>) -> Reply {
+    clear(call).unwrap_or_else(|refused| refused)
+}
+
+fn clear(call: &Call<'_>) -> Result<Reply, Reply> {
+    let request: Prune = call.json()?;
+    let finished = |status: &Status| !matches!(status, Status::Pending | Status::Inflight);
+    let statuses: Vec<Status> = match &request.statuses {
+        None => vec![Status::Done, Status::Aborted],
+        Some(words) => {
+            let known: Option<Vec<Status>> = words.iter().map(|word| Status::parse(word).filter(finished)).collect();
+            known.ok_or_else(|| Reply::from(Reply::error(400, "'statuses' must be of 'done', 'dead', 'aborted'")))?
+        }
+    };
+    let before = match request.before.as_deref().map(|text| (text, parse_iso(text))) {
+        None => now_millis(),
+        Some((_, Some(before))) => before,
+        Some((text, None)) => return Err(Reply::error(400, "'before' must be an ISO 8601 time").detail(text).into()),
+    };
+    let mut removed = 0;
+    for status in statuses {
+        // In steps, so that others are served meanwhile.
+        loop {
+            match call.ctx.outbox.clear(status, sender(call), before) {
+                Ok(0) => break,
+                Ok(step) => removed += step,
+                Err(err) => return Err(Reply::store(&err)),
+            }
+        }
+    }
+    Ok(Reply::ok(&Removed { removed, id: None }))
 }
 
 fn item(row: Listed) -> OutboxItem {
@@ -56,7 +122,7 @@ pub(super) fn requeue(call: &Call<'_>) -> Reply {
     let new_row = RowId::new(random::uuid_v7(now_millis()));
     let aborted_by = request.aborted_by.unwrap_or_else(|| "operator".to_owned());
     let row = RowId::new(request.id.as_str());
-    match call.ctx.outbox.requeue(row, new_client_id.clone(), aborted_by, now_millis(), new_row.clone()) {
+    match call.ctx.outbox.requeue(row, sender(call), new_client_id.clone(), aborted_by, now_millis(), new_row.clone()) {
         Ok(Outcome::Requeued(route)) => {
             call.ctx.drain.tell(drain::Event::Wake(route));
             Reply::ok(&crate::wire::ipc::Requeued {

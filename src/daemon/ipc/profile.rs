@@ -30,7 +30,7 @@ pub(super) fn set(call: &Call<'_>) -> Reply {
 }
 
 fn change(call: &Call<'_>) -> Result<Reply, Reply> {
-    let Ok(Value::Object(fields)) = call.json::<Value>() else {
+    let Ok(Value::Object(fields)) = json::decode::<Value>(call.body) else {
         return Err(Reply::error(400, "expected JSON object").into());
     };
     let changes = read(&fields).map_err(|what| Reply::from(Reply::error(400, &what)))?;

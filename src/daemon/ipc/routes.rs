@@ -30,9 +30,9 @@ impl Call<'_> {
         self.query.get(key).map(str::trim).filter(|value| !value.is_empty())
     }
 
-    /// The body, read as JSON. An empty one reads as null.
+    /// The body, read as JSON. An empty one reads as an object without keys.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Reply> {
-        let bytes = if self.body.is_empty() { b"null" } else { self.body };
+        let bytes = if self.body.is_empty() { b"{}" } else { self.body };
         json::decode(bytes).map_err(|err| Reply::error(400, "invalid_json").detail(&err.to_string()).into())
     }
 }
@@ -94,7 +94,10 @@ pub(super) const ROUTES: &[Route] = &[
     delete("/v1/inbox", inbox::flush),
     delete("/v1/inbox/*", inbox::delete),
     get("/v1/outbox", outbox::list),
+    get("/v1/outbox/*", outbox::show),
     post("/v1/outbox/requeue", MAX_SMALL_BODY, outbox::requeue),
+    post("/v1/outbox/abort", MAX_SMALL_BODY, outbox::abort),
+    post("/v1/outbox/prune", MAX_SMALL_BODY, outbox::prune),
     get("/v1/peers", peers::list),
     get("/v1/state", state::read),
     post("/v1/state", MAX_SEND_BODY, state::write),

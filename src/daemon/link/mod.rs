@@ -31,6 +31,7 @@ pub(super) use self::state::{Answer, Outgoing};
 use super::ctx::Ctx;
 use super::drain;
 use super::meshes::Membership;
+use super::reopen;
 use super::sessions::Session;
 
 /// Commands that wait for a link. When full, a row stays in the outbox and a request is refused; both try again.
@@ -220,6 +221,8 @@ enum Next {
 
 impl Link {
     fn run(self, inbox: &ws::Inbox<Cmd>) {
+        // A link begins when a key appears: with the mesh, or with the session.
+        reopen::retry(&self.ctx, &self.identity);
         let mut backoff = Backoff::new(RECONNECT_FROM, RECONNECT_TO);
         loop {
             self.report(LinkStatus::Connecting, None);

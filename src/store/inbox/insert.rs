@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::{Body, Inserted, NewInbound, recipient_sql};
+use super::{Body, Inserted, NewInbound, recipient_sql, remove};
 use crate::store::db::Db;
 use crate::store::{Error, RowId, Seq};
 use crate::wire::json;
@@ -37,7 +37,7 @@ fn is_there(db: &Db<'_>, message: &NewInbound) -> Result<bool, Error> {
         params![message.mesh.as_str(), recipient_sql(message.recipient).0, message.sender_pubkey, message.client_id.as_str()],
         |_| Ok(()),
     )?;
-    Ok(found.is_some())
+    Ok(found.is_some() || remove::was_deleted(db, message)?)
 }
 
 fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
@@ -84,7 +84,7 @@ fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
 
 pub(super) fn opened(db: &Db<'_>, id: RowId, body: String) -> Result<bool, Error> {
     let changed = db.execute(
-        "UPDATE inbox SET body = ?2, unreadable = NULL, nonce = NULL, ciphertext = NULL
+        "UPDATE inbox SET body = ?2, unreadable = NULL, nonce = NULL, ciphertext = NULL, seen_at = NULL
           WHERE id = ?1 AND unreadable IS NOT NULL",
         params![id.as_str(), body],
     )?;

@@ -107,6 +107,9 @@ pub struct Filter {
     pub topic: Option<String>,
     /// The sender's public key as it is stored.
     pub sender: Option<String>,
+    /// The sender's name, ASCII letters in either case, or the beginning of its key. Only the newest 100,000 messages are
+    /// searched.
+    pub sender_like: Option<String>,
     pub unread_only: bool,
     /// Part of the body, ASCII letters in either case. Only the newest 100,000 messages are searched.
     pub text: Option<String>,
@@ -117,7 +120,17 @@ pub struct Filter {
 impl Filter {
     /// The newest `limit` messages of a scope.
     pub fn newest(scope: Scope, limit: usize) -> Filter {
-        Filter { scope, mesh: None, since: None, topic: None, sender: None, unread_only: false, text: None, limit }
+        Filter {
+            scope,
+            mesh: None,
+            since: None,
+            topic: None,
+            sender: None,
+            sender_like: None,
+            unread_only: false,
+            text: None,
+            limit,
+        }
     }
 }
 
@@ -147,6 +160,9 @@ commands! {
     Sync FlushSome => remove::flush_some:
         fn flush_some(scope: Scope, mesh: Option<Slug>, before: Option<Millis>) -> usize;
 
+    /// Forgets which messages were deleted before `before`.
+    Lazy ForgetDeleted => remove::forget_deleted: pub fn forget_deleted(before: Millis) -> usize;
+
     /// Deletes one message. False if there is none, or none that `scope` allows.
     Sync Delete => remove::delete: pub fn delete(id: RowId, scope: Scope) -> bool;
 
@@ -157,7 +173,7 @@ commands! {
     Read Unreadable => read::unreadable:
         pub fn unreadable(mesh: Slug, recipient: Recipient, limit: usize) -> Vec<Inbound>;
 
-    /// Gives a message that could not be opened its text. False if it is gone or was opened before.
+    /// Gives a message that could not be opened its text; it counts as unseen then. False if it is gone or was opened before.
     Lazy Opened => insert::opened: pub fn opened(id: RowId, body: String) -> bool;
 }
 

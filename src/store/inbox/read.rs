@@ -131,6 +131,8 @@ pub(super) fn listing(filter: &Filter, floor: Option<i64>) -> (String, Values) {
     also("received_at >= :since", ":since", filter.since.map(Value::from));
     also("topic = :topic", ":topic", filter.topic.clone().map(Value::from));
     also("sender_pubkey = :sender", ":sender", filter.sender.clone().map(Value::from));
+    let like = "(lower(sender_name) = lower(:like) OR substr(sender_pubkey, 1, length(:like)) = lower(:like))";
+    also(like, ":like", filter.sender_like.clone().map(Value::from));
     also("instr(lower(coalesce(body, '')), lower(:text)) > 0", ":text", filter.text.clone().map(Value::from));
     if filter.unread_only {
         conditions.push_str(" AND seen_at IS NULL");
@@ -172,7 +174,7 @@ fn floor(db: &Db<'_>, filter: &Filter) -> Result<Option<Option<i64>>, Error> {
         }
         floor = oldest;
     }
-    if filter.text.is_some() {
+    if filter.text.is_some() || filter.sender_like.is_some() {
         let newest = db.first("SELECT max(rowid) FROM inbox", [], |row| row.get::<_, Option<i64>>(0))?.flatten();
         floor = floor.max(newest.map(|newest| newest - SEARCHED_ROWS));
     }

@@ -2,8 +2,8 @@
 
 use rusqlite::params;
 
-use super::Scope;
 use super::scope::{self, Values};
+use super::{NewInbound, Scope, recipient_sql};
 use crate::base::ids::Slug;
 use crate::base::time::Millis;
 use crate::store::db::Db;
@@ -28,17 +28,43 @@ pub(super) fn flush_some(db: &Db<'_>, scope: Scope, mesh: Option<Slug>, before: 
     let index = if matches!(scope, Scope::Everything) { "NOT INDEXED" } else { "INDEXED BY inbox_recipient" };
     let select = |leg: &str| format!("SELECT rowid AS place FROM inbox {index} WHERE {leg}{conditions}");
     let all: Vec<String> = legs.into_iter().map(select).collect();
-    let sql =
-        format!("DELETE FROM inbox WHERE rowid IN (SELECT place FROM ({} ORDER BY place LIMIT :limit))", all.join(" UNION ALL "));
-    db.execute(&sql, values.bind().as_slice())
+    let some = format!("rowid IN (SELECT place FROM ({} ORDER BY place LIMIT :limit))", all.join(" UNION ALL "));
+    delete_where(db, &some, &values)
+}
+
+/// Deletes rows and notes that they were there, so that a message whose acknowledgement was lost does not come back.
+fn delete_where(db: &Db<'_>, condition: &str, values: &Values) -> Result<usize, Error> {
+    db.execute(
+        &format!(
+            "INSERT OR IGNORE INTO inbox_deleted (mesh, recipient_pubkey, sender_pubkey, client_id, received_at)
+             SELECT mesh, recipient_pubkey, sender_pubkey, client_id, received_at FROM inbox
+              WHERE {condition} AND recipient_pubkey IS NOT NULL AND client_id IS NOT NULL"
+        ),
+        values.bind().as_slice(),
+    )?;
+    db.execute(&format!("DELETE FROM inbox WHERE {condition}"), values.bind().as_slice())
+}
+
+/// Whether this message was here and somebody deleted it.
+pub(super) fn was_deleted(db: &Db<'_>, message: &NewInbound) -> Result<bool, Error> {
+    let found = db.first(
+        "SELECT 1 FROM inbox_deleted
+          WHERE mesh = ?1 AND recipient_pubkey = ?2 AND sender_pubkey = ?3 AND client_id = ?4",
+        params![message.mesh.as_str(), recipient_sql(message.recipient).0, message.sender_pubkey, message.client_id.as_str()],
+        |_| Ok(()),
+    )?;
+    Ok(found.is_some())
+}
+
+pub(super) fn forget_deleted(db: &Db<'_>, before: Millis) -> Result<usize, Error> {
+    db.execute("DELETE FROM inbox_deleted WHERE received_at < ?1", [before])
 }
 
 pub(super) fn delete(db: &Db<'_>, id: RowId, scope: Scope) -> Result<bool, Error> {
     let mut values = Values::default();
     let allowed = scope::condition(&scope, &mut values);
     values.set(":id", id.to_string());
-    let deleted = db.execute(&format!("DELETE FROM inbox WHERE id = :id AND {allowed}"), values.bind().as_slice())?;
-    Ok(0 < deleted)
+    Ok(0 < delete_where(db, &format!("id = :id AND {allowed}"), &values)?)
 }
 
 pub(super) fn prune(db: &Db<'_>, before: Millis) -> Result<usize, Error> {

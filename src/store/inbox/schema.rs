@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use crate::store::Error;
 use crate::store::migrate::{Step, add_columns};
 
-pub(super) const STEPS: &[Step] = &[complete];
+pub(super) const STEPS: &[Step] = &[complete, |conn| Ok(conn.execute_batch(include_str!("../schema/inbox_deleted.sql"))?)];
 
 fn complete(conn: &Connection) -> Result<(), Error> {
     conn.execute_batch(include_str!("../schema/inbox.sql"))?;

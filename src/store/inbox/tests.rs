@@ -340,3 +340,33 @@ fn no_listing_sorts() {
         }
     }
 }
+
+#[test]
+fn what_was_deleted_does_not_come_back_until_that_is_forgotten() {
+    let (_dir, inbox) = open();
+    inbox.insert(vec![message("a", 1), message("b", 2), message("c", 3)]).unwrap();
+    assert_eq!(inbox.delete(RowId::new("row-a"), scope("home", Some(2))), Ok(false), "another session's delete does nothing");
+    assert_eq!(inbox.delete(RowId::new("row-a"), scope("home", Some(1))), Ok(true));
+    assert_eq!(inbox.flush(&scope("home", Some(1)), None, Some(3)), Ok(1));
+    let again = |id: &str| NewInbound { id: RowId::new(format!("again-{id}")), ..message(id, 9) };
+    assert_eq!(inbox.insert(vec![again("a"), again("b"), again("c")]), Ok(vec![Inserted::Duplicate; 3]));
+    let other = NewInbound { recipient: session(2), ..message("a", 9) };
+    assert!(matches!(inbox.insert(vec![other]).unwrap()[0], Inserted::New(_)), "another recipient has its own copy");
+    assert_eq!(inbox.forget_deleted(2), Ok(1));
+    assert!(matches!(inbox.insert(vec![again("a"), again("b")]).unwrap()[..], [Inserted::New(_), Inserted::Duplicate]));
+}
+
+#[test]
+fn senders_are_found_by_name_and_by_the_beginning_of_their_key() {
+    let (_dir, inbox) = open();
+    let named = |id: &str, name: &str, byte: u8| NewInbound {
+        sender_name: name.into(),
+        sender_pubkey: key(byte).to_string(),
+        ..message(id, 1)
+    };
+    inbox.insert(vec![named("a", "Mou", 7), named("b", "mouse", 8), named("c", "Mou", 9)]).unwrap();
+    let like = |text: &str| listed(&inbox, Filter { sender_like: Some(text.into()), ..Filter::newest(Scope::Everything, 9) });
+    assert_eq!(like("mou"), ["c", "a"]);
+    assert_eq!(like("0808"), ["b"]);
+    assert_eq!(like("%"), [""; 0]);
+}

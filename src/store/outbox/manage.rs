@@ -3,7 +3,7 @@
 use rusqlite::{Row as SqlRow, params};
 
 use super::accept::status;
-use super::{Listed, Requeued, Route, Sender, Status};
+use super::{Filter, Listed, Requeued, Route, Sender, Shown, Status, sender_sql};
 use crate::base::ids::{ClientId, MessageId, PublicKey, SessionKey, Slug};
 use crate::base::time::Millis;
 use crate::store::db::Db;
@@ -16,23 +16,74 @@ const STEP: usize = 500;
 
 const DAY: Millis = 86_400_000;
 
-pub(super) fn list(db: &Db<'_>, status: Option<Status>, limit: usize) -> Result<Vec<Listed>, Error> {
-    let limit = limit_sql(limit.clamp(1, 500));
-    const COLUMNS: &str = "id, client_message_id, status, attempts, enqueued_at, next_attempt_at, delivered_at,
-        broker_message_id, last_error, aborted_at, aborted_by, superseded_by, length(payload), mesh, target_spec,
-        sender_session_pubkey, priority";
-    match status {
-        // Rows are inserted in the order of their times.
-        None => db.all(&format!("SELECT {COLUMNS} FROM outbox ORDER BY rowid DESC LIMIT ?1"), [limit], read),
-        Some(status) => db.all(
-            &format!(
-                "SELECT {COLUMNS} FROM outbox INDEXED BY outbox_age WHERE status = ?1
-                  ORDER BY enqueued_at DESC, rowid DESC LIMIT ?2"
-            ),
-            params![status.as_str(), limit],
-            read,
-        ),
+/// Rows that a list of one sender's looks at. The newest are what somebody asks for.
+pub(super) const LOOKED_AT: usize = 10_000;
+
+const COLUMNS: &str = "id, client_message_id, status, attempts, enqueued_at, next_attempt_at, delivered_at, broker_message_id,
+    last_error, aborted_at, aborted_by, superseded_by, length(payload), mesh, target_spec, sender_session_pubkey, priority";
+
+/// Whether a row is a sender's: parameter 1 says whether it matters, parameter 2 is the key.
+const IS_SENDERS: &str = "(?1 = 0 OR sender_session_pubkey IS ?2)";
+
+fn sender_params(sender: Option<Sender>) -> (bool, Option<String>) {
+    (sender.is_some(), sender.and_then(sender_sql))
+}
+
+pub(super) fn list(db: &Db<'_>, filter: Filter) -> Result<Vec<Listed>, Error> {
+    let (matters, key) = sender_params(filter.sender);
+    let limit = limit_sql(filter.limit.clamp(1, 500));
+    // Rows are inserted in the order of their times.
+    let latest = match filter.status {
+        None => "SELECT rowid AS n, enqueued_at AS at FROM outbox ORDER BY rowid DESC LIMIT ?3",
+        Some(_) => {
+            "SELECT rowid AS n, enqueued_at AS at FROM outbox INDEXED BY outbox_age WHERE status = ?5
+              ORDER BY enqueued_at DESC, rowid DESC LIMIT ?3"
+        }
+    };
+    let looked_at = limit_sql(if matters { LOOKED_AT } else { filter.limit.clamp(1, 500) });
+    let sql = format!(
+        "SELECT {COLUMNS} FROM ({latest}) AS latest CROSS JOIN outbox ON outbox.rowid = latest.n
+          WHERE {IS_SENDERS} ORDER BY latest.at DESC, latest.n DESC LIMIT ?4"
+    );
+    match filter.status {
+        None => db.all(&sql.replace("latest.at DESC, ", ""), params![matters, key, looked_at, limit], read),
+        Some(status) => db.all(&sql, params![matters, key, looked_at, limit, status.as_str()], read),
     }
+}
+
+pub(super) fn show(db: &Db<'_>, id: String, sender: Option<Sender>) -> Result<Option<Shown>, Error> {
+    let (matters, key) = sender_params(sender);
+    db.first(
+        &format!(
+            "SELECT {COLUMNS}, payload, reply_to_id, meta FROM outbox WHERE {IS_SENDERS} AND (id = ?3 OR client_message_id = ?3)"
+        ),
+        params![matters, key, id],
+        |row| {
+            let payload = row.get_ref(17)?.as_blob()?;
+            Ok(Shown {
+                text: (!payload.is_empty()).then(|| String::from_utf8_lossy(payload).into_owned()),
+                reply_to: row.get(18)?,
+                meta: row.get(19)?,
+                listed: read(row)?,
+            })
+        },
+    )
+}
+
+pub(super) fn clear(db: &Db<'_>, status: Status, sender: Option<Sender>, before: Millis) -> Result<usize, Error> {
+    // Whatever may still be sent is aborted first, by whoever wants it gone.
+    if matches!(status, Status::Pending | Status::Inflight) {
+        return Ok(0);
+    }
+    let (matters, key) = sender_params(sender);
+    db.execute(
+        &format!(
+            "DELETE FROM outbox WHERE rowid IN (
+               SELECT rowid FROM outbox INDEXED BY outbox_age
+                WHERE status = ?3 AND enqueued_at < ?4 AND {IS_SENDERS} ORDER BY enqueued_at LIMIT ?5)"
+        ),
+        params![matters, key, status.as_str(), before, limit_sql(STEP)],
+    )
 }
 
 fn read(row: &SqlRow<'_>) -> rusqlite::Result<Listed> {
@@ -77,16 +128,20 @@ pub(super) fn counts(db: &Db<'_>) -> Result<OutboxCounts, Error> {
 pub(super) fn requeue(
     db: &Db<'_>,
     row: RowId,
+    only: Option<Sender>,
     new_client_id: ClientId,
     aborted_by: String,
     now: Millis,
     new_row: RowId,
 ) -> Result<Requeued, Error> {
+    let (matters, key) = sender_params(only);
     let found = db.first(
-        "SELECT mesh, sender_session_pubkey FROM outbox
-          WHERE id = ?1 AND status IN ('pending', 'inflight', 'dead')
-            AND mesh IS NOT NULL AND target_spec IS NOT NULL AND nonce IS NOT NULL AND ciphertext IS NOT NULL",
-        [row.as_str()],
+        &format!(
+            "SELECT mesh, sender_session_pubkey FROM outbox
+              WHERE {IS_SENDERS} AND id = ?3 AND status IN ('pending', 'inflight', 'dead')
+                AND mesh IS NOT NULL AND target_spec IS NOT NULL AND nonce IS NOT NULL AND ciphertext IS NOT NULL"
+        ),
+        params![matters, key, row.as_str()],
         |found| Ok((found.get::<_, String>(0)?, found.get::<_, Option<String>>(1)?)),
     )?;
     let sender = |key: Option<String>| match key {
@@ -115,11 +170,14 @@ pub(super) fn requeue(
     Ok(Requeued::Requeued(Route { mesh: Slug::new(mesh), sender }))
 }
 
-pub(super) fn abort(db: &Db<'_>, row: RowId, aborted_by: String, now: Millis) -> Result<bool, Error> {
+pub(super) fn abort(db: &Db<'_>, row: RowId, only: Option<Sender>, aborted_by: String, now: Millis) -> Result<bool, Error> {
+    let (matters, key) = sender_params(only);
     let changed = db.execute(
-        "UPDATE outbox SET status = 'aborted', aborted_at = ?2, aborted_by = ?3
-          WHERE id = ?1 AND status IN ('pending', 'inflight', 'dead')",
-        params![row.as_str(), now, aborted_by],
+        &format!(
+            "UPDATE outbox SET status = 'aborted', aborted_at = ?4, aborted_by = ?5
+              WHERE {IS_SENDERS} AND id = ?3 AND status IN ('pending', 'inflight', 'dead')"
+        ),
+        params![matters, key, row.as_str(), now, aborted_by],
     )?;
     Ok(0 < changed)
 }

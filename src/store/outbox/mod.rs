@@ -162,6 +162,27 @@ pub struct Listed {
     pub priority: Priority,
 }
 
+/// A row with what the list leaves out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub listed: Listed,
+    /// The text as the sender gave it; `None` once the row is done.
+    pub text: Option<String>,
+    pub reply_to: Option<String>,
+    /// JSON.
+    pub meta: Option<String>,
+}
+
+/// Which rows are listed.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    pub status: Option<Status>,
+    /// Only what is sent as this key.
+    pub sender: Option<Sender>,
+    /// Brought into 1..=500.
+    pub limit: usize,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Requeued {
     /// The new row waits on this route.
@@ -200,26 +221,34 @@ commands! {
     /// rows were not due before.
     Lazy WakeRoute => drain::wake_route: pub fn wake_route(route: Route, now: Millis) -> usize;
 
-    /// Newest first. `limit` is brought into 1..=500.
-    Read List => manage::list: pub fn list(status: Option<Status>, limit: usize) -> Vec<Listed>;
+    /// Newest first. Of one sender's, those among the latest [`manage::LOOKED_AT`] rows.
+    Read List => manage::list: pub fn list(filter: Filter) -> Vec<Listed>;
+
+    /// The row with this id or client id, if it is this sender's.
+    Read Show => manage::show: pub fn show(id: String, sender: Option<Sender>) -> Option<Shown>;
 
     Read Counts => manage::counts: pub fn counts() -> OutboxCounts;
 
-    /// Aborts a row that is not done and queues its message again under a new client id, in one step.
+    /// Aborts a row that is not done and queues its message again under a new client id, in one step. With `sender`, only
+    /// that sender's.
     Sync Requeue => manage::requeue: pub fn requeue(
         row: RowId,
+        sender: Option<Sender>,
         new_client_id: ClientId,
         aborted_by: String,
         now: Millis,
         new_row: RowId,
     ) -> Requeued;
 
-    /// Gives up a row on someone's order. False when it is done, aborted or unknown.
-    Sync Abort => manage::abort: pub fn abort(row: RowId, aborted_by: String, now: Millis) -> bool;
+    /// Gives up a row on someone's order. False when it is done, aborted, unknown, or not this sender's.
+    Sync Abort => manage::abort: pub fn abort(row: RowId, sender: Option<Sender>, aborted_by: String, now: Millis) -> bool;
 
     /// Declares pending rows dead that were accepted more than `max_age` milliseconds ago. Bounded: call again while it
     /// returns more than 0.
     Lazy GiveUp => manage::give_up: pub fn give_up(max_age: Millis, now: Millis) -> usize;
+
+    /// Deletes rows of a final state that were accepted before `before`. Bounded: call again while it returns more than 0.
+    Lazy Clear => manage::clear: pub fn clear(status: Status, sender: Option<Sender>, before: Millis) -> usize;
 
     /// Deletes rows that were done or aborted before `before`. Bounded: call again while it returns more than 0.
     Lazy Prune => manage::prune: pub fn prune(before: Millis) -> usize;

@@ -45,8 +45,12 @@ fn later(at: Millis) -> Outcome {
     Outcome::Later { at, error: "busy".to_owned() }
 }
 
+fn listing(status: Option<Status>, limit: usize) -> Filter {
+    Filter { status, sender: None, limit }
+}
+
 fn statuses(outbox: &Outbox) -> Vec<(String, Status)> {
-    outbox.list(None, 500).unwrap().into_iter().rev().map(|row| (row.client_id.to_string(), row.status)).collect()
+    outbox.list(listing(None, 500)).unwrap().into_iter().rev().map(|row| (row.client_id.to_string(), row.status)).collect()
 }
 
 #[test]
@@ -79,7 +83,7 @@ fn one_row_per_client_id() {
     settle(&outbox, "a", Outcome::Done { broker_id: MessageId::new("m"), at: 9 });
     let done = Existing { status: Status::Done, fingerprint: [1; 32], broker_id: Some(MessageId::new("m")) };
     assert_eq!(outbox.accept(row("a", "t", 10)), Ok(Accepted::Existing(done)));
-    let listed = outbox.list(Some(Status::Done), 0).unwrap().remove(0);
+    let listed = outbox.list(listing(Some(Status::Done), 0)).unwrap().remove(0);
     assert_eq!((listed.payload_bytes, listed.delivered_at, listed.last_error), (0, Some(9), None));
 }
 
@@ -160,7 +164,7 @@ fn requeue_keeps_everything_but_the_ids() {
     outbox.accept(NewRow { route: route(Some(3)), ..row("a", "t", 1) }).unwrap();
     outbox.accept(row("taken", "t", 1)).unwrap();
     let requeue = |row: &str, id: &str| {
-        outbox.requeue(RowId::new(row), ClientId::new(id), "operator".to_owned(), 40, RowId::new(format!("row-{id}")))
+        outbox.requeue(RowId::new(row), None, ClientId::new(id), "operator".to_owned(), 40, RowId::new(format!("row-{id}")))
     };
     assert_eq!(requeue("row-a", "taken"), Ok(Requeued::IdTaken));
     assert_eq!(requeue("row-x", "b"), Ok(Requeued::NotRequeueable));
@@ -169,16 +173,52 @@ fn requeue_keeps_everything_but_the_ids() {
     assert_eq!(requeue("row-a", "c"), Ok(Requeued::NotRequeueable));
     // The ack of the aborted row comes too late to bring it back.
     settle(&outbox, "a", Outcome::Done { broker_id: MessageId::new("m"), at: 41 });
-    let old = outbox.list(Some(Status::Aborted), 50).unwrap().remove(0);
+    let old = outbox.list(listing(Some(Status::Aborted), 50)).unwrap().remove(0);
     assert_eq!(old.superseded_by, Some(RowId::new("row-b")));
     assert_eq!((old.aborted_at, old.aborted_by.as_deref()), (Some(40), Some("operator")));
     let claimed = outbox.claim(route(Some(3)), 40, 10).unwrap().rows.remove(0);
     let expected = row("a", "t", 1);
     assert_eq!((claimed.ciphertext, claimed.reply_to, claimed.meta), (expected.ciphertext, expected.reply_to, expected.meta));
     assert_eq!((claimed.priority, claimed.attempts, claimed.enqueued_at), (Priority::Now, 1, 40));
-    assert_eq!(outbox.abort(RowId::new("row-b"), "me".to_owned(), 42), Ok(true));
-    assert_eq!(outbox.abort(RowId::new("row-b"), "me".to_owned(), 42), Ok(false));
+    assert_eq!(outbox.abort(RowId::new("row-b"), None, "me".to_owned(), 42), Ok(true));
+    assert_eq!(outbox.abort(RowId::new("row-b"), None, "me".to_owned(), 42), Ok(false));
     assert_eq!(outbox.counts(), Ok(OutboxCounts { pending: 1, aborted: 2, ..OutboxCounts::default() }));
+}
+
+#[test]
+fn each_sender_sees_and_touches_its_own_rows() {
+    let (_dir, outbox) = open();
+    let session = route(Some(1)).sender;
+    outbox.accept(NewRow { route: route(Some(1)), ..row("a", "t", 1) }).unwrap();
+    outbox.accept(row("b", "t", 2)).unwrap();
+    let ids = |sender, status| {
+        let filter = Filter { status, sender, limit: 50 };
+        outbox.list(filter).unwrap().into_iter().map(|row| row.client_id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (ids(None, None), ids(Some(session), None), ids(Some(Sender::Member), None)),
+        (vec!["b".into(), "a".into()], vec!["a".into()], vec!["b".into()])
+    );
+    assert_eq!(ids(Some(session), Some(Status::Pending)), ["a"]);
+    assert_eq!(outbox.show("b".into(), Some(session)), Ok(None));
+    let shown = outbox.show("row-a".into(), Some(session)).unwrap().unwrap();
+    assert_eq!(
+        (shown.text.as_deref(), shown.reply_to.as_deref(), shown.listed.target.as_deref()),
+        (Some("hello"), Some("r"), Some("t"))
+    );
+    assert_eq!(
+        outbox.show("a".into(), None).unwrap().map(|row| row.listed.id),
+        Some(RowId::new("row-a")),
+        "by its client id too"
+    );
+    let requeue = |sender| outbox.requeue(RowId::new("row-b"), sender, ClientId::new("c"), "me".into(), 3, RowId::new("row-c"));
+    assert_eq!(requeue(Some(session)), Ok(Requeued::NotRequeueable));
+    assert_eq!(outbox.abort(RowId::new("row-b"), Some(session), "me".into(), 3), Ok(false));
+    assert_eq!(outbox.abort(RowId::new("row-b"), Some(Sender::Member), "me".into(), 3), Ok(true));
+    assert_eq!(outbox.clear(Status::Aborted, Some(session), 10), Ok(0));
+    assert_eq!(outbox.clear(Status::Pending, None, 10), Ok(0), "what may still be sent stays");
+    assert_eq!(outbox.clear(Status::Aborted, None, 10), Ok(1));
+    assert_eq!(ids(None, None), ["a"]);
 }
 
 #[test]
@@ -192,7 +232,7 @@ fn old_rows_are_given_up_and_pruned() {
     settle(&outbox, "0", Outcome::Done { broker_id: MessageId::new("m"), at: 2 * day });
     assert_eq!(outbox.give_up(7 * day, 10 * day), Ok(2));
     assert_eq!(outbox.give_up(7 * day, 10 * day), Ok(0));
-    let dead = outbox.list(Some(Status::Dead), 50).unwrap();
+    let dead = outbox.list(listing(Some(Status::Dead), 50)).unwrap();
     assert_eq!(dead[0].last_error.as_deref(), Some("expired: not delivered within 7 days"));
     assert_eq!(outbox.prune(2 * day), Ok(0));
     assert_eq!(outbox.prune(2 * day + 1), Ok(1));
@@ -242,9 +282,9 @@ fn every_shape_of_the_references_table_opens() {
         let claimed = outbox.claim(route(None), 5, 10).unwrap().rows;
         if added.is_empty() {
             assert_eq!(claimed, []);
-            let dead = outbox.list(Some(Status::Dead), 50).unwrap();
+            let dead = outbox.list(listing(Some(Status::Dead), 50)).unwrap();
             assert!(dead.iter().any(|row| row.last_error.as_deref() == Some(schema::NO_ROUTE)));
-            let retry = outbox.requeue(RowId::new("row-pending"), ClientId::new("n"), "x".into(), 1, RowId::new("n"));
+            let retry = outbox.requeue(RowId::new("row-pending"), None, ClientId::new("n"), "x".into(), 1, RowId::new("n"));
             assert_eq!(retry, Ok(Requeued::NotRequeueable));
         } else {
             // The crash's attempt does not count; the one before it does.
