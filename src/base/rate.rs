@@ -17,16 +17,17 @@ impl Bucket {
         Bucket { burst: f64::from(burst), per_second, tokens: f64::from(burst), at: now }
     }
 
-    /// Takes one token, or says how long until there is one.
-    pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
+    /// Takes so many tokens, or says how long until there are. More than the burst are as many as the burst.
+    pub fn take(&mut self, tokens: u32, now: Instant) -> Result<(), Duration> {
+        let wanted = f64::from(tokens).min(self.burst);
         let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
         self.tokens = (self.tokens + gained).min(self.burst);
         self.at = self.at.max(now);
-        if 1.0 <= self.tokens {
-            self.tokens -= 1.0;
+        if wanted <= self.tokens {
+            self.tokens -= wanted;
             return Ok(());
         }
-        Err(Duration::from_secs_f64((1.0 - self.tokens) / self.per_second))
+        Err(Duration::from_secs_f64((wanted - self.tokens) / self.per_second))
     }
 }
 
@@ -38,10 +39,10 @@ mod tests {
     fn bursts_then_paces() {
         let start = Instant::now();
         let mut bucket = Bucket::new(2, 10.0, start);
-        assert_eq!(bucket.take(start), Ok(()));
-        assert_eq!(bucket.take(start), Ok(()));
-        assert_eq!(bucket.take(start), Err(Duration::from_millis(100)));
-        assert_eq!(bucket.take(start + Duration::from_millis(100)), Ok(()));
-        assert!(bucket.take(start).is_err(), "time that runs backwards earns nothing");
+        assert_eq!(bucket.take(1, start), Ok(()));
+        assert_eq!(bucket.take(1, start), Ok(()));
+        assert_eq!(bucket.take(1, start), Err(Duration::from_millis(100)));
+        assert_eq!(bucket.take(1, start + Duration::from_millis(100)), Ok(()));
+        assert!(bucket.take(1, start).is_err(), "time that runs backwards earns nothing");
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::base::ids::{MeshId, PresenceId, PublicKey, SessionKey};
+use crate::base::ids::{MeshId, PresenceId, PublicKey};
 use crate::base::time::now_millis;
 use crate::crypto::random;
 use crate::net::ws::{self, Flow, Handle, Outbox};
 use crate::store::hub::{Author, Member, Role, SeenSession};
 use crate::wire::client::{ClientFrame, Undecodable};
 use crate::wire::code::Code;
+use crate::wire::json;
 use crate::wire::limits::{HELLO_DEADLINE, PING_EVERY, STALE_AFTER};
 use crate::wire::peer::Status;
 use crate::wire::server::{ErrorFrame, Feature, HelloAck, ServerFrame};
@@ -56,6 +57,24 @@ impl Seat {
             Kind::Session(key) => key.0,
             Kind::Passing(Some(label)) => label,
             Kind::Member | Kind::Passing(None) => self.member.key.0,
+        }
+    }
+
+    /// Writes down that this session is here and what it says of itself: what is sent to it later is kept, and what is for
+    /// many reaches it although the broker was started again meanwhile.
+    pub(super) fn note(&self, shared: &Shared) {
+        let Kind::Session(key) = self.kind else { return };
+        let seen = SeenSession {
+            mesh: self.mesh.clone(),
+            key,
+            member: self.member.id.clone(),
+            display_name: self.name.clone(),
+            last_seen_at: now_millis(),
+            about: shared.router.about(&self.mesh, &self.presence).map(|about| json::encode(&about)),
+            here: true,
+        };
+        if let Err(err) = shared.hub.session_seen(vec![seen]) {
+            log::error!("hub: {err}");
         }
     }
 
@@ -107,10 +126,8 @@ impl State {
     /// The connection has ended; `over` when the peer said that it will not be back.
     pub(super) fn end(self, over: bool) {
         let Some(seat) = self.seat else { return };
-        if let Kind::Session(key) = seat.kind {
-            note_session(&self.shared, &seat, key);
-        }
         let now = (Instant::now(), now_millis());
+        seat.note(&self.shared);
         if let Some(gone) = self.shared.router.leave(&seat.mesh, &seat.presence, seat.generation, over, now) {
             events::left(&self.shared, &seat.mesh, &gone);
         }
@@ -121,7 +138,7 @@ impl State {
         let Some(seat) = &mut self.seat else {
             return match frame {
                 ClientFrame::Hello(hello) => {
-                    let admitted = hello::member(&self.shared.hub, &self.shared.router, hello, now_millis());
+                    let admitted = hello::member(&self.shared.hub, hello, now_millis());
                     self.greet(admitted, out)
                 }
                 ClientFrame::SessionHello(hello) => {
@@ -195,17 +212,13 @@ impl State {
 
     fn sit(&mut self, admitted: Admitted) -> Result<(HelloAck, How), Refusal> {
         let Admitted { mesh, kind, member, name, about } = admitted;
-        let newcomer = Newcomer {
-            kind,
-            member: member.key,
-            member_id: member.id.clone(),
-            name: name.clone(),
-            about,
-            line: self.line.clone(),
-        };
+        let newcomer = Newcomer { kind, member: member.key, name: name.clone(), about, line: self.line.clone() };
         let fresh = PresenceId::new(random::id32());
         let entered = self.shared.router.enter(&mesh, newcomer, fresh, now_millis());
         let entered = entered.map_err(|_| Refusal::new(Code::Capacity, "mesh at connection capacity"))?;
+        if let Some(evicted) = entered.evicted {
+            events::left(&self.shared, &mesh, &evicted);
+        }
         if let Some(displaced) = entered.displaced {
             displaced.tell(Cmd::Replaced);
         }
@@ -216,11 +229,9 @@ impl State {
             kind,
             member,
             name: name.clone(),
-            status: Status::Idle,
+            status: entered.status,
         };
-        if let Kind::Session(key) = kind {
-            note_session(&self.shared, &seat, key);
-        }
+        seat.note(&self.shared);
         self.seat = Some(seat);
         let ack = HelloAck {
             presence_id: entered.presence,
@@ -256,20 +267,6 @@ impl State {
                 self.mailbox.fetch(&self.shared, seat, key, out);
             }
         }
-    }
-}
-
-/// Keeps a session's key, so that what is sent to it later is kept too.
-fn note_session(shared: &Shared, seat: &Seat, key: SessionKey) {
-    let seen = SeenSession {
-        mesh: seat.mesh.clone(),
-        key,
-        member: seat.member.id.clone(),
-        display_name: seat.name.clone(),
-        last_seen_at: now_millis(),
-    };
-    if let Err(err) = shared.hub.session_seen(vec![seen]) {
-        log::error!("hub: {err}");
     }
 }
 

@@ -10,13 +10,12 @@ use crate::wire::client::{About, Hello, SessionHello};
 use crate::wire::code::Code;
 
 use super::presence::{Kind, valid_groups};
-use super::router::Router;
 
 /// Close code of a member that was shut out.
 const BANNED: u16 = 4002;
 
 /// Longest text of a hello's field, in bytes.
-const MAX_FIELD: usize = 4096;
+const MAX_FIELD: usize = 1024;
 
 /// A hello that holds.
 #[derive(Debug)]
@@ -54,7 +53,7 @@ impl Refusal {
 }
 
 /// Checks a member's hello.
-pub(super) fn member(hub: &Hub, router: &Router, frame: Hello, now: Millis) -> Result<Admitted, Refusal> {
+pub(super) fn member(hub: &Hub, frame: Hello, now: Millis) -> Result<Admitted, Refusal> {
     let label = match frame.session_pubkey.as_deref().filter(|key| !key.is_empty()) {
         None => None,
         Some(text) => Some(PublicKey::parse(text).ok_or_else(bad_session_key)?),
@@ -69,11 +68,11 @@ pub(super) fn member(hub: &Hub, router: &Router, frame: Hello, now: Millis) -> R
     if member.id != member_id {
         return Err(Refusal::new(Code::Unauthorized, "memberId does not belong to pubkey"));
     }
-    // A label is not proven: it may not be the key of a session that somebody else has proven.
+    // A label is not proven: it may not be a key that somebody has proven, here or before.
     if let Some(label) = label
-        && router.member_of(&mesh_id, SessionKey(label)).is_some_and(|owner| owner != member.id)
+        && hub.owner_of(mesh_id.clone(), label).map_err(|err| Refusal::store(&err))?.is_some()
     {
-        return Err(Refusal::new(Code::Unauthorized, "sessionPubkey belongs to another member's session"));
+        return Err(Refusal::new(Code::Unauthorized, "sessionPubkey belongs to a member or to a session"));
     }
     let kind = if label.is_some() { Kind::Passing(label) } else { Kind::Member };
     admit(mesh_id, kind, member, frame.about)

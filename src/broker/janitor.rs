@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::thread::{self, Running};
-use crate::base::time::now_millis;
+use crate::base::time::{Millis, now_millis};
+use crate::store;
 use crate::sys::poll::{Bell, wait};
 
 use super::Shared;
 use super::handle::events;
+use super::limits::AWAY_LIFE;
 
 /// How often expired messages are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
@@ -41,7 +43,19 @@ fn run(shared: &Shared, bell: &Bell) {
     }
 }
 
+/// Sessions that have not been here for long can not be written to by name any more.
+fn forget_sessions(shared: &Shared) -> Result<(), store::Error> {
+    let before = now_millis() - Millis::try_from(AWAY_LIFE.as_millis()).unwrap_or(Millis::MAX);
+    for mesh in shared.hub.meshes()? {
+        while 0 < shared.hub.forget_sessions(mesh.id.clone(), before)? && !shared.is_stopping() {}
+    }
+    Ok(())
+}
+
 fn sweep(shared: &Shared) {
+    if let Err(err) = forget_sessions(shared) {
+        log::error!("hub: {err}");
+    }
     loop {
         match shared.hub.expire(now_millis(), STEP) {
             Ok(0) => return,

@@ -17,7 +17,7 @@ pub(super) const MAX_PER_MESH: usize = 6000;
 /// Connections from one address at once; loopback, where a whole machine's sessions come from, is exempt.
 pub(super) const MAX_PER_ADDRESS: usize = 512;
 
-/// Messages a member may send at once, and per second after that. It holds off floods, not work.
+/// Copies of messages a member may send at once, and per second after that. It holds off floods, not work.
 const SEND_BURST: u32 = 20_000;
 const SENDS_PER_SECOND: f64 = 10_000.0;
 
@@ -51,6 +51,16 @@ pub(super) const MAX_GROUPS: usize = 64;
 /// Largest shared value, remembered text or skill, in bytes of its JSON or text. All fit into one frame.
 pub(super) const MAX_SHARED: usize = 48 * 1024;
 
+/// Sessions of one member at once, those included whose place is kept. One more takes the oldest kept place.
+pub(super) const MAX_PER_MEMBER: usize = 4096;
+
+/// Largest list of peers, in bytes; our daemon reads frames of 4 MiB.
+pub(super) const MAX_LISTING: usize = 3 * 1024 * 1024;
+
+/// After a failure of the database a connection's messages are refused for this long, so that none overtakes those that
+/// failed.
+pub(super) const STORE_PAUSE: Duration = Duration::from_millis(500);
+
 /// Send rates and connections by address. Guards only its maps.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
@@ -66,17 +76,20 @@ pub(super) struct AddressGuard<'a> {
 }
 
 impl Limits {
-    /// One more message by this member, or how long it should wait.
-    pub(super) fn send(&self, member: &MemberId, now: Instant) -> Result<(), Duration> {
+    /// One more message by this member, to so many recipients; or how long it should wait.
+    pub(super) fn send(&self, member: &MemberId, recipients: usize, now: Instant) -> Result<(), Duration> {
+        let cost = u32::try_from(recipients.clamp(1, SEND_BURST as usize)).unwrap_or(SEND_BURST);
         let mut sends = lock(&self.sends);
         if MAX_BUCKETS <= sends.len() && !sends.contains_key(member) {
             sends.clear();
         }
-        sends.entry(member.clone()).or_insert_with(|| Bucket::new(SEND_BURST, SENDS_PER_SECOND, now)).take(now)
+        sends.entry(member.clone()).or_insert_with(|| Bucket::new(SEND_BURST, SENDS_PER_SECOND, now)).take(cost, now)
     }
 
     /// One more connection from this address; `None` if it has too many.
     pub(super) fn connect(&self, address: IpAddr) -> Option<AddressGuard<'_>> {
+        // A socket for both families writes IPv4 addresses in IPv6's form.
+        let address = address.to_canonical();
         let mut addresses = lock(&self.addresses);
         let count = addresses.entry(address).or_insert(0);
         if MAX_PER_ADDRESS <= *count && !address.is_loopback() {

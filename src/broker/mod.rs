@@ -12,6 +12,8 @@ mod router;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -23,19 +25,29 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::exit::Exit;
+use crate::base::ids::{MemberId, MemberKey, MeshId, PresenceId};
 use crate::base::thread::{self, Joined, Running as Thread};
+use crate::crypto::random;
 use crate::net::listen::{self, Count, Listener};
 use crate::store;
 use crate::store::hub::Hub;
 use crate::sys::dirs;
+use crate::sys::files;
 use crate::sys::lock::{self, Lock};
 use crate::sys::notify;
 use crate::sys::poll::{self, Ringer};
 use crate::sys::signals::{self, Signal};
 
+use crate::wire::client::About;
+use crate::wire::json;
+use crate::wire::limits::LEASE;
+use crate::wire::peer::Status;
+use crate::wire::profile::Profile;
+
 use self::conn::Cmd;
 use self::hello::Refusal;
 use self::limits::{Limits, MAX_CONNECTIONS};
+use self::presence::{Kind, Place, Presence};
 use self::router::Router;
 
 /// The database in a broker's data directory.
@@ -151,12 +163,15 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     })?;
     let address = listener.tcp_address().unwrap_or(options.listen);
     let (hub, store) = Hub::open(&options.data_dir.join(HUB)).map_err(StartError::Store)?;
+    files::raise_limit();
+    let router = Router::default();
+    restore(&hub, &router).map_err(StartError::Store)?;
     let (janitor_ringer, janitor_bell) = poll::bell().map_err(StartError::Thread)?;
     let (stop_accepting, stop) = poll::bell().map_err(StartError::Thread)?;
     let (failed_sender, failed) = bounded(1);
     let shared = Arc::new(Shared {
         hub,
-        router: Router::default(),
+        router,
         limits: Limits::default(),
         janitor: janitor_ringer,
         stopping: AtomicBool::new(false),
@@ -171,6 +186,37 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     })
     .map_err(StartError::Thread)?;
     Ok(Running { address, shared, stop_accepting, accept, janitor, store, failed, _lock: lock })
+}
+
+/// Keeps the places of those who were here when the last broker on these files ended.
+fn restore(hub: &Hub, router: &Router) -> Result<(), store::Error> {
+    let mut members: HashMap<MeshId, HashMap<MemberId, MemberKey>> = HashMap::new();
+    for seen in hub.sessions_here()? {
+        let known = match members.entry(seen.mesh.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let standing = hub.members(seen.mesh.clone())?.into_iter().filter(|member| !member.revoked);
+                new.insert(standing.map(|member| (member.id, member.key)).collect())
+            }
+        };
+        let about = seen.about.as_deref().and_then(|about| json::decode::<About>(about.as_bytes()).ok());
+        if let (Some(member), Some(about)) = (known.get(&seen.member), about) {
+            let presence = Presence {
+                kind: Kind::Session(seen.key),
+                member: *member,
+                name: seen.display_name,
+                about,
+                status: Status::Idle,
+                summary: None,
+                visible: true,
+                profile: Profile::default(),
+                connected_at: seen.last_seen_at,
+                place: Place::Kept { until: Instant::now() + LEASE, since: seen.last_seen_at },
+            };
+            router.restore(&seen.mesh, PresenceId::new(random::id32()), presence, seen.key);
+        }
+    }
+    Ok(())
 }
 
 fn accept(shared: &Arc<Shared>, listener: Listener, stop: &poll::Bell) {

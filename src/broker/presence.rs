@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crate::base::ids::{MemberId, MemberKey, PublicKey, SessionKey};
+use crate::base::ids::{MemberKey, PublicKey, SessionKey};
+use crate::base::names::{is_group_name, neutralise_line};
 use crate::base::time::{Millis, iso};
 use crate::net::ws::Handle;
 use crate::wire::client::About;
@@ -55,7 +56,6 @@ pub(super) enum Kind {
 pub(super) struct Newcomer {
     pub(super) kind: Kind,
     pub(super) member: MemberKey,
-    pub(super) member_id: MemberId,
     pub(super) name: String,
     pub(super) about: About,
     pub(super) line: Line,
@@ -80,7 +80,6 @@ pub(super) enum Place {
 pub(super) struct Presence {
     pub(super) kind: Kind,
     pub(super) member: MemberKey,
-    pub(super) member_id: MemberId,
     pub(super) name: String,
     pub(super) about: About,
     pub(super) status: Status,
@@ -98,6 +97,7 @@ pub(super) struct Gone {
     pub(super) name: String,
     pub(super) key: PublicKey,
     pub(super) announced: bool,
+    pub(super) session: Option<SessionKey>,
 }
 
 impl Presence {
@@ -122,7 +122,8 @@ impl Presence {
     }
 
     pub(super) fn gone(&self) -> Gone {
-        Gone { name: self.name.clone(), key: self.key(), announced: self.is_announced() }
+        let session = if let Kind::Session(key) = self.kind { Some(key) } else { None };
+        Gone { name: self.name.clone(), key: self.key(), announced: self.is_announced(), session }
     }
 
     pub(super) fn is_in(&self, group: &str) -> bool {
@@ -157,7 +158,15 @@ impl Presence {
     }
 }
 
+/// Longest role in a group, in characters.
+pub(super) const MAX_ROLE: usize = 64;
+
 /// Groups as a hello may give them: those with a name that no group can have are left out.
 pub(super) fn valid_groups(groups: Option<Vec<Group>>) -> Option<Vec<Group>> {
-    groups.map(|groups| groups.into_iter().filter(|group| crate::base::names::is_group_name(&group.name)).collect())
+    let tidy =
+        |group: Group| Group { role: group.role.map(|role| neutralise_line(&role).chars().take(MAX_ROLE).collect()), ..group };
+    groups.map(|groups| {
+        let valid = groups.into_iter().filter(|group| is_group_name(&group.name));
+        valid.take(super::limits::MAX_GROUPS).map(tidy).collect()
+    })
 }

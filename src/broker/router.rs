@@ -5,13 +5,15 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::base::ids::{MemberId, MemberKey, MeshId, PresenceId, PublicKey, SessionKey};
+use crate::base::ids::{MemberKey, MeshId, PresenceId, PublicKey, SessionKey};
 use crate::base::time::Millis;
+use crate::wire::client::About;
 use crate::wire::limits::LEASE;
 use crate::wire::peer::{Group, Peer, Status};
 use crate::wire::profile::Profile;
 use crate::wire::target::Target;
 
+use super::limits::{MAX_PER_MEMBER, MAX_PER_MESH};
 use super::presence::{Gone, Kind, Line, Newcomer, Place, Presence};
 
 #[derive(Debug, Default)]
@@ -30,6 +32,9 @@ pub(super) struct Entered {
     /// Which of the presence's connections this is.
     pub(super) generation: u64,
     pub(super) how: How,
+    pub(super) status: Status,
+    /// Whose kept place was given up for this one.
+    pub(super) evicted: Option<Gone>,
     /// The connection whose place this one took.
     pub(super) displaced: Option<Line>,
 }
@@ -74,6 +79,36 @@ impl Mesh {
             let same_host = old.about.hostname == new.about.hostname;
             same_host && (old.about.session_id == new.about.session_id || old.line().is_none())
         })
+    }
+
+    /// Sees to it that one more fits. Places that are only kept go first: the newcomer's member's own, then those of whoever
+    /// has most. A member's daemon always fits.
+    fn make_room(&mut self, new: &Newcomer) -> Result<Option<Gone>, NoRoom> {
+        let of_member = |member: &MemberKey| self.presences.values().filter(|presence| presence.member == *member).count();
+        let crowded = MAX_PER_MEMBER <= of_member(&new.member);
+        if !crowded && self.presences.len() < MAX_PER_MESH {
+            return Ok(None);
+        }
+        let oldest = |member: Option<MemberKey>| {
+            let kept = self.presences.iter().filter_map(|(id, presence)| match presence.place {
+                Place::Kept { since, .. } if member.is_none_or(|member| presence.member == member) => Some((since, id)),
+                _ => None,
+            });
+            kept.min().map(|(_, id)| id.clone())
+        };
+        let victim = oldest(Some(new.member)).or_else(|| {
+            let mut counts: HashMap<MemberKey, usize> = HashMap::new();
+            for presence in self.presences.values().filter(|presence| presence.line().is_none()) {
+                *counts.entry(presence.member).or_default() += 1;
+            }
+            let most = counts.into_iter().max_by_key(|(_, count)| *count).map(|(member, _)| member);
+            most.filter(|_| !crowded).and_then(|member| oldest(Some(member)))
+        });
+        match victim.and_then(|id| self.remove(&id)) {
+            Some(presence) => Ok(Some(presence.gone())),
+            None if new.kind == Kind::Member => Ok(None),
+            None => Err(NoRoom),
+        }
     }
 
     fn remove(&mut self, id: &PresenceId) -> Option<Presence> {
@@ -132,11 +167,9 @@ impl Router {
             old.name = new.name;
             old.about = new.about;
             old.connected_at = now;
-            return Ok(Entered { presence: id, generation, how, displaced });
+            return Ok(Entered { presence: id, generation, how, status: old.status, evicted: None, displaced });
         }
-        if super::limits::MAX_PER_MESH <= mesh.presences.len() {
-            return Err(NoRoom);
-        }
+        let evicted = mesh.make_room(&new)?;
         match new.kind {
             Kind::Session(key) => drop(mesh.sessions.insert(key, fresh.clone())),
             Kind::Member => mesh.daemons.entry(new.member).or_default().push(fresh.clone()),
@@ -145,7 +178,6 @@ impl Router {
         let presence = Presence {
             kind: new.kind,
             member: new.member,
-            member_id: new.member_id,
             name: new.name,
             about: new.about,
             status: Status::Idle,
@@ -156,7 +188,23 @@ impl Router {
             place,
         };
         mesh.presences.insert(fresh.clone(), presence);
-        Ok(Entered { presence: fresh, generation, how: How::Joined, displaced: None })
+        Ok(Entered { presence: fresh, generation, how: How::Joined, status: Status::Idle, evicted, displaced: None })
+    }
+
+    /// Keeps a place for a session that was here when the broker ended, as if its connection had just been cut.
+    pub(super) fn restore(&self, mesh: &MeshId, id: PresenceId, mut presence: Presence, key: SessionKey) {
+        let mut table = self.lock();
+        let mesh = table.by_id.entry(mesh.clone()).or_default();
+        if mesh.presences.len() < MAX_PER_MESH && !mesh.sessions.contains_key(&key) {
+            presence.kind = Kind::Session(key);
+            mesh.sessions.insert(key, id.clone());
+            mesh.presences.insert(id, presence);
+        }
+    }
+
+    /// What a peer says of itself now.
+    pub(super) fn about(&self, mesh: &MeshId, id: &PresenceId) -> Option<About> {
+        self.lock().by_id.get(mesh)?.presences.get(id).map(|presence| presence.about.clone())
     }
 
     /// A connection ended. Its place is kept for the lease, unless it said that it is over. Nothing happens if another
@@ -331,13 +379,6 @@ impl Router {
         let table = self.lock();
         let presence = table.by_id.get(mesh).and_then(|mesh| mesh.presences.get(id));
         presence.and_then(|presence| presence.about.groups.clone()).unwrap_or_default()
-    }
-
-    /// Whose session this key is, if it is here.
-    pub(super) fn member_of(&self, mesh: &MeshId, session: SessionKey) -> Option<MemberId> {
-        let table = self.lock();
-        let mesh = table.by_id.get(mesh)?;
-        mesh.presences.get(mesh.sessions.get(&session)?).map(|presence| presence.member_id.clone())
     }
 
     fn change(&self, mesh: &MeshId, id: &PresenceId, change: impl FnOnce(&mut Presence)) {

@@ -24,7 +24,6 @@ fn newcomer(member: u8, kind: Kind, groups: &[&str]) -> Newcomer {
     Newcomer {
         kind,
         member: MemberKey(key(member)),
-        member_id: MemberId::new(member.to_string()),
         name: format!("{kind:?}"),
         about: About { groups: Some(groups), hostname: Some("h".into()), ..About::default() },
         line: Line::new(handle, Arc::new(AtomicBool::new(false))),
@@ -108,4 +107,29 @@ fn a_members_mail_has_one_taker_at_a_time() {
     let again = enter(&router, "d", on("one"));
     assert_eq!(again.presence, first.presence, "the same daemon has its place back");
     assert_eq!(takers(), [true, false, false]);
+}
+
+#[test]
+fn kept_places_make_room_and_a_daemon_always_has_one() {
+    let router = Router::default();
+    let now = Instant::now();
+    let crowd = |n: usize| {
+        let mut bytes = [7; 32];
+        bytes[..8].copy_from_slice(&n.to_le_bytes());
+        Kind::Session(SessionKey(PublicKey::from_bytes(bytes)))
+    };
+    for n in 0..MAX_PER_MEMBER {
+        let one = enter(&router, &format!("p{n}"), newcomer(1, crowd(n), &[]));
+        router.leave(&mesh(), &one.presence, one.generation, false, (now, i64::try_from(n).unwrap()));
+    }
+    let first = enter(&router, "p0", newcomer(1, crowd(0), &[]));
+    assert_eq!((first.how, first.evicted), (How::Returned(0), None), "who comes back takes nobody's place");
+    let more = enter(&router, "more", newcomer(1, crowd(MAX_PER_MEMBER), &[]));
+    assert!(more.evicted.is_some(), "the member's own oldest kept place goes");
+    for n in 0..MAX_PER_MESH - MAX_PER_MEMBER {
+        enter(&router, &format!("q{n}"), newcomer(2, crowd(10_000 + n), &[]));
+    }
+    let guest = enter(&router, "guest", newcomer(3, session(30), &[]));
+    assert_eq!(guest.evicted.map(|gone| gone.announced), Some(true), "another member's kept place goes when the mesh is full");
+    assert!(enter(&router, "daemon", newcomer(3, Kind::Member, &[])).evicted.is_some());
 }

@@ -184,8 +184,11 @@ impl Client {
     }
 
     fn send(&self, id: &str, to: &str, text: &str, priority: &str) {
-        self.say(&json!({"type": "send", "id": id, "client_message_id": id, "request_fingerprint": text, "targetSpec": to,
-                         "priority": priority, "nonce": "n", "ciphertext": text}));
+        let fingerprint = crate::base::hex::encode(&crate::crypto::fingerprint::sha256(text.as_bytes()));
+        self.say(
+            &json!({"type": "send", "id": id, "client_message_id": id, "request_fingerprint": fingerprint, "targetSpec": to,
+                         "priority": priority, "nonce": "n", "ciphertext": text}),
+        );
     }
 
     #[track_caller]
@@ -468,4 +471,96 @@ fn a_frame_too_large_and_a_reader_that_stops_harm_nobody_else() {
     loud.say_text(&"y".repeat(200_000));
     assert_eq!(loud.closed().0, 1009);
     alice.is_quiet();
+}
+
+#[test]
+fn more_mail_than_a_socket_should_be_given_at_once_arrives_in_portions() {
+    let world = World::new("heavy");
+    let (alice, _) = world.session(0, 10, "alice");
+    let (bob, key) = world.session(1, 20, "bob");
+    drop(bob);
+    let text = "x".repeat(60_000);
+    for n in 0..200 {
+        let id = format!("h-{n}");
+        alice.say(
+            &json!({"type": "send", "id": id, "client_message_id": id, "targetSpec": key, "nonce": "n", "ciphertext": text}),
+        );
+        assert_eq!(alice.next("ack")["queued"], true);
+    }
+    let (bob, _) = world.session(1, 20, "bob");
+    for n in 0..200 {
+        let push = bob.next("push");
+        assert_eq!(push["client_message_id"], format!("h-{n}"));
+        bob.ack(&push);
+    }
+}
+
+#[test]
+fn what_is_for_many_reaches_those_who_have_not_come_back_since_the_broker_was_started_again() {
+    let mut world = World::new("again");
+    let bob = KeyPair::from_seed([20; 32]);
+    let client = world.connect();
+    let mut hello = world.session_hello(1, &bob, "bob");
+    hello["groups"] = json!([{"name": "eng"}]);
+    client.say(&hello);
+    client.next("hello_ack");
+    world.broker.take().unwrap().stop();
+    let options = Options { data_dir: world.dir.clone(), listen: "127.0.0.1:0".parse().unwrap() };
+    world.broker = Some(start(options).unwrap());
+    let (alice, _) = world.session(0, 10, "alice");
+    for (id, target) in [("a", "*"), ("b", "@eng")] {
+        assert_eq!(alice.sent(id, target, id)["queued"], true);
+    }
+    let (bob, _) = world.session(1, 20, "bob");
+    let got: Vec<Value> = (0..2).map(|_| bob.next("push")["client_message_id"].clone()).collect();
+    assert_eq!(got, ["a", "b"]);
+}
+
+#[test]
+fn nobody_borrows_a_key_that_somebody_has_proven() {
+    let world = World::new("labels");
+    let (bob, key) = world.session(1, 20, "bob");
+    bob.handle.try_send("close:session_ended".to_owned()).unwrap();
+    for label in [key, world.members[1].1.public, world.members[0].1.public] {
+        let client = world.connect();
+        let mut hello = world.hello(0);
+        hello["sessionPubkey"] = json!(label.to_string());
+        client.say(&hello);
+        assert_eq!(client.next("error")["code"], "unauthorized");
+    }
+}
+
+#[test]
+fn acks_that_come_with_the_goodbye_count() {
+    let world = World::new("goodbye");
+    let (alice, _) = world.session(0, 10, "alice");
+    let (bob, key) = world.session(1, 20, "bob");
+    alice.sent("a", &key.to_string(), "x");
+    let push = bob.next("push");
+    bob.ack(&push);
+    bob.handle.try_send("close:session_ended".to_owned()).unwrap();
+    let _ = bob.ended.recv_timeout(PATIENCE);
+    let end = Instant::now() + PATIENCE;
+    while world.running().hub().depth() != Ok(0) {
+        assert!(Instant::now() < end, "the ack was lost");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_ack_by_the_senders_id_is_for_what_was_pushed_here() {
+    let world = World::new("ids");
+    let (alice, _) = world.session(0, 10, "alice");
+    let (eve, _) = world.session(1, 30, "eve");
+    let (bob, key) = world.session(1, 20, "bob");
+    eve.sent("job-1", &key.to_string(), "from eve");
+    let push = bob.next("push");
+    bob.say(&json!({"type": "client_ack", "clientMessageId": "job-1"}));
+    bob.say(&json!({"type": "client_ack", "clientMessageId": "job-1", "brokerMessageId": push["messageId"]}));
+    alice.sent("job-1", &key.to_string(), "from alice");
+    assert_eq!(bob.next("push")["ciphertext"], "from alice");
+    bob.say(&json!({"type": "client_ack", "clientMessageId": "job-1", "brokerMessageId": push["messageId"]}));
+    bob.say(&json!({"type": "list_peers", "_reqId": "r"}));
+    bob.next("peers_list");
+    assert_eq!(world.running().hub().depth(), Ok(1), "alice's message is not acknowledged by eve's");
 }

@@ -11,9 +11,13 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, Statement};
 
 use super::error::Error;
+use crate::sys::disk;
 
 /// Prepared statements kept at once, a few KiB each. When full, the one unused for longest goes.
 const STATEMENTS: usize = 40;
+
+/// Bytes of the disk that new messages leave free.
+const RESERVE: u64 = 4 * 1024 * 1024;
 
 /// How long to wait for another program that is writing.
 const BUSY_TIMEOUT_MILLIS: i64 = 5000;
@@ -21,13 +25,25 @@ const BUSY_TIMEOUT_MILLIS: i64 = 5000;
 /// A connection and its prepared statements.
 pub(super) struct Db<'c> {
     conn: &'c Connection,
+    /// Where the file is.
+    path: PathBuf,
     /// The most recently used last.
     idle: RefCell<Vec<(Box<str>, Statement<'c>)>>,
 }
 
 impl<'c> Db<'c> {
-    pub(super) fn new(conn: &'c Connection) -> Db<'c> {
-        Db { conn, idle: RefCell::new(Vec::new()) }
+    pub(super) fn new(conn: &'c Connection, path: &Path) -> Db<'c> {
+        Db { conn, path: path.to_owned(), idle: RefCell::new(Vec::new()) }
+    }
+
+    /// Refuses what would make the database larger when the disk has little room left: what makes it smaller, and what
+    /// records that a message has arrived, must still find some.
+    pub(super) fn check_room(&self) -> Result<(), Error> {
+        match disk::free_bytes(&self.path) {
+            Ok(free) if free < RESERVE => Err(Error::Full),
+            // Whether there is room will show.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// `sql`, prepared before or now.

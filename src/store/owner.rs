@@ -115,13 +115,13 @@ pub(super) fn start<C: Command>(path: &Path, kind: &Kind) -> Result<(Caller<C>, 
         if let Err(err) = db::fill_log(&path) {
             log::warn!("{name}: the log could not be given its size: {err}");
         }
-        serve::<C>(name, conn, &queue);
+        serve::<C>(name, &path, conn, &queue);
     })?;
     Ok((Caller(sender), running))
 }
 
-fn serve<C: Command>(name: &str, conn: Connection, queue: &Receiver<C>) {
-    let db = Db::new(&conn);
+fn serve<C: Command>(name: &str, path: &Path, conn: Connection, queue: &Receiver<C>) {
+    let db = Db::new(&conn, path);
     let mut owner = Owner { db: &db, full_sync: true, wrote: false };
     let mut batch = VecDeque::with_capacity(BATCH);
     loop {

@@ -2,6 +2,8 @@
 
 pub mod connect;
 pub mod dirs;
+pub mod disk;
+pub mod files;
 pub mod lock;
 pub mod notify;
 pub mod peer;

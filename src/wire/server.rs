@@ -152,6 +152,9 @@ impl Push {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PeersList {
     pub peers: Vec<Peer>,
+    /// There were more than fit into one frame.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
 }

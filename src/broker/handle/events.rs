@@ -47,6 +47,11 @@ pub(super) fn state_changed(shared: &Shared, seat: &Seat, change: StateChange) {
 }
 
 pub(in crate::broker) fn left(shared: &Shared, mesh: &MeshId, gone: &Gone) {
+    if let Some(key) = gone.session
+        && let Err(err) = shared.hub.sessions_gone(vec![(mesh.clone(), key)])
+    {
+        log::error!("hub: {err}");
+    }
     if gone.announced {
         let data = json!({"name": gone.name, "displayName": gone.name, "pubkey": gone.key});
         tell_others(shared, mesh, None, "peer_left", data);

@@ -10,7 +10,7 @@ use crate::broker::conn::Seat;
 use crate::broker::limits::FETCH;
 use crate::net::ws::Outbox;
 use crate::store::Seq;
-use crate::store::hub::{Ack, AckKey, Stored, Urgency};
+use crate::store::hub::{Ack, Stored, Urgency};
 use crate::wire::client::ClientAck;
 use crate::wire::limits::PUSH_WINDOW;
 use crate::wire::peer::Status;
@@ -22,7 +22,7 @@ pub(in crate::broker) struct Mailbox {
     /// Everything up to here has been looked at.
     cursor: Seq,
     pushed: VecDeque<Pushed>,
-    acks: Vec<AckKey>,
+    acks: Vec<MessageId>,
     /// The last fetch stopped before the end.
     more: bool,
 }
@@ -38,15 +38,15 @@ impl Mailbox {
     pub(in crate::broker) fn take_ack(&mut self, ack: ClientAck) {
         let message = ack.broker_message_id.filter(|id| !id.as_str().is_empty());
         let client = ack.client_message_id.filter(|id| !id.as_str().is_empty());
-        // Acks come in the order of the pushes, as a rule.
+        // Acks come in the order of the pushes, as a rule. A sender's id alone means what was pushed here under it: another
+        // sender may have used the same.
         let acked = self.pushed.iter().position(|pushed| match (&message, &client) {
             (Some(message), _) => pushed.message == *message,
-            (None, client) => client.is_some() && pushed.client == *client,
+            (None, Some(client)) => pushed.client.as_ref() == Some(client) || pushed.message.as_str() == client.as_str(),
+            (None, None) => false,
         });
-        if let Some(at) = acked {
-            self.pushed.remove(at);
-        }
-        self.acks.extend(AckKey::from_ids(message, client));
+        let known = acked.and_then(|at| self.pushed.remove(at)).map(|pushed| pushed.message);
+        self.acks.extend(message.or(known));
     }
 
     /// Writes down what the recipient has.
@@ -95,6 +95,11 @@ impl Mailbox {
             };
             let full = FETCH <= rows.len();
             for row in rows {
+                if !out.has_room() {
+                    // What is under way must be taken and acknowledged first; the next burst goes on here.
+                    self.more = true;
+                    return;
+                }
                 self.cursor = row.seq;
                 if self.pushed.iter().any(|pushed| pushed.seq == row.seq) {
                     continue;

@@ -7,19 +7,20 @@ use crate::base::names::{is_group_name, neutralise_line};
 use crate::base::time::{Millis, iso, now_millis};
 use crate::broker::Shared;
 use crate::broker::conn::{Seat, error};
-use crate::broker::limits::{AWAY_LIFE, MAX_SUMMARY};
+use crate::broker::limits::{AWAY_LIFE, MAX_LISTING, MAX_SUMMARY};
+use crate::broker::presence::MAX_ROLE;
 
 use super::events;
 use crate::net::ws::Outbox;
 use crate::store;
 use crate::wire::client::ListPeers;
 use crate::wire::code::Code;
+use crate::wire::json;
 use crate::wire::peer::{Group, Peer, PeerRole, Status};
 use crate::wire::profile::{JoinGroup, LeaveGroup, Profile, SetProfile, SetStatus, SetSummary};
 use crate::wire::server::{Ack, PeersList, ServerFrame};
 
-/// Longest role in a group, in characters, and most capabilities in a profile.
-const MAX_ROLE: usize = 64;
+/// Most capabilities in a profile.
 const MAX_CAPABILITIES: usize = 64;
 
 /// Peers that are away are listed up to this many, the latest first.
@@ -41,13 +42,25 @@ pub(in crate::broker) fn list_peers(shared: &Shared, seat: &Seat, ask: ListPeers
     }
     // After those who are away were looked for: who hides is not away.
     peers.retain(|peer| peer.visible != Some(false) || peer.member_pubkey == seat.member.key);
-    out.text(ServerFrame::PeersList(PeersList { peers, req_id: ask.req_id }).encode());
+    let mut room = MAX_LISTING;
+    let fitting = peers
+        .iter()
+        .take_while(|peer| {
+            let bytes = json::encode(peer).len() + 1;
+            let fits = bytes <= room;
+            room = room.saturating_sub(bytes);
+            fits
+        })
+        .count();
+    let truncated = fitting < peers.len();
+    peers.truncate(fitting);
+    out.text(ServerFrame::PeersList(PeersList { peers, truncated, req_id: ask.req_id }).encode());
 }
 
 fn away(shared: &Shared, seat: &Seat, here: &[Peer]) -> Result<Vec<Peer>, store::Error> {
     let since = now_millis() - Millis::try_from(AWAY_LIFE.as_millis()).unwrap_or(Millis::MAX);
     let here: HashSet<PublicKey> = here.iter().map(|peer| peer.pubkey).collect();
-    let seen = shared.hub.away_sessions(seat.mesh.clone(), since)?;
+    let seen = shared.hub.away_sessions(seat.mesh.clone(), since, MAX_AWAY + here.len())?;
     let members: HashMap<MemberId, MemberKey> =
         shared.hub.members(seat.mesh.clone())?.into_iter().map(|member| (member.id, member.key)).collect();
     let away = seen.into_iter().filter(|session| !here.contains(&session.key.0)).filter_map(|session| {
@@ -115,6 +128,7 @@ pub(in crate::broker) fn join_group(shared: &Shared, seat: &Seat, ask: JoinGroup
     }
     let role = ask.role.map(|role| neutralise_line(&role).chars().take(MAX_ROLE).collect());
     if shared.router.join_group(&seat.mesh, &seat.presence, Group { name: ask.name, role }) {
+        seat.note(shared);
         return done(out, ask.req_id);
     }
     error(out, Code::Capacity, "a peer can be in 64 groups", None, ask.req_id);
@@ -122,6 +136,7 @@ pub(in crate::broker) fn join_group(shared: &Shared, seat: &Seat, ask: JoinGroup
 
 pub(in crate::broker) fn leave_group(shared: &Shared, seat: &Seat, ask: LeaveGroup, out: &mut Outbox) {
     shared.router.leave_group(&seat.mesh, &seat.presence, &ask.name);
+    seat.note(shared);
     done(out, ask.req_id);
 }
 

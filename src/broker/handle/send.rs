@@ -6,7 +6,7 @@ use crate::base::ids::{MessageId, PublicKey};
 use crate::base::time::{Millis, now_millis};
 use crate::broker::Shared;
 use crate::broker::conn::Seat;
-use crate::broker::limits::{MAX_PAUSE, MESSAGE_LIFE, SEND_BATCH};
+use crate::broker::limits::{MAX_PAUSE, MESSAGE_LIFE, SEND_BATCH, STORE_PAUSE};
 use crate::crypto::random;
 use crate::net::ws::Outbox;
 use crate::store::hub::{Enqueued, Submission};
@@ -23,8 +23,29 @@ const MAX_CLIENT_ID: usize = 256;
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Sends {
     waiting: Vec<Waiting>,
-    /// After a refusal for too many, all are refused until then: one in between would overtake those that were refused.
-    paused_until: Option<Instant>,
+    pause: Option<Pause>,
+}
+
+/// After a refusal that may pass, all are refused for a while: one in between would overtake those that were refused.
+#[derive(Debug)]
+struct Pause {
+    why: &'static str,
+    length: Duration,
+    until: Instant,
+}
+
+/// The reference's wording, which its clients know.
+const TOO_MANY: &str = "rate_limit: too many messages at once — slow down";
+const NO_STORE: &str = "unavailable: the broker can not store it now";
+
+impl Pause {
+    fn new(why: &'static str, length: Duration, now: Instant) -> Pause {
+        Pause { why, length, until: now + length }
+    }
+
+    fn refused(&self) -> Refused {
+        Refused { text: self.why.to_owned(), retry_after: Some(self.length) }
+    }
 }
 
 #[derive(Debug)]
@@ -41,23 +62,31 @@ impl Sends {
     /// Checks one message and puts it beside the others.
     pub(in crate::broker) fn take(&mut self, shared: &Shared, seat: &Seat, send: Send, now: Instant) {
         let id = send.id.clone();
-        let checked = self.admit(shared, seat, now).and_then(|()| check(shared, seat, send));
+        let checked = check(shared, seat, send).and_then(|submission| self.admit(shared, seat, submission, now));
         self.waiting.push(match checked {
             Ok(submission) => Waiting::Checked { id, submission: Box::new(submission) },
             Err(refused) => Waiting::Refused(refused.ack(id)),
         });
     }
 
-    fn admit(&mut self, shared: &Shared, seat: &Seat, now: Instant) -> Result<(), Refused> {
-        let pause = match self.paused_until.filter(|until| now < *until) {
-            Some(until) => until - now,
-            None => match shared.limits.send(&seat.member.id, now) {
-                Ok(()) => return Ok(()),
-                Err(wait) => wait.min(MAX_PAUSE),
-            },
-        };
-        self.paused_until = Some(now + pause);
-        Err(Refused { text: "rate_limit: too many messages at once — slow down".to_owned(), retry_after: Some(pause) })
+    fn admit(&mut self, shared: &Shared, seat: &Seat, submission: Submission, now: Instant) -> Result<Submission, Refused> {
+        if let Some(pause) = &mut self.pause {
+            if now < pause.until {
+                // Whoever sends on without having read the refusals begins the pause anew: nothing may slip through at its end.
+                pause.until = now + pause.length;
+                return Err(pause.refused());
+            }
+            self.pause = None;
+        }
+        match shared.limits.send(&seat.member.id, submission.recipients.len(), now) {
+            Ok(()) => Ok(submission),
+            Err(wait) => {
+                let pause = Pause::new(TOO_MANY, wait.min(MAX_PAUSE), now);
+                let refused = pause.refused();
+                self.pause = Some(pause);
+                Err(refused)
+            }
+        }
     }
 
     /// Stores what was gathered, answers it in order, and tells the recipients' connections.
@@ -80,6 +109,7 @@ impl Sends {
         let mut outcomes = shared.hub.enqueue(submissions).map_err(|err| {
             log::error!("hub: {err}");
             shared.store_failed(&err);
+            self.pause = Some(Pause::new(NO_STORE, STORE_PAUSE, Instant::now()));
         });
         if let Ok(outcomes) = &mut outcomes {
             outcomes.reverse();
@@ -114,7 +144,7 @@ fn answer(shared: &Shared, seat: &Seat, id: String, recipients: &[PublicKey], ou
             Refused::of(&Code::IdempotencyConflict, "invalid: this client message id was used for another message")
         }
         Some(Enqueued::UnknownRecipient) => Refused::of(&Code::UnknownRecipient, "nobody by this key was ever seen in this mesh"),
-        None => Refused::of(&Code::Unavailable, "the broker can not store it now"),
+        None => Refused { text: NO_STORE.to_owned(), retry_after: Some(STORE_PAUSE) },
     };
     refused.ack(id)
 }
@@ -149,6 +179,10 @@ fn check(shared: &Shared, seat: &Seat, send: Send) -> Result<Submission, Refused
     let client_id = send.client_message_id.filter(|id| !id.as_str().is_empty());
     if client_id.as_ref().is_some_and(|id| MAX_CLIENT_ID < id.as_str().len()) {
         return Err(Refused::of(&Code::Invalid, "client_message_id is longer than 256 bytes"));
+    }
+    let too_long = |text: &Option<String>, most: usize| text.as_ref().is_some_and(|text| most < text.len());
+    if too_long(&send.request_fingerprint, MAX_CLIENT_ID) || too_long(&send.reply_to_id, MAX_CLIENT_ID) {
+        return Err(Refused::of(&Code::Invalid, "request_fingerprint and replyToId have at most 256 bytes"));
     }
     let target =
         Target::parse(&send.target_spec).ok_or_else(|| Refused::of(&Code::Invalid, "targetSpec is no key, @group or *"))?;

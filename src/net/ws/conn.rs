@@ -149,6 +149,10 @@ impl<'a, S: Read + Write + AsFd, P: Peer> Conn<'a, S, P> {
                     let (code, reason) =
                         frame.map_or((code::NONE, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
                     self.out.clear();
+                    if std::mem::take(&mut self.touched) {
+                        // What came in the same burst was complete, and its sender will not send it again.
+                        let _ = self.peer.on_burst_end(now, &mut Outbox::new());
+                    }
                     self.closing = Some(Closing { until: now + CLOSING, end: End::ClosedByPeer { code, reason } });
                 }
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}

@@ -96,7 +96,8 @@ impl Outbox {
         self.bytes = 0;
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    /// Whether more may be queued without thought. A state that has much to say stops here, and goes on in a later burst.
+    pub fn has_room(&self) -> bool {
         self.bytes < ENOUGH
     }
 

@@ -6,13 +6,14 @@ use rusqlite::{Row as SqlRow, params};
 use super::{Known, Member, Mesh, NewMember, NewMesh, Role, SeenSession};
 use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey, SessionKey, Slug};
 use crate::base::time::Millis;
-use crate::store::Error;
 use crate::store::db::Db;
 use crate::store::migrate::Step;
+use crate::store::{Error, limit_sql};
 
 pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_shared.sql"))?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_presence.sql"))?),
 ];
 
 /// A column that only this program writes, and only with keys.
@@ -96,36 +97,62 @@ pub(super) fn revoke(db: &Db<'_>, mesh: MeshId, key: MemberKey, now: Millis) -> 
 pub(super) fn session_seen(db: &Db<'_>, sessions: Vec<SeenSession>) -> Result<(), Error> {
     for seen in sessions {
         db.execute(
-            "INSERT INTO session (mesh_id, pubkey, member_id, display_name, last_seen_at) VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO session (mesh_id, pubkey, member_id, display_name, last_seen_at, about, here)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
              ON CONFLICT (mesh_id, pubkey) DO UPDATE SET member_id = excluded.member_id,
-                 display_name = excluded.display_name, last_seen_at = max(last_seen_at, excluded.last_seen_at)",
-            params![seen.mesh.as_str(), seen.key.to_string(), seen.member.as_str(), seen.display_name, seen.last_seen_at],
+                 display_name = excluded.display_name, last_seen_at = max(last_seen_at, excluded.last_seen_at),
+                 about = coalesce(excluded.about, about), here = excluded.here",
+            params![
+                seen.mesh.as_str(),
+                seen.key.to_string(),
+                seen.member.as_str(),
+                seen.display_name,
+                seen.last_seen_at,
+                seen.about,
+                seen.here
+            ],
         )?;
     }
     Ok(())
 }
 
-pub(super) fn away_sessions(db: &Db<'_>, mesh: MeshId, since: Millis) -> Result<Vec<SeenSession>, Error> {
-    db.all(
-        "SELECT pubkey, member_id, display_name, last_seen_at FROM session INDEXED BY session_last_seen
-          WHERE mesh_id = ?1 AND last_seen_at >= ?2 ORDER BY last_seen_at DESC, pubkey",
-        params![mesh.as_str(), since],
-        |row| {
-            Ok(SeenSession {
-                mesh: mesh.clone(),
-                key: SessionKey(key(row, 0)?),
-                member: MemberId::new(row.get::<_, String>(1)?),
-                display_name: row.get(2)?,
-                last_seen_at: row.get(3)?,
-            })
-        },
-    )
+const SESSION: &str = "SELECT mesh_id, pubkey, member_id, display_name, last_seen_at, about, here FROM session";
+
+fn read_session(row: &SqlRow<'_>) -> rusqlite::Result<SeenSession> {
+    Ok(SeenSession {
+        mesh: MeshId::new(row.get::<_, String>(0)?),
+        key: SessionKey(key(row, 1)?),
+        member: MemberId::new(row.get::<_, String>(2)?),
+        display_name: row.get(3)?,
+        last_seen_at: row.get(4)?,
+        about: row.get(5)?,
+        here: row.get(6)?,
+    })
+}
+
+pub(super) fn away_sessions(db: &Db<'_>, mesh: MeshId, since: Millis, limit: usize) -> Result<Vec<SeenSession>, Error> {
+    let sql = format!(
+        "{SESSION} INDEXED BY session_last_seen
+          WHERE mesh_id = ?1 AND last_seen_at >= ?2 ORDER BY last_seen_at DESC, pubkey LIMIT ?3"
+    );
+    db.all(&sql, params![mesh.as_str(), since, limit_sql(limit)], read_session)
+}
+
+pub(super) fn sessions_here(db: &Db<'_>) -> Result<Vec<SeenSession>, Error> {
+    db.all(&format!("{SESSION} INDEXED BY session_here WHERE here = 1"), [], read_session)
+}
+
+pub(super) fn sessions_gone(db: &Db<'_>, gone: Vec<(MeshId, SessionKey)>) -> Result<(), Error> {
+    for (mesh, key) in gone {
+        db.execute("UPDATE session SET here = 0 WHERE mesh_id = ?1 AND pubkey = ?2", params![mesh.as_str(), key.to_string()])?;
+    }
+    Ok(())
 }
 
 pub(super) fn forget_sessions(db: &Db<'_>, mesh: MeshId, before: Millis) -> Result<usize, Error> {
     db.execute(
         "DELETE FROM session WHERE mesh_id = ?1 AND pubkey IN (
-           SELECT pubkey FROM session INDEXED BY session_last_seen WHERE mesh_id = ?1 AND last_seen_at < ?2 LIMIT 500)",
+           SELECT pubkey FROM session INDEXED BY session_last_seen WHERE mesh_id = ?1 AND last_seen_at < ?2 AND here = 0 LIMIT 500)",
         params![mesh.as_str(), before],
     )
 }

@@ -83,6 +83,10 @@ pub struct SeenSession {
     pub member: MemberId,
     pub display_name: String,
     pub last_seen_at: Millis,
+    /// What it says of itself, as JSON; `None` keeps what is known.
+    pub about: Option<String>,
+    /// Its place in the mesh is taken or kept.
+    pub here: bool,
 }
 
 /// Whose key it is, among those that messages are kept for. Revoked members' keys are nobody's.
@@ -153,34 +157,12 @@ pub struct Stored {
     pub fingerprint: Option<String>,
 }
 
-/// How a recipient names the message that it has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AckKey {
-    Broker(MessageId),
-    /// Every message under the sender's id, since a recipient may know no other.
-    Client(ClientId),
-    /// The broker's id if it waits for this recipient, else the sender's.
-    Both(MessageId, ClientId),
-}
-
-impl AckKey {
-    /// As a `client_ack` frame gives them. `None` if it gives neither.
-    pub fn from_ids(broker: Option<MessageId>, client: Option<ClientId>) -> Option<AckKey> {
-        match (broker, client) {
-            (Some(broker), Some(client)) => Some(AckKey::Both(broker, client)),
-            (Some(broker), None) => Some(AckKey::Broker(broker)),
-            (None, Some(client)) => Some(AckKey::Client(client)),
-            (None, None) => None,
-        }
-    }
-}
-
 /// One recipient has one message on its disk.
 #[derive(Debug, Clone)]
 pub struct Ack {
     pub mesh: MeshId,
     pub recipient: PublicKey,
-    pub message: AckKey,
+    pub message: MessageId,
     pub now: Millis,
 }
 
@@ -286,7 +268,14 @@ commands! {
     Lazy SessionSeen => members::session_seen: pub fn session_seen(sessions: Vec<SeenSession>) -> ();
 
     /// Sessions seen at `since` or later, the latest first.
-    Read AwaySessions => members::away_sessions: pub fn away_sessions(mesh: MeshId, since: Millis) -> Vec<SeenSession>;
+    Read AwaySessions => members::away_sessions:
+        pub fn away_sessions(mesh: MeshId, since: Millis, limit: usize) -> Vec<SeenSession>;
+
+    /// Sessions whose place was taken or kept when this was last written.
+    Read SessionsHere => members::sessions_here: pub fn sessions_here() -> Vec<SeenSession>;
+
+    /// Their places are given up.
+    Lazy SessionsGone => members::sessions_gone: pub fn sessions_gone(gone: Vec<(MeshId, SessionKey)>) -> ();
 
     /// Forgets sessions of one mesh last seen before `before`. Bounded: call again while it returns more than 0.
     Lazy ForgetSessions => members::forget_sessions: pub fn forget_sessions(mesh: MeshId, before: Millis) -> usize;

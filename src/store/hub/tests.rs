@@ -31,6 +31,8 @@ fn seen(byte: u8, at: Millis) -> SeenSession {
         member: MemberId::new("member-2"),
         display_name: "Alice".to_owned(),
         last_seen_at: at,
+        about: None,
+        here: false,
     }
 }
 
@@ -76,16 +78,8 @@ fn waiting(hub: &Hub, recipient: u8, urgency: Urgency) -> Vec<String> {
     rows.into_iter().map(|row| row.id.to_string()).collect()
 }
 
-fn ack(recipient: u8, message: AckKey) -> Ack {
-    Ack { mesh: mesh(), recipient: key(recipient), message, now: 300 }
-}
-
-fn broker(id: &str) -> AckKey {
-    AckKey::Broker(MessageId::new(id))
-}
-
-fn client(id: &str) -> AckKey {
-    AckKey::Client(ClientId::new(id))
+fn ack(recipient: u8, message: &str) -> Ack {
+    Ack { mesh: mesh(), recipient: key(recipient), message: MessageId::new(message), now: 300 }
 }
 
 fn status(hub: &Hub, id: &str) -> MessageState {
@@ -125,8 +119,8 @@ fn keys_are_known_while_their_member_stands() {
     assert_eq!(hub.owner_of(mesh(), key(99)), Ok(None));
     assert_eq!(hub.owner_of(MeshId::new("other"), key(ALICE)), Ok(None));
     hub.session_seen(vec![seen(21, 9), seen(SESSION, 4)]).unwrap();
-    assert_eq!(hub.away_sessions(mesh(), 5), Ok(vec![seen(21, 9), seen(SESSION, 5)]));
-    assert_eq!(hub.away_sessions(mesh(), 6), Ok(vec![seen(21, 9)]));
+    assert_eq!(hub.away_sessions(mesh(), 5, 9), Ok(vec![seen(21, 9), seen(SESSION, 5)]));
+    assert_eq!(hub.away_sessions(mesh(), 6, 9), Ok(vec![seen(21, 9)]));
     assert_eq!(hub.forget_sessions(mesh(), 9), Ok(1));
     assert_eq!(hub.owner_of(mesh(), key(SESSION)), Ok(None));
     hub.revoke(mesh(), MemberKey(key(ALICE)), 7).unwrap();
@@ -166,7 +160,7 @@ fn a_retry_is_the_same_message_and_another_is_a_conflict() {
     assert_eq!(waiting(&hub, 98, Urgency::All), ["g"]);
     assert_eq!(hub.depth(), Ok(6));
     // Delivered, it is still the same message.
-    assert_eq!(hub.acked(vec![ack(ALICE, broker("a"))]), Ok(1));
+    assert_eq!(hub.acked(vec![ack(ALICE, "a")]), Ok(1));
     assert_eq!(hub.enqueue(vec![Submission { id: id("late"), ..direct("a", ALICE) }]), Ok(vec![Enqueued::Same(id("a"))]));
 }
 
@@ -202,32 +196,61 @@ fn a_recipient_gets_its_messages_whole_and_in_order() {
 }
 
 #[test]
+fn the_same_id_is_the_same_message_only_from_the_same_key_to_the_same_target() {
+    let (_dir, hub) = open();
+    let bare = |id: &str| Submission { client_id: Some(ClientId::new("job-1")), fingerprint: None, ..direct(id, ALICE) };
+    assert_eq!(hub.enqueue(vec![bare("a")]), Ok(vec![Enqueued::New(MessageId::new("a"))]));
+    assert_eq!(hub.enqueue(vec![bare("b")]), Ok(vec![Enqueued::Conflict]), "other text, and no fingerprint to tell");
+    assert_eq!(
+        hub.enqueue(vec![Submission { ciphertext: "sealed a".into(), ..bare("c") }]),
+        Ok(vec![Enqueued::Same(MessageId::new("a"))])
+    );
+    let marked = |id: &str| Submission { client_id: Some(ClientId::new("job-2")), ..direct(id, ALICE) };
+    assert_eq!(hub.enqueue(vec![marked("d")]), Ok(vec![Enqueued::New(MessageId::new("d"))]));
+    for other in [
+        Submission { sender_pubkey: key(77), ..marked("e") },
+        Submission { target_spec: key(OWNER).to_string(), recipients: vec![key(OWNER)], ..marked("e") },
+    ] {
+        assert_eq!(hub.enqueue(vec![other]), Ok(vec![Enqueued::Conflict]));
+    }
+    assert_eq!(hub.enqueue(vec![marked("f")]), Ok(vec![Enqueued::Same(MessageId::new("d"))]));
+}
+
+#[test]
+fn who_was_here_is_known_until_the_place_is_given_up() {
+    let (_dir, hub) = open();
+    let here = |byte, at| SeenSession { about: Some("{}".into()), here: true, ..seen(byte, at) };
+    hub.session_seen(vec![here(21, 5), seen(22, 6)]).unwrap();
+    assert_eq!(hub.sessions_here(), Ok(vec![here(21, 5)]));
+    assert_eq!(hub.forget_sessions(mesh(), 100), Ok(2), "whoever is here is not forgotten");
+    hub.sessions_gone(vec![(mesh(), SessionKey(key(21)))]).unwrap();
+    assert_eq!(hub.sessions_here(), Ok(vec![]));
+}
+
+#[test]
 fn an_ack_takes_the_recipients_own_copy_only() {
     let (_dir, hub) = open();
     hub.enqueue(vec![group("a", &[ALICE, OWNER, ALICE, 99]), group("b", &[ALICE]), group("none", &[])]).unwrap();
     assert_eq!(hub.depth(), Ok(4));
-    let elsewhere = Ack { mesh: MeshId::new("other"), ..ack(ALICE, broker("a")) };
-    let wrong = vec![elsewhere, ack(50, broker("a")), ack(OWNER, client("client-b")), ack(ALICE, broker("client-a"))];
+    let elsewhere = Ack { mesh: MeshId::new("other"), ..ack(ALICE, "a") };
+    let wrong = vec![elsewhere, ack(50, "a"), ack(OWNER, "client-b"), ack(ALICE, "client-a")];
     assert_eq!(hub.acked(wrong), Ok(0));
-    assert_eq!(hub.acked(vec![ack(ALICE, broker("a")), ack(ALICE, broker("a")), ack(OWNER, client("client-a"))]), Ok(2));
+    assert_eq!(hub.acked(vec![ack(ALICE, "a"), ack(ALICE, "a"), ack(OWNER, "a")]), Ok(2));
     let state = status(&hub, "a");
     assert_eq!((state.recipients, state.waiting, state.delivered_at), (3, vec![key(99)], None));
     assert_eq!(hub.fetch(mesh(), key(99), Seq(0), Urgency::All, 200, 9).unwrap()[0].ciphertext, "sealed a");
-    // An id that the recipient made up beside one that it has.
-    let both = AckKey::from_ids(Some(MessageId::new("unknown")), Some(ClientId::new("client-a"))).unwrap();
-    assert_eq!(hub.acked(vec![ack(99, both)]), Ok(1));
+    assert_eq!(hub.acked(vec![ack(99, "a")]), Ok(1));
     let state = status(&hub, "a");
     assert_eq!((state.recipients, state.waiting, state.delivered_at), (3, vec![], Some(300)));
     assert_eq!(status(&hub, "none").delivered_at, Some(100));
     assert_eq!((hub.depth(), waiting(&hub, ALICE, Urgency::All)), (Ok(1), vec!["b".to_owned()]));
-    assert_eq!(AckKey::from_ids(None, None), None);
 }
 
 #[test]
 fn text_goes_with_the_last_copy_and_rows_with_their_time() {
     let (dir, hub) = open();
     hub.enqueue(vec![group("a", &[ALICE]), Submission { expires_at: 2000, ..group("b", &[ALICE, OWNER]) }]).unwrap();
-    hub.acked(vec![ack(ALICE, broker("a")), ack(ALICE, broker("b"))]).unwrap();
+    hub.acked(vec![ack(ALICE, "a"), ack(ALICE, "b")]).unwrap();
     let conn = rusqlite::Connection::open(dir.file("hub.db")).unwrap();
     let texts = || {
         let mut statement = conn.prepare("SELECT nonce || ciphertext FROM message ORDER BY seq").unwrap();
@@ -264,7 +287,7 @@ fn a_message_is_found_by_its_id_or_a_beginning_that_is_its_own() {
 fn what_was_enqueued_survives_a_kill() {
     let (dir, hub) = open();
     hub.enqueue(vec![direct("a", ALICE), direct("b", ALICE)]).unwrap();
-    hub.acked(vec![ack(ALICE, broker("a"))]).unwrap();
+    hub.acked(vec![ack(ALICE, "a")]).unwrap();
     let copy = TestDir::new();
     for name in ["hub.db", "hub.db-wal"] {
         std::fs::copy(dir.file(name), copy.file(name)).unwrap();

@@ -8,6 +8,7 @@ use crate::store::{Error, RowId, Seq};
 use crate::wire::json;
 
 pub(super) fn insert(db: &Db<'_>, messages: Vec<NewInbound>) -> Result<Vec<Inserted>, Error> {
+    db.check_room()?;
     let start = last_seq(db)?;
     let mut seq = start;
     let mut answers = Vec::with_capacity(messages.len());

@@ -70,7 +70,7 @@ fn run_batch(batch: impl IntoIterator<Item = Cmd>) -> Vec<i64> {
     let dir = TestDir::new();
     let conn = db::open(&dir.file("db"), 64).unwrap();
     migrate(&conn, STEPS).unwrap();
-    let db = Db::new(&conn);
+    let db = Db::new(&conn, &std::env::temp_dir());
     Owner { db: &db, full_sync: true, wrote: false }.run(&mut batch.into_iter().collect());
     assert!(!db.in_transaction());
     all(&db).unwrap()
@@ -204,7 +204,7 @@ fn what_is_no_database_or_cannot_be_written_is_named() {
 #[test]
 fn statements_are_kept_but_not_without_end() {
     let conn = Connection::open_in_memory().unwrap();
-    let db = Db::new(&conn);
+    let db = Db::new(&conn, &std::env::temp_dir());
     for n in 0..200 {
         assert_eq!(db.first(&format!("SELECT {n} + ?1"), [1], |row| row.get::<_, i64>(0)).unwrap(), Some(n + 1));
     }
