@@ -9,6 +9,7 @@ mod crash;
 mod e2e;
 mod harness;
 mod hostile;
+mod lifecycle;
 mod mailboxes;
 mod parsers;
 mod shared;

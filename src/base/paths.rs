@@ -46,6 +46,10 @@ impl Paths {
         &self.config_dir
     }
 
+    pub fn sessions_dir(&self) -> &Path {
+        &self.sessions_dir
+    }
+
     pub fn config_file(&self) -> PathBuf {
         self.config_dir.join("config.json")
     }

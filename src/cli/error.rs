@@ -78,7 +78,7 @@ impl CliError {
             CliError::Usage { .. } => Exit::Usage,
             CliError::Refused { exit, .. } => *exit,
             CliError::Spawn(SpawnError::Connect(err)) | CliError::Client(err) => err.exit(),
-            CliError::Spawn(SpawnError::Io(_)) => Exit::Io,
+            CliError::Spawn(SpawnError::Io(_) | SpawnError::Directory(_)) => Exit::Io,
             CliError::Spawn(_) => Exit::Network,
             CliError::Token(_) => Exit::Denied,
             // Whoever stopped reading has seen enough.

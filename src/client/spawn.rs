@@ -16,6 +16,7 @@ use serde::Deserialize;
 use crate::base::names::neutralise_line;
 use crate::base::paths::Paths;
 use crate::base::{atomic_file, thread};
+use crate::sys::dirs::{self, DirError};
 use crate::sys::lock;
 use crate::wire::json;
 
@@ -41,6 +42,8 @@ const LOG_TAIL: u64 = 8 * 1024;
 pub struct Launcher {
     /// Run with the arguments `daemon up --foreground`.
     pub executable: PathBuf,
+    /// Further arguments.
+    pub flags: Vec<String>,
     pub deadline: Duration,
     /// Starting is forbidden.
     pub disabled: bool,
@@ -51,9 +54,17 @@ impl Launcher {
     pub fn from_env() -> io::Result<Launcher> {
         Ok(Launcher {
             executable: std::env::current_exe()?,
+            flags: Vec::new(),
             deadline: START_DEADLINE,
             disabled: std::env::var_os(NO_AUTOSPAWN).is_some_and(|value| value == "1"),
         })
+    }
+
+    /// With further arguments for `daemon up --foreground`.
+    #[must_use]
+    pub fn with_flags(mut self, flags: Vec<String>) -> Launcher {
+        self.flags = flags;
+        self
     }
 }
 
@@ -71,6 +82,8 @@ pub enum SpawnError {
     },
     /// It neither answered nor ended in time.
     Late(Duration),
+    /// Its directory is a link, or another user's.
+    Directory(DirError),
     /// Something is wrong with the socket, other than that nobody listens.
     Connect(Error),
     Io(io::Error),
@@ -87,6 +100,7 @@ impl SpawnError {
             }
             SpawnError::Late(_) => Some("see: claudemesh status".to_owned()),
             SpawnError::Connect(err) => err.hint(),
+            SpawnError::Directory(_) => Some("CLAUDEMESH_DAEMON_DIR names another directory for the daemon's files".to_owned()),
             SpawnError::Io(_) => None,
         }
     }
@@ -100,6 +114,7 @@ impl fmt::Display for SpawnError {
             SpawnError::Failed { reason, .. } => write!(f, "the daemon did not start: {reason}"),
             SpawnError::Late(after) => write!(f, "the daemon did not start within {} s", after.as_secs()),
             SpawnError::Connect(err) => err.fmt(f),
+            SpawnError::Directory(err) => write!(f, "the daemon's files can not be kept safe: {err}"),
             SpawnError::Io(err) => write!(f, "cannot start the daemon: {err}"),
         }
     }
@@ -144,7 +159,7 @@ fn start(mut client: Client, paths: &Paths, launcher: &Launcher) -> Result<Clien
     }
     let began = Instant::now();
     let deadline = began + launcher.deadline;
-    atomic_file::private_dir(paths.daemon_dir())?;
+    dirs::private_dir_checked(paths.daemon_dir()).map_err(SpawnError::Directory)?;
     let _lock = lock::acquire_by(&paths.spawn_lock(), deadline).map_err(|refused| match refused {
         lock::Refused::Held { .. } => SpawnError::Late(launcher.deadline),
         lock::Refused::Io(err) => SpawnError::Io(err),
@@ -198,6 +213,7 @@ fn launch(paths: &Paths, launcher: &Launcher, deadline: Instant) -> Result<(), S
     let mut command = Command::new(&launcher.executable);
     command
         .args(["daemon", "up", "--foreground"])
+        .args(&launcher.flags)
         .stdin(Stdio::null())
         .stdout(Stdio::from(OwnedFd::from(theirs)))
         .stderr(Stdio::from(log))
@@ -276,6 +292,8 @@ struct Logged {
 fn last_line(log: &Path, from: u64) -> Option<String> {
     let mut file = File::open(log).ok()?;
     let length = file.metadata().ok()?.len();
+    // A log that is shorter than it was has been begun anew.
+    let from = if length < from { 0 } else { from };
     file.seek(SeekFrom::Start(from.max(length.saturating_sub(LOG_TAIL)))).ok()?;
     let mut tail = Vec::new();
     file.take(LOG_TAIL).read_to_end(&mut tail).ok()?;

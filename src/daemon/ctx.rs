@@ -46,6 +46,10 @@ impl Ctx {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(super) fn set_settings(&self, settings: Settings) {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
     /// Names a new connection of any link.
     pub(super) fn next_epoch(&self) -> Epoch {
         Epoch(self.epochs.fetch_add(1, Ordering::Relaxed))

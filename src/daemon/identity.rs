@@ -51,7 +51,7 @@ impl fmt::Display for OtherHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "host_fingerprint mismatch: this daemon dir was started on a different host.\n  stored host_id: {}\n  current host_id: {}",
+            "host_fingerprint mismatch: this daemon dir was started on a different host.\n  stored host_id: {}\n  current host_id: {}\n  if they were moved here on purpose: claudemesh daemon accept-host",
             crate::base::names::neutralise_line(&self.stored),
             self.current
         )

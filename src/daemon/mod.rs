@@ -10,8 +10,11 @@ mod inbound;
 mod ipc;
 mod link;
 mod links;
+mod log_file;
 mod meshes;
 mod outward;
+mod private;
+mod pulse;
 mod reaper;
 mod registry;
 mod reopen;
@@ -124,7 +127,11 @@ pub fn lock(paths: &Paths) -> Result<Lock, StartError> {
 pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
     dirs::umask_private();
     let paths = options.paths;
-    let settings = Settings::load(&paths.settings_file()).map_err(StartError::Settings)?;
+    private::enforce(&paths).map_err(StartError::Directory)?;
+    let settings = Settings::load(&paths.settings_file());
+    // Even a daemon that will not start must not let its log grow for ever.
+    log_file::keep_small(&paths.log_file(), settings.as_ref().map_or(Settings::default().log_limit(), Settings::log_limit));
+    let settings = settings.map_err(StartError::Settings)?;
     check_host(&paths, options.clone_policy.unwrap_or(settings.clone_policy))?;
     let (outbox, outbox_thread) = Outbox::open(&paths.outbox_db()).map_err(StartError::Store)?;
     let (inbox, inbox_thread) = Inbox::open(&paths.inbox_db()).map_err(StartError::Store)?;
@@ -155,6 +162,7 @@ pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
     let (reaper, reaper_thread) = reaper::start(supervisor).map_err(StartError::Thread)?;
     let mut main = Supervisor::new(ctx.clone(), reaper.clone());
     main.begin(registry::load(&ctx.paths));
+    let pulse = pulse::start(&ctx).map_err(StartError::Thread)?;
     // Last: whoever gets an answer must find the meshes and the sessions there.
     let listener = ipc::listen(&ctx).map_err(StartError::Listen)?;
     (options.ready)(&Ready { pid: std::process::id(), meshes: ctx.meshes.slugs() });
@@ -164,6 +172,7 @@ pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
 
     say(notify::State::Stopping);
     log::info!("the daemon stops: {stop:?}");
+    drop(pulse);
     drop(events); // nobody can be waiting for this thread any more, so it may wait for others
     drop(watch);
     listener.stop(Instant::now() + STREAMS_END);

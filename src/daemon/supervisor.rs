@@ -11,14 +11,17 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::base::config::Config;
 use crate::base::ids::SessionKey;
+use crate::base::settings::Settings;
 use crate::base::thread::Running;
 use crate::base::time::now_millis;
 use crate::store::outbox::Route;
+use crate::sys::notify;
 use crate::sys::signals::Signal;
 
 use super::ctx::Ctx;
 use super::ipc;
 use super::link::{self, Cmd, Farewell, Identity};
+use super::log_file;
 use super::meshes::{Change, Membership};
 use super::reaper::{self, Reaper};
 use super::registry;
@@ -53,6 +56,8 @@ pub(super) enum Event {
     Gone(TokenHash),
     /// Something without which the daemon is of no use has failed: a database, or a thread.
     Failed(String),
+    /// Both databases have just answered; the service manager's watchdog wants to hear that.
+    StoresAnswer,
 }
 
 /// Why the supervisor returned.
@@ -132,9 +137,10 @@ impl Supervisor {
             };
             for event in first.into_iter().chain(events.try_iter().take(QUEUE)) {
                 match event {
-                    Event::Signal(Signal::Hangup) => self.config_seen = None,
+                    Event::Signal(Signal::Hangup) => self.reload(),
                     Event::Signal(Signal::Terminate | Signal::Interrupt) => return Stop::Asked,
                     Event::Failed(why) => return Stop::Failed(why),
+                    Event::StoresAnswer => super::say(notify::State::Watchdog),
                     Event::Registered { session, replaced, done } => {
                         self.registered(&session, &replaced);
                         saved.push(done);
@@ -251,6 +257,7 @@ impl Supervisor {
         self.next_look = now + LOOK_EVERY;
         self.read_config();
         listener.check();
+        log_file::keep_small(&self.ctx.paths.log_file(), self.ctx.settings().log_limit());
         self.leaving.retain(|running| !running.is_finished());
         for cmd in std::mem::take(&mut self.unwatched) {
             self.watch(cmd);
@@ -266,6 +273,22 @@ impl Supervisor {
             self.next_prune = now + PRUNE_EVERY;
             super::upkeep::prune(&self.ctx, now_millis());
         }
+    }
+
+    /// Reads the settings and the configuration again, as SIGHUP asks for.
+    fn reload(&mut self) {
+        super::say(notify::State::Reloading);
+        match Settings::load(&self.ctx.paths.settings_file()) {
+            Ok(settings) => {
+                self.ctx.set_settings(settings);
+                log::info!("settings.json and config.json are read again");
+            }
+            // Whoever mistyped something did not ask for the defaults.
+            Err(err) => log::warn!("{err}; the settings stay as they were"),
+        }
+        self.config_seen = None;
+        self.read_config();
+        super::say(notify::State::Ready);
     }
 
     /// Attaches and drops meshes when `config.json` has changed.

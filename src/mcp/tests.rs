@@ -274,7 +274,7 @@ fn a_daemon_that_cannot_be_started_is_waited_for() {
     let mailbox = Mailbox::default();
     mailbox.put("a", 1);
     let (executable, deadline) = ("/bin/false".into(), Duration::from_secs(10));
-    let start = Start::With(crate::client::spawn::Launcher { executable, deadline, disabled: false });
+    let start = Start::With(crate::client::spawn::Launcher { executable, flags: Vec::new(), deadline, disabled: false });
     let mut shim = Shim::with(Options { paths: scratch.paths(), token: token(), start, mark_seen: true });
     shim.shake_hands();
     assert_eq!(shim.ask(PING)["id"], 99);

@@ -61,6 +61,16 @@ pub fn private_dir_checked(path: &Path) -> Result<(), DirError> {
     Ok(())
 }
 
+/// Takes away what others may do with the file at `path`, if it is a regular file of ours. Whether they could do anything.
+pub fn make_private(path: &Path) -> io::Result<bool> {
+    let found = std::fs::symlink_metadata(path)?;
+    let loose = found.is_file() && found.mode() & 0o077 != 0 && found.uid() == super::peer::effective_uid();
+    if loose {
+        std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    }
+    Ok(loose)
+}
+
 /// From here on nothing this process creates can be read by anyone else (umask 077). The mask belongs to the whole
 /// process: call it once, at the start, before there are threads.
 pub fn umask_private() {
@@ -75,6 +85,21 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn files_are_closed_to_others_and_links_are_left_alone() {
+        let root = std::env::temp_dir().join(format!("claudemesh-files-{}", std::process::id()));
+        private_dir_checked(&root).unwrap();
+        let (file, link) = (root.join("file"), root.join("link"));
+        std::fs::write(&file, "x").unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        symlink(&file, &link).unwrap();
+        assert!(!make_private(&link).unwrap() && mode(&file) == 0o644);
+        assert!(make_private(&file).unwrap() && mode(&file) == 0o600);
+        assert!(!make_private(&file).unwrap() && !make_private(&root).unwrap() && mode(&root) == 0o700);
+        assert!(make_private(&root.join("missing")).is_err());
+        std::fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

@@ -10,3 +10,4 @@ pub mod peer;
 pub mod poll;
 pub mod process;
 pub mod signals;
+pub mod stdio;

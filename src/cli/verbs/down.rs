@@ -86,7 +86,7 @@ fn restart(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let paths = paths()?;
     match stop(&paths)? {
         Stopped::Late { pid } => late(pid, out),
-        Stopped::NotRunning | Stopped::Stopped { .. } => super::up::start(&paths, out),
+        Stopped::NotRunning | Stopped::Stopped { .. } => super::up::start(&paths, Vec::new(), out),
     }
 }
 

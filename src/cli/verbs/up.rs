@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::base::exit::Exit;
 use crate::base::logging;
 use crate::base::paths::Paths;
+use crate::base::settings::ClonePolicy;
 use crate::base::time::{iso, now_millis};
 use crate::cli::context::{VERSION, daemon_paths, paths};
 use crate::cli::error::CliError;
@@ -17,6 +18,10 @@ use crate::cli::spec::{Effect, Example, Flag, Group, Verb};
 use crate::client::spawn::{self, SpawnError};
 use crate::daemon;
 
+const CLONE_POLICY: Flag = Flag {
+    choices: &["refuse", "warn", "allow"],
+    ..Flag::valued("--clone-policy", "POLICY", "What to do when the files come from another host; default: settings.json.")
+};
 const FOREGROUND: Flag = Flag::switch("--foreground", "Be the daemon, until ended; its log goes to standard error.");
 
 pub(in crate::cli) const VERB: Verb = Verb {
@@ -30,7 +35,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
            prints one JSON line once its socket answers, and ends on SIGTERM.",
     operands: &[],
     tail: None,
-    flags: &[FOREGROUND],
+    flags: &[FOREGROUND, CLONE_POLICY],
     effect: Effect::Local,
     examples: &[
         Example { command: "claudemesh up", about: "start it, if it does not run" },
@@ -50,16 +55,18 @@ pub(super) struct Up {
 
 fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     if parsed.is_set(&FOREGROUND) {
-        return Ok(foreground(daemon_paths()?));
+        return Ok(foreground(daemon_paths()?, parsed.value(&CLONE_POLICY).and_then(ClonePolicy::parse)));
     }
-    start(&paths()?, out)
+    let policy = parsed.value(&CLONE_POLICY);
+    start(&paths()?, policy.map(|policy| vec![CLONE_POLICY.long.to_owned(), policy.to_owned()]).unwrap_or_default(), out)
 }
 
-/// Starts the daemon beside this process and says so.
-pub(super) fn start(paths: &Paths, out: &mut Out) -> Result<Exit, CliError> {
+/// Starts the daemon beside this process, with these flags, and says so.
+pub(super) fn start(paths: &Paths, flags: Vec<String>, out: &mut Out) -> Result<Exit, CliError> {
     // Whoever asks for it in so many words wants it tried again, however it failed a moment ago.
     let _ = fs::remove_file(paths.spawn_failure());
-    let client = match spawn::ensure(paths) {
+    let launcher = spawn::Launcher::from_env().map_err(SpawnError::Io)?.with_flags(flags);
+    let client = match spawn::ensure_with(paths, &launcher) {
         Ok(client) => client,
         Err(err @ (SpawnError::Failed { .. } | SpawnError::Late(_))) => {
             let refused = CliError::refused(Exit::Failure, err.to_string());
@@ -96,7 +103,7 @@ struct Started<'a> {
 
 /// Is the daemon, and the broker of `home` with it. Everything it has to say goes to the log, whose last line is the reason
 /// when it does not start.
-fn foreground(paths: Paths) -> Exit {
+fn foreground(paths: Paths, clone_policy: Option<ClonePolicy>) -> Exit {
     logging::init(log::LevelFilter::Info);
     let lock = match daemon::lock(&paths) {
         Ok(lock) => lock,
@@ -126,7 +133,7 @@ fn foreground(paths: Paths) -> Exit {
             log::warn!("nobody reads that the daemon has started: {err}");
         }
     });
-    let options = daemon::Options { paths, clone_policy: None, ready };
+    let options = daemon::Options { paths, clone_policy, ready };
     let exit = daemon::run(options, &lock).unwrap_or_else(|err| failed(&err));
     if let Some(broker) = broker {
         broker.stop();

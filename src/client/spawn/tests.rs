@@ -20,7 +20,7 @@ fn script(scratch: &Scratch, text: &str) -> Launcher {
         .unwrap();
     child.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
-    Launcher { executable: path, deadline: Duration::from_secs(20), disabled: false }
+    Launcher { executable: path, flags: Vec::new(), deadline: Duration::from_secs(20), disabled: false }
 }
 
 /// A program that listens and says so. Without Python there is nothing to run it with, and nothing to test.

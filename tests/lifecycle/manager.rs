@@ -1,0 +1,91 @@
+//! What a service manager is told, over a real notification socket.
+
+use std::os::unix::net::UnixDatagram;
+use std::sync::mpsc::{Receiver, channel};
+
+use super::*;
+
+/// The manager's side of `NOTIFY_SOCKET`.
+struct Manager {
+    path: std::path::PathBuf,
+    heard: Receiver<String>,
+}
+
+impl Manager {
+    fn new(home: &Home) -> Manager {
+        let path = home.join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let (sender, heard) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 512];
+            while let Ok(count) = socket.recv(&mut buffer) {
+                if sender.send(String::from_utf8_lossy(&buffer[..count]).into_owned()).is_err() {
+                    return;
+                }
+            }
+        });
+        Manager { path, heard }
+    }
+
+    fn service(&self, home: &Home) -> Command {
+        let mut command = home.command(&["daemon", "up", "--foreground"]);
+        command.env("NOTIFY_SOCKET", &self.path);
+        command
+    }
+
+    /// Reads on until something begins so.
+    #[track_caller]
+    fn await_word(&self, word: &str) -> String {
+        loop {
+            let heard = self.heard.recv_timeout(PATIENCE).unwrap_or_else(|err| panic!("{word}: {err}"));
+            if heard.starts_with(word) {
+                return heard;
+            }
+        }
+    }
+}
+
+#[test]
+fn the_manager_hears_of_every_change() {
+    let home = Home::new();
+    let manager = Manager::new(&home);
+    let daemon = Process::spawn(manager.service(&home));
+    assert_eq!(manager.heard.recv_timeout(PATIENCE).unwrap(), "READY=1");
+    assert!(daemon.line().is_some());
+    // Ready means that it answers.
+    UnixStream::connect(home.socket()).unwrap();
+
+    daemon.signal(rustix::process::Signal::HUP);
+    let reloading = manager.heard.recv_timeout(PATIENCE).unwrap();
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert_eq!(manager.heard.recv_timeout(PATIENCE).unwrap(), "READY=1");
+
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(manager.heard.recv_timeout(PATIENCE).unwrap(), "STOPPING=1");
+    let ended = daemon.finish();
+    assert!(ended.status.success(), "{ended:?}");
+    // No watchdog was asked for, so none was fed.
+    assert!(manager.heard.try_recv().is_err());
+}
+
+#[test]
+fn the_watchdog_is_fed_while_the_databases_answer() {
+    let home = Home::new();
+    let manager = Manager::new(&home);
+    let mut service = manager.service(&home);
+    service.env("WATCHDOG_USEC", "100000");
+    let daemon = Process::spawn(service);
+    for _ in 0..3 {
+        manager.await_word("WATCHDOG=1");
+    }
+    daemon.signal(rustix::process::Signal::TERM);
+    assert!(daemon.finish().status.success());
+    // Meant for another process, which left its environment behind.
+    let mut service = manager.service(&home);
+    service.env("WATCHDOG_USEC", "100000").env("WATCHDOG_PID", "1");
+    let daemon = Process::spawn(service);
+    manager.await_word("READY=1");
+    daemon.signal(rustix::process::Signal::TERM);
+    assert!(daemon.finish().status.success());
+    assert_eq!(manager.heard.try_iter().filter(|heard| heard.starts_with("WATCHDOG")).count(), 0);
+}
