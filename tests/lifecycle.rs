@@ -3,6 +3,7 @@
 mod host;
 mod log;
 mod manager;
+mod service;
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;

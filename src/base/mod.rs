@@ -10,6 +10,7 @@ pub mod logging;
 pub mod names;
 pub mod paths;
 pub mod rate;
+pub mod service;
 pub mod settings;
 pub mod thread;
 pub mod time;

@@ -34,8 +34,14 @@ pub(super) fn warm(out: &mut Out) -> Result<Client, CliError> {
     let client = spawn::ensure(&paths()?)?;
     if let Some(took) = client.started_in() {
         out.remark(&format!("info daemon started automatically (took {} ms)", took.as_millis()))?;
+        note_service(&client, out)?;
     }
     Ok(client.with_token(token))
+}
+
+/// Says so when the daemon is installed as a service and had to be started without it.
+pub(super) fn note_service(client: &Client, out: &mut Out) -> Result<(), CliError> {
+    client.beside_service().map_or(Ok(()), |why| out.remark(&format!("warn the daemon was not started as a service: {why}")))
 }
 
 /// A client of the daemon that runs; nothing is started.

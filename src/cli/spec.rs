@@ -170,6 +170,8 @@ pub(super) const VERBS: &[Verb] = &[
     verbs::daemon::STATUS,
     verbs::daemon::VERSION,
     verbs::daemon::ACCEPT_HOST,
+    verbs::service::INSTALL,
+    verbs::service::UNINSTALL,
     verbs::outbox::LIST,
     verbs::outbox::SHOW,
     verbs::outbox::REQUEUE,

@@ -60,6 +60,11 @@ pub fn daemon_pid(paths: &Paths) -> io::Result<Option<u32>> {
     })
 }
 
+/// The user that this process acts for.
+pub fn uid() -> u32 {
+    crate::sys::peer::effective_uid()
+}
+
 /// Asks the daemon to stop, and waits until its lock is free. Only a process that holds the lock is signalled.
 pub fn stop_daemon(paths: &Paths, patience: Duration) -> Result<Stopped, StopError> {
     let pid = match daemon(paths).map_err(StopError::Lock)? {

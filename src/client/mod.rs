@@ -5,6 +5,7 @@ pub mod error;
 pub mod events;
 pub mod host;
 pub mod id;
+pub mod manager;
 pub mod spawn;
 pub mod token;
 
@@ -53,6 +54,7 @@ pub struct Client {
     parked: Mutex<Option<(Connection, Instant)>>,
     daemon_version: OnceLock<String>,
     started_in: Option<Duration>,
+    beside_service: Option<String>,
 }
 
 /// Which rows `GET /v1/inbox` lists.
@@ -127,6 +129,7 @@ impl Client {
             parked: Mutex::new(None),
             daemon_version: OnceLock::new(),
             started_in: None,
+            beside_service: None,
         }
     }
 
@@ -158,6 +161,11 @@ impl Client {
     /// How long the daemon took to start, when [`spawn::ensure`] had to start it.
     pub fn started_in(&self) -> Option<Duration> {
         self.started_in
+    }
+
+    /// Why the daemon was started here although it is installed as a service, when [`spawn::ensure`] had to do so.
+    pub fn beside_service(&self) -> Option<&str> {
+        self.beside_service.as_deref()
     }
 
     /// Opens the connection that the next call will use: the cheapest proof that a daemon is there.

@@ -15,12 +15,14 @@ use serde::Deserialize;
 
 use crate::base::names::neutralise_line;
 use crate::base::paths::Paths;
+use crate::base::service::{self, Manager};
 use crate::base::{atomic_file, thread};
 use crate::sys::dirs::{self, DirError};
-use crate::sys::lock;
+use crate::sys::peer::effective_uid;
+use crate::sys::{lock, poll};
 use crate::wire::json;
 
-use super::{Client, Error, token};
+use super::{Client, Error, manager, token};
 
 /// Set to 1, it forbids starting a daemon; the daemon itself runs with it, so that nothing it starts can start another.
 pub const NO_AUTOSPAWN: &str = "CLAUDEMESH_INTERNAL_NO_AUTOSPAWN";
@@ -30,6 +32,16 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 
 /// After a failed start nobody tries again for this long: its reason is reported instead.
 const SUPPRESSED_FOR: Duration = Duration::from_secs(10);
+
+/// How long a service manager may take until its daemon answers.
+const SERVICE_DEADLINE: Duration = Duration::from_secs(8);
+
+/// How often the socket of a daemon that somebody else starts is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// By what a service manager speaks to the one process it started. What that process starts is another matter.
+const MANAGERS_OWN: [&str; 7] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "JOURNAL_STREAM", "XPC_SERVICE_NAME"];
 
 /// Longest line that a starting daemon writes.
 const MAX_READY: usize = 64 * 1024;
@@ -82,6 +94,11 @@ pub enum SpawnError {
     },
     /// It neither answered nor ended in time.
     Late(Duration),
+    /// The service manager was told to start it, and it does not answer; the last line of its log, if it wrote any.
+    Service {
+        manager: Manager,
+        reason: Option<String>,
+    },
     /// Its directory is a link, or another user's.
     Directory(DirError),
     /// Something is wrong with the socket, other than that nobody listens.
@@ -98,6 +115,7 @@ impl SpawnError {
             SpawnError::Failed { log, .. } => {
                 Some(format!("see {}, or watch it: claudemesh daemon up --foreground", log.display()))
             }
+            SpawnError::Service { manager, .. } => Some(format!("see: {}", manager.status_text())),
             SpawnError::Late(_) => Some("see: claudemesh status".to_owned()),
             SpawnError::Connect(err) => err.hint(),
             SpawnError::Directory(_) => Some("CLAUDEMESH_DAEMON_DIR names another directory for the daemon's files".to_owned()),
@@ -113,6 +131,14 @@ impl fmt::Display for SpawnError {
             SpawnError::Suppressed(reason) => write!(f, "the daemon failed to start a moment ago: {reason}"),
             SpawnError::Failed { reason, .. } => write!(f, "the daemon did not start: {reason}"),
             SpawnError::Late(after) => write!(f, "the daemon did not start within {} s", after.as_secs()),
+            SpawnError::Service { reason, .. } => {
+                write!(
+                    f,
+                    "the service manager was told to start the daemon, which did not answer within {} s",
+                    SERVICE_DEADLINE.as_secs()
+                )?;
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
             SpawnError::Connect(err) => err.fmt(f),
             SpawnError::Directory(err) => write!(f, "the daemon's files can not be kept safe: {err}"),
             SpawnError::Io(err) => write!(f, "cannot start the daemon: {err}"),
@@ -171,7 +197,14 @@ fn start(mut client: Client, paths: &Paths, launcher: &Launcher) -> Result<Clien
     if let Some(reason) = recent_failure(&paths.spawn_failure()) {
         return Err(SpawnError::Suppressed(reason));
     }
-    let started = launch(paths, launcher, deadline);
+    let started = match by_manager(&client, paths, launcher) {
+        Asked::Answers => Ok(()),
+        Asked::Silent(err) => Err(err),
+        Asked::Not(why) => {
+            client.beside_service = why;
+            launch(paths, launcher, Instant::now() + launcher.deadline)
+        }
+    };
     // A service manager may have been quicker; then ours ended because it is the second.
     if connect(&client)? {
         client.started_in = started.is_ok().then(|| began.elapsed());
@@ -189,6 +222,41 @@ fn start(mut client: Client, paths: &Paths, launcher: &Launcher) -> Result<Clien
     // The marker only spares others the attempt; this caller has the reason already.
     let _ = atomic_file::write(&paths.spawn_failure(), reason.as_bytes());
     Err(err)
+}
+
+/// What came of asking the service manager for the daemon.
+enum Asked {
+    Answers,
+    Silent(SpawnError),
+    /// It keeps none for these files, or it can not be asked, for this reason.
+    Not(Option<String>),
+}
+
+/// Has the service manager start its unit, where one is installed for these files, and waits for the socket. A unit where no
+/// manager runs, as in a container that shares the home directory, is no reason to go without a daemon.
+fn by_manager(client: &Client, paths: &Paths, launcher: &Launcher) -> Asked {
+    // Its daemon would not have the flags that this one is asked to have.
+    let managed = launcher.flags.is_empty().then(|| service::manager_of(paths, |name| std::env::var_os(name))).flatten();
+    let Some(kept_by) = managed else { return Asked::Not(None) };
+    let deadline = Instant::now() + SERVICE_DEADLINE;
+    let log_began = fs::metadata(paths.log_file()).map_or(0, |log| log.len());
+    if let Err(refused) = manager::tell(&kept_by.start(effective_uid()), deadline) {
+        return Asked::Not(Some(format!("{refused}; see: {}", kept_by.status_text())));
+    }
+    loop {
+        match connect(client) {
+            Ok(true) => return Asked::Answers,
+            Ok(false) if Instant::now() < deadline => {}
+            Ok(false) => {
+                let reason = last_line(&paths.log_file(), log_began);
+                return Asked::Silent(SpawnError::Service { manager: kept_by, reason });
+            }
+            Err(err) => return Asked::Silent(err),
+        }
+        if let Err(err) = poll::wait(&[], None, Some(LOOK_AGAIN)) {
+            return Asked::Silent(SpawnError::Io(err));
+        }
+    }
 }
 
 /// The reason in the marker, when it is fresh.
@@ -223,6 +291,9 @@ fn launch(paths: &Paths, launcher: &Launcher, deadline: Instant) -> Result<(), S
         .env_remove(token::TOKEN)
         .env_remove(token::TOKEN_FILE)
         .process_group(0);
+    for name in MANAGERS_OWN {
+        command.env_remove(name);
+    }
     if paths.daemon_dir().is_absolute() && paths.config_dir().is_absolute() {
         // It outlives whatever directory it was started from.
         command.current_dir("/");

@@ -21,6 +21,7 @@ mod reopen;
 mod resolve;
 mod rosters;
 mod rpc;
+pub mod service;
 mod sessions;
 mod supervisor;
 mod upkeep;

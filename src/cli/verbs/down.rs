@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::base::exit::Exit;
 use crate::base::paths::Paths;
+use crate::base::service;
 use crate::cli::context::paths;
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
@@ -56,7 +57,8 @@ struct Answer {
 }
 
 fn down(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let (answer, text) = match stop(&paths()?)? {
+    let paths = paths()?;
+    let (answer, text) = match stop(&paths)? {
         Stopped::NotRunning => {
             (Answer { stopped: false, pid: None, reason: Some("not_running") }, "daemon: not running".to_owned())
         }
@@ -68,7 +70,11 @@ fn down(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     if out.is_json() {
         out.json(&answer)?
     } else {
-        out.bare(&text)?
+        out.bare(&text)?;
+        let manager = service::manager_of(&paths, |name| std::env::var_os(name));
+        if let Some(manager) = manager.filter(|_| answer.stopped) {
+            out.remark(&format!("info its service may start it again; stop that with: {}", manager.stop_text()))?;
+        }
     }
     Ok(Exit::Success)
 }

@@ -14,6 +14,7 @@ pub(super) mod mcp;
 pub(super) mod outbox;
 pub(super) mod peers;
 pub(super) mod send;
+pub(super) mod service;
 pub(super) mod status;
 pub(super) mod up;
 pub(super) mod version;

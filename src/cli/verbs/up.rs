@@ -9,7 +9,7 @@ use crate::base::logging;
 use crate::base::paths::Paths;
 use crate::base::settings::ClonePolicy;
 use crate::base::time::{iso, now_millis};
-use crate::cli::context::{VERSION, daemon_paths, paths};
+use crate::cli::context::{VERSION, daemon_paths, note_service, paths};
 use crate::cli::error::CliError;
 use crate::cli::home;
 use crate::cli::parse::Parsed;
@@ -74,6 +74,7 @@ pub(super) fn start(paths: &Paths, flags: Vec<String>, out: &mut Out) -> Result<
         }
         Err(err) => return Err(err.into()),
     };
+    note_service(&client, out)?;
     let pid = client.health()?.pid;
     let log = paths.log_file().display().to_string();
     let already_running = client.started_in().is_none();
