@@ -103,6 +103,11 @@ impl Paths {
         self.daemon_dir.join(".spawn-failure")
     }
 
+    /// How often in a row the daemon failed to start under a service manager.
+    pub fn start_failures(&self) -> PathBuf {
+        self.daemon_dir.join(".start-failures")
+    }
+
     /// Data of the broker that the daemon carries for a machine of its own.
     pub fn home_broker_dir(&self) -> PathBuf {
         self.daemon_dir.join("broker")

@@ -113,6 +113,13 @@ fn words(command: &str) -> Vec<String> {
     command.split(' ').map(str::to_owned).collect()
 }
 
+/// Whether a service manager started this very process, as it says in the environment. What it leaves there is handed down
+/// to everything that a service starts.
+pub fn is_service(var: impl Fn(&str) -> Option<OsString>, pid: u32) -> bool {
+    let own = var("SYSTEMD_EXEC_PID").is_none_or(|text| text.to_str().is_some_and(|text| text.parse() == Ok(pid)));
+    (var("INVOCATION_ID").is_some() && own) || var("XPC_SERVICE_NAME").is_some_and(|name| name == LABEL)
+}
+
 /// The manager that has a unit for the daemon of these files, if one has.
 pub fn manager_of(paths: &Paths, var: impl Fn(&str) -> Option<OsString>) -> Option<Manager> {
     let manager = Manager::of_this_system()?;
@@ -159,6 +166,22 @@ mod tests {
             (Manager::Systemd, &[], None),
         ] {
             assert_eq!(file(manager, pairs), expected.map(PathBuf::from));
+        }
+    }
+
+    #[test]
+    fn what_a_service_starts_is_no_service() {
+        for (pairs, expected) in [
+            (&[][..], false),
+            (&[("INVOCATION_ID", "ab")], true),
+            (&[("INVOCATION_ID", "ab"), ("SYSTEMD_EXEC_PID", "7")], true),
+            (&[("INVOCATION_ID", "ab"), ("SYSTEMD_EXEC_PID", "8")], false),
+            (&[("SYSTEMD_EXEC_PID", "7")], false),
+            (&[("XPC_SERVICE_NAME", LABEL)], true),
+            (&[("XPC_SERVICE_NAME", "0")], false),
+        ] {
+            let var = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+            assert_eq!(is_service(var, 7), expected, "{pairs:?}");
         }
     }
 

@@ -5,6 +5,7 @@ mod bus;
 mod channels;
 mod ctx;
 mod drain;
+mod hold_off;
 mod identity;
 mod inbound;
 mod ipc;
@@ -44,6 +45,7 @@ use crate::sys::lock::{self, Lock};
 use crate::sys::notify;
 use crate::sys::signals;
 
+pub use self::hold_off::hold_off;
 pub use self::identity::{OtherHost, accept_host};
 
 use self::bus::Bus;
@@ -53,8 +55,8 @@ use self::supervisor::{Stop, Supervisor};
 /// How the daemon is started.
 pub struct Options {
     pub paths: Paths,
-    /// What to do when the files come from another host, if not what the settings say.
-    pub clone_policy: Option<ClonePolicy>,
+    /// What [`admit`] gave.
+    pub settings: Settings,
     /// Called once, when the socket answers.
     pub ready: Box<dyn FnOnce(&Ready) + Send>,
 }
@@ -124,16 +126,22 @@ pub fn lock(paths: &Paths) -> Result<Lock, StartError> {
     })
 }
 
-/// Runs the daemon until a signal ends it. The caller holds [`lock`].
-pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
+/// Whether these files may be used here at all: they belong to this host, or `clone_policy` or the settings let that pass. Closes
+/// them to others, and reads the settings. The caller holds [`lock`], and has written nothing yet.
+pub fn admit(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Result<Settings, StartError> {
     dirs::umask_private();
-    let paths = options.paths;
-    private::enforce(&paths).map_err(StartError::Directory)?;
+    private::enforce(paths).map_err(StartError::Directory)?;
     let settings = Settings::load(&paths.settings_file());
     // Even a daemon that will not start must not let its log grow for ever.
     log_file::keep_small(&paths.log_file(), settings.as_ref().map_or(Settings::default().log_limit(), Settings::log_limit));
     let settings = settings.map_err(StartError::Settings)?;
-    check_host(&paths, options.clone_policy.unwrap_or(settings.clone_policy))?;
+    check_host(paths, clone_policy.unwrap_or(settings.clone_policy))?;
+    Ok(settings)
+}
+
+/// Runs the daemon until a signal ends it. The caller holds [`lock`].
+pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
+    let Options { paths, settings, ready } = options;
     let (outbox, outbox_thread) = Outbox::open(&paths.outbox_db()).map_err(StartError::Store)?;
     let (inbox, inbox_thread) = Inbox::open(&paths.inbox_db()).map_err(StartError::Store)?;
     let (drain, drain_events) = drain::queue();
@@ -166,8 +174,9 @@ pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
     let pulse = pulse::start(&ctx).map_err(StartError::Thread)?;
     // Last: whoever gets an answer must find the meshes and the sessions there.
     let listener = ipc::listen(&ctx).map_err(StartError::Listen)?;
-    (options.ready)(&Ready { pid: std::process::id(), meshes: ctx.meshes.slugs() });
+    ready(&Ready { pid: std::process::id(), meshes: ctx.meshes.slugs() });
     say(notify::State::Ready);
+    hold_off::reset(&ctx.paths);
 
     let stop = main.run(&events, &listener);
 

@@ -16,7 +16,12 @@ pub enum State {
     Stopping,
     /// Still alive.
     Watchdog,
+    /// The start has failed, and this process ends only after so long: the manager would start the next at once.
+    HoldingOff(Duration),
 }
+
+/// A manager that is told to wait waits this much longer than that.
+const SPARE: Duration = Duration::from_secs(30);
 
 /// Tells the manager. `Ok(false)`: there is none. Never blocks: a manager that does not read is an error.
 pub fn notify(state: State) -> io::Result<bool> {
@@ -54,6 +59,11 @@ fn message(state: State) -> String {
         }
         State::Stopping => "STOPPING=1".to_owned(),
         State::Watchdog => "WATCHDOG=1".to_owned(),
+        State::HoldingOff(delay) => format!(
+            "EXTEND_TIMEOUT_USEC={}\nSTATUS=The start failed, as the log says; the next attempt is in {} s.",
+            (delay + SPARE).as_micros(),
+            delay.as_secs()
+        ),
     }
 }
 

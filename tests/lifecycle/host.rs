@@ -30,6 +30,7 @@ fn what_a_foreign_host_means_is_the_users_choice() {
     let refused = run(&home, &["daemon", "up", "--foreground"]);
     assert_eq!(refused.status.code(), Some(4), "{refused:?}");
     assert!(refused.err.contains("linux:elsewhere") && refused.err.contains("daemon accept-host"), "{refused:?}");
+    assert!(!home.join("config.json").exists(), "nothing is made on a host that the files are not for");
     let refused = run(&home, &["up"]);
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     assert!(refused.err.contains("different host"), "{refused:?}");

@@ -89,3 +89,41 @@ fn the_watchdog_is_fed_while_the_databases_answer() {
     assert!(daemon.finish().status.success());
     assert_eq!(manager.heard.try_iter().filter(|heard| heard.starts_with("WATCHDOG")).count(), 0);
 }
+
+#[test]
+fn a_start_that_fails_again_and_again_is_tried_ever_less_often() {
+    let home = Home::new();
+    let _quiet = Quiet(&home);
+    let manager = Manager::new(&home);
+    settings(&home, "{");
+    let failing = || {
+        let mut service = manager.service(&home);
+        service.env("INVOCATION_ID", "0");
+        service.env_remove("SYSTEMD_EXEC_PID");
+        Process::spawn(service)
+    };
+    for (spared, delay) in [(33, 3), (36, 6), (42, 12)] {
+        let daemon = failing();
+        let said = manager.heard.recv_timeout(PATIENCE).unwrap();
+        assert!(said.starts_with(&format!("EXTEND_TIMEOUT_USEC={spared}000000\nSTATUS=")), "{said}");
+        assert!(said.contains(&format!("in {delay} s")), "{said}");
+        // It does not outstay being told to end, and its status says that it never started.
+        daemon.signal(rustix::process::Signal::TERM);
+        let ended = daemon.finish();
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(ended.err.lines().last().is_some_and(|line| line.contains("settings.json is not")), "{ended:?}");
+    }
+    let daemon = failing();
+    manager.await_word("EXTEND_TIMEOUT_USEC=54000000");
+    // What is put right by hand need not wait for it, and ends the count.
+    settings(&home, "{}");
+    up(&home, &[]);
+    assert!(!home.join("daemon/.start-failures").exists());
+    assert!(run(&home, &["down"]).status.success());
+    daemon.signal(rustix::process::Signal::TERM);
+    assert!(!daemon.finish().status.success());
+    // Without a manager nobody waits.
+    settings(&home, "{");
+    assert_eq!(run(&home, &["daemon", "up", "--foreground"]).status.code(), Some(1));
+    assert!(!home.join("daemon/.start-failures").exists() && manager.heard.try_recv().is_err());
+}

@@ -46,7 +46,13 @@ pub(crate) fn command_in(home: &Path, args: &[&str]) -> Command {
     for name in settings.filter(|name| name.to_str().is_none_or(|name| name.starts_with("CLAUDE"))) {
         command.env_remove(name);
     }
-    command.args(args).env("HOME", home).env("CLAUDEMESH_HOME", home).env_remove("NOTIFY_SOCKET").current_dir(home);
+    command
+        .args(args)
+        .env("HOME", home)
+        .env("CLAUDEMESH_HOME", home)
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("INVOCATION_ID")
+        .current_dir(home);
     command
 }
 

@@ -1,5 +1,6 @@
 //! `up`: a running daemon, or this process as one.
 
+use std::fmt;
 use std::fs;
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ use crate::base::settings::ClonePolicy;
 use crate::base::time::{iso, now_millis};
 use crate::cli::context::{VERSION, daemon_paths, note_service, paths};
 use crate::cli::error::CliError;
-use crate::cli::home;
+use crate::cli::home::{self, HomeError};
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Flag, Group, Verb};
@@ -55,7 +56,7 @@ pub(super) struct Up {
 
 fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     if parsed.is_set(&FOREGROUND) {
-        return Ok(foreground(daemon_paths()?, parsed.value(&CLONE_POLICY).and_then(ClonePolicy::parse)));
+        return Ok(foreground(&daemon_paths()?, parsed.value(&CLONE_POLICY).and_then(ClonePolicy::parse)));
     }
     let policy = parsed.value(&CLONE_POLICY);
     start(&paths()?, policy.map(|policy| vec![CLONE_POLICY.long.to_owned(), policy.to_owned()]).unwrap_or_default(), out)
@@ -102,22 +103,47 @@ struct Started<'a> {
     ts: String,
 }
 
-/// Is the daemon, and the broker of `home` with it. Everything it has to say goes to the log, whose last line is the reason
-/// when it does not start.
-fn foreground(paths: Paths, clone_policy: Option<ClonePolicy>) -> Exit {
-    logging::init(log::LevelFilter::Info);
-    let lock = match daemon::lock(&paths) {
-        Ok(lock) => lock,
-        Err(err) => return failed(&err),
-    };
-    // The lock first: the broker's files belong to whoever holds it.
-    let broker = match home::open(&paths) {
-        Ok(broker) => broker,
-        Err(err) => {
-            log::error!("the mesh \"home\" is not available: {err}");
-            return err.exit();
+/// Why this process did not become the daemon.
+enum NotStarted {
+    Daemon(daemon::StartError),
+    Home(HomeError),
+}
+
+impl NotStarted {
+    fn exit(&self) -> Exit {
+        match self {
+            NotStarted::Daemon(daemon::StartError::OtherHost(_)) => Exit::Network,
+            NotStarted::Daemon(_) => Exit::Failure,
+            NotStarted::Home(err) => err.exit(),
         }
-    };
+    }
+}
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotStarted::Daemon(err) => err.fmt(f),
+            NotStarted::Home(err) => write!(f, "the mesh \"home\" is not available: {err}"),
+        }
+    }
+}
+
+/// Is the daemon. Everything it has to say goes to the log, whose last line is the reason when it does not start.
+fn foreground(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Exit {
+    logging::init(log::LevelFilter::Info);
+    serve(paths, clone_policy).unwrap_or_else(|err| {
+        log::error!("{err}");
+        daemon::hold_off(paths);
+        err.exit()
+    })
+}
+
+/// Runs the daemon, and the broker of `home` with it. What it held is free when it returns.
+fn serve(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Result<Exit, NotStarted> {
+    let lock = daemon::lock(paths).map_err(NotStarted::Daemon)?;
+    let settings = daemon::admit(paths, clone_policy).map_err(NotStarted::Daemon)?;
+    // Only now: the broker's files belong to whoever holds the lock, on the host that they are for.
+    let broker = home::open(paths).map_err(NotStarted::Home)?;
     let sock = paths.socket().display().to_string();
     let ready = Box::new(move |ready: &daemon::Ready| {
         let line = Started {
@@ -134,25 +160,9 @@ fn foreground(paths: Paths, clone_policy: Option<ClonePolicy>) -> Exit {
             log::warn!("nobody reads that the daemon has started: {err}");
         }
     });
-    let options = daemon::Options { paths, clone_policy, ready };
-    let exit = daemon::run(options, &lock).unwrap_or_else(|err| failed(&err));
+    let ended = daemon::run(daemon::Options { paths: paths.clone(), settings, ready }, &lock);
     if let Some(broker) = broker {
         broker.stop();
     }
-    exit
-}
-
-fn failed(err: &daemon::StartError) -> Exit {
-    log::error!("{err}");
-    match err {
-        daemon::StartError::OtherHost(_) => Exit::Network,
-        daemon::StartError::AlreadyRunning(_)
-        | daemon::StartError::Directory(_)
-        | daemon::StartError::Lock(_)
-        | daemon::StartError::Settings(_)
-        | daemon::StartError::Identity(_)
-        | daemon::StartError::Store(_)
-        | daemon::StartError::Listen(_)
-        | daemon::StartError::Thread(_) => Exit::Failure,
-    }
+    ended.map_err(NotStarted::Daemon)
 }
