@@ -4,6 +4,8 @@ mod host;
 mod log;
 mod manager;
 mod service;
+mod skew;
+mod terminal;
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;

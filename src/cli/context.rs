@@ -49,14 +49,23 @@ pub(super) fn cold(token: Option<Token>) -> Result<Client, CliError> {
     Ok(Client::new(&paths()?).with_token(token))
 }
 
-/// Says so when the daemon that answered is of another version.
+/// The version of the daemon that answered, if it is another than this program's.
+pub(super) fn skew(client: &Client) -> Option<&str> {
+    client.daemon_version().filter(|version| *version != VERSION)
+}
+
+/// Says so to a person when the daemon that answered is of another version. It said its version in the answer that the
+/// command needed anyway.
 pub(super) fn note_skew(client: &Client, out: &mut Out) -> Result<(), CliError> {
-    match client.daemon_version().filter(|version| *version != VERSION) {
-        Some(version) => out.remark(&format!(
-            "warn the daemon is {version}, this command is {VERSION}: run `claudemesh daemon restart` when it suits"
-        )),
-        None => Ok(()),
+    match skew(client) {
+        Some(version) if out.is_watched() => say_skew(version, out),
+        _ => Ok(()),
     }
+}
+
+/// Says so to whoever reads, person or not.
+pub(super) fn say_skew(version: &str, out: &mut Out) -> Result<(), CliError> {
+    out.remark(&format!("warn the daemon is {version}, this command is {VERSION}: run `claudemesh daemon restart` when it suits"))
 }
 
 /// The mesh of this slug, or the only one.

@@ -86,6 +86,9 @@ pub(super) struct Out {
     json: bool,
     colour: bool,
     colour_err: bool,
+    /// Whether standard error is a terminal, and whether somebody can answer there, too.
+    watched: bool,
+    answers: bool,
     stdout: Box<dyn Write + Send>,
     stderr: Box<dyn Write + Send>,
 }
@@ -101,10 +104,13 @@ impl Out {
     pub(super) fn stdio(json: bool) -> Out {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        let watched = io::stderr().is_terminal();
         Out {
             json,
+            watched,
+            answers: watched && io::stdin().is_terminal(),
             colour: wanted && io::stdout().is_terminal(),
-            colour_err: wanted && io::stderr().is_terminal(),
+            colour_err: wanted && watched,
             stdout: Box::new(BufWriter::new(io::stdout())),
             stderr: Box::new(io::stderr()),
         }
@@ -210,6 +216,24 @@ impl Out {
         self.stderr.write_all(text.as_bytes()).map_err(CliError::Output)
     }
 
+    /// Whether a person reads remarks, rather than a file or a program.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched && !self.json
+    }
+
+    /// Asks once, on standard error; anything but a yes is a no. `None` where nobody can answer.
+    pub(super) fn ask(&mut self, question: &str) -> Result<Option<bool>, CliError> {
+        if self.json || !self.answers {
+            return Ok(None);
+        }
+        self.flush()?;
+        let text = format!("[claudemesh] {} [y/N] ", neutralise_line(question));
+        self.stderr.write_all(text.as_bytes()).and_then(|()| self.stderr.flush()).map_err(CliError::Output)?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).map_err(|err| CliError::io("standard input cannot be read", err))?;
+        Ok(Some(is_yes(&answer)))
+    }
+
     /// What went wrong and what to do: for people on standard error, for programs an object on standard output.
     pub(super) fn error(&mut self, err: &CliError) -> Done {
         let hint = err.hint();
@@ -230,6 +254,10 @@ impl Out {
     }
 }
 
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
 #[derive(Serialize)]
 struct Failure {
     ok: bool,
@@ -241,6 +269,12 @@ struct Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_yes_is_a_yes() {
+        assert!(["y\n", "Y", " yes\r\n", "YES"].into_iter().all(is_yes));
+        assert!(!["", "\n", "n", "no", "yess", "ja"].into_iter().any(is_yes));
+    }
 
     #[test]
     fn colours_stand_around_harmless_text() {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::base::exit::Exit;
-use crate::cli::context::{cold, paths};
+use crate::cli::context::{self, cold, paths, say_skew, skew};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
@@ -64,29 +64,48 @@ struct Status {
     health: Option<Health>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ipc_error: Option<String>,
+    /// Of this program, to compare the daemon's with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    daemon_version: Option<String>,
 }
 
 fn status(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let paths = paths()?;
     let holder = host::daemon_pid(&paths).map_err(|err| CliError::io("the daemon's lock can not be looked at", err))?;
-    let (answer, texts) = match (holder, cold(None)?.health()) {
+    let client = cold(None)?;
+    let health = client.health();
+    let daemon_version = client.daemon_version().map(str::to_owned);
+    let answer = |running, pid, health, ipc_error| Status {
+        running,
+        pid,
+        health,
+        ipc_error,
+        version: daemon_version.as_ref().map(|_| context::VERSION),
+        daemon_version,
+    };
+    let (answer, texts) = match (holder, health) {
         (_, Ok(health)) => {
-            let texts = vec![format!("daemon: running (pid {})", health.pid), format!("socket: {}", paths.socket().display())];
-            (Status { running: true, pid: Some(health.pid), health: Some(health), ipc_error: None }, texts)
+            let mut texts =
+                vec![format!("daemon: running (pid {})", health.pid), format!("socket: {}", paths.socket().display())];
+            texts.extend(
+                client.daemon_version().map(|version| format!("version: {version} (this command: {})", context::VERSION)),
+            );
+            (answer(true, Some(health.pid), Some(health), None), texts)
         }
         (Some(pid), Err(err)) => {
             let texts = vec![format!("daemon: pid {pid} alive but IPC unreachable ({err})")];
-            (Status { running: true, pid: Some(pid), health: None, ipc_error: Some(err.to_string()) }, texts)
+            (answer(true, Some(pid), None, Some(err.to_string())), texts)
         }
-        (None, Err(_)) => {
-            (Status { running: false, pid: None, health: None, ipc_error: None }, vec!["daemon: not running".to_owned()])
-        }
+        (None, Err(_)) => (answer(false, None, None, None), vec!["daemon: not running".to_owned()]),
     };
     if out.is_json() {
         out.json(&answer)?;
     } else {
         texts.iter().try_for_each(|text| out.bare(text))?;
     }
+    skew(&client).map_or(Ok(()), |version| say_skew(version, out))?;
     Ok(if answer.health.is_some() { Exit::Success } else { Exit::Failure })
 }
 

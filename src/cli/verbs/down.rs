@@ -7,11 +7,12 @@ use serde::Serialize;
 use crate::base::exit::Exit;
 use crate::base::paths::Paths;
 use crate::base::service;
-use crate::cli::context::paths;
+use crate::cli::context::{VERSION, paths, say_skew, skew};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Group, Verb};
+use crate::client::Client;
 use crate::client::host::{self, Stopped};
 
 /// The daemon stops within 8 s, whatever hangs.
@@ -81,11 +82,15 @@ fn down(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 
 fn late(pid: u32, out: &mut Out) -> Result<Exit, CliError> {
     if !out.is_json() {
-        let text = format!("daemon: signaled but did not exit within {} s (pid {pid})", PATIENCE.as_secs());
-        return Err(CliError::refused(Exit::Failure, text).with_hint("its log says what it waits for"));
+        return Err(too_late(pid));
     }
     out.json(&Answer { stopped: false, pid: Some(pid), reason: Some("shutdown_timeout") })?;
     Ok(Exit::Failure)
+}
+
+fn too_late(pid: u32) -> CliError {
+    let text = format!("daemon: signaled but did not exit within {} s (pid {pid})", PATIENCE.as_secs());
+    CliError::refused(Exit::Failure, text).with_hint("its log says what it waits for")
 }
 
 fn restart(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
@@ -93,6 +98,21 @@ fn restart(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     match stop(&paths)? {
         Stopped::Late { pid } => late(pid, out),
         Stopped::NotRunning | Stopped::Stopped { .. } => super::up::start(&paths, Vec::new(), out),
+    }
+}
+
+/// Offers to restart a daemon of another version to whoever sits at the terminal, and tells everybody else of it. True: it is
+/// stopped, and the next one is of this version.
+pub(super) fn offer_restart(client: &Client, paths: &Paths, out: &mut Out) -> Result<bool, CliError> {
+    let Some(version) = skew(client) else { return Ok(false) };
+    match out.ask(&format!("the daemon is {version}, this command is {VERSION}: restart it? Sessions stay registered."))? {
+        Some(true) => {}
+        Some(false) => return Ok(false),
+        None => return say_skew(version, out).map(|()| false),
+    }
+    match stop(paths)? {
+        Stopped::Late { pid } => Err(too_late(pid)),
+        Stopped::NotRunning | Stopped::Stopped { .. } => Ok(true),
     }
 }
 

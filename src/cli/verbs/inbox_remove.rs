@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::base::exit::Exit;
 use crate::base::time::parse_iso;
-use crate::cli::context::warm;
+use crate::cli::context::{note_skew, warm};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
@@ -63,7 +63,8 @@ fn flush(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
             CliError::usage(format!("--before: \"{text}\" is no time")).with_hint("as in 2025-10-09 or 2025-10-09T08:53:20Z")
         );
     }
-    let removed = warm(out)?.flush(mesh, before)?.removed;
+    let client = warm(out)?;
+    let removed = client.flush(mesh, before)?.removed;
     if out.is_json() {
         out.json(&Flushed { ok: true, removed })?;
     } else {
@@ -72,13 +73,15 @@ fn flush(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         let which = if which.is_empty() { "from all meshes".to_owned() } else { which.join(", ") };
         out.ok(&format!("Flushed {removed} message{} {which}.", if removed == 1 { "" } else { "s" }), None)?;
     }
+    note_skew(&client, out)?;
     Ok(Exit::Success)
 }
 
 fn delete(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let id = parsed.first();
     let missing = || CliError::refused(Exit::NotFound, format!("no inbox row with id \"{id}\""));
-    let removed = match warm(out)?.delete(id) {
+    let client = warm(out)?;
+    let removed = match client.delete(id) {
         Ok(reply) => reply.removed,
         Err(crate::client::Error::Refused { status: 404, .. }) => return Err(missing()),
         Err(err) => return Err(err.into()),
@@ -91,5 +94,6 @@ fn delete(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     } else {
         out.ok(&format!("Deleted inbox row {id}."), None)?;
     }
+    note_skew(&client, out)?;
     Ok(Exit::Success)
 }

@@ -19,6 +19,7 @@ use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb};
+use crate::cli::verbs::down::offer_restart;
 use crate::client::{Client, spawn, token};
 use crate::crypto::keys::{KeyPair, SecretKey};
 use crate::crypto::random;
@@ -73,7 +74,7 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let session = session(parsed)?;
     let paths = paths()?;
     let command = command(parsed, &session)?;
-    let client = spawn::ensure(&paths)?;
+    let client = daemon(&paths, &session, out)?;
     // Only now: a daemon that was just started may have made the mesh.
     let config = Config::load(&paths.config_file())?;
     let mesh = one_mesh(&config, parsed.value(&MESH).or(parsed.operands.first().map(String::as_str)))?;
@@ -92,6 +93,16 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let err = become_session(command, &session, &file);
     give_back(&client, &token, &file);
     Err(CliError::io("the session can not be started", err))
+}
+
+/// The daemon, restarted first if it is of another version and the user wants that: now is when it disturbs least.
+fn daemon(paths: &Paths, session: &Session, out: &mut Out) -> Result<Client, CliError> {
+    let client = spawn::ensure(paths)?;
+    if session.quiet || client.started_in().is_some() {
+        return Ok(client);
+    }
+    client.version()?;
+    if offer_restart(&client, paths, out)? { Ok(spawn::ensure(paths)?) } else { Ok(client) }
 }
 
 fn session(parsed: &Parsed) -> Result<Session, CliError> {

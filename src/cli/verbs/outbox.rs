@@ -2,7 +2,7 @@
 
 use crate::base::exit::Exit;
 use crate::base::names::neutralise_line;
-use crate::cli::context::{cold, session_token};
+use crate::cli::context::{cold, note_skew, session_token};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
@@ -103,7 +103,8 @@ pub(in crate::cli) const PRUNE: Verb = Verb {
 
 fn list(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let status = FILTERS.iter().find(|(flag, _)| parsed.is_set(flag)).map(|(_, status)| *status);
-    let page = cold(session_token()?)?.outbox(status, parsed.number(&LIMIT, 1..=1000)?)?;
+    let client = cold(session_token()?)?;
+    let page = client.outbox(status, parsed.number(&LIMIT, 1..=1000)?)?;
     if out.is_json() {
         out.json(&page)?;
     } else if page.items.is_empty() {
@@ -111,6 +112,7 @@ fn list(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     } else {
         page.items.iter().try_for_each(|item| out.bare(&line(item)))?;
     }
+    note_skew(&client, out)?;
     Ok(Exit::Success)
 }
 
@@ -131,7 +133,8 @@ fn requeue(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         new_client_message_id: parsed.value(&NEW_ID).map(str::to_owned),
         aborted_by: None,
     };
-    let done = cold(session_token()?)?.requeue(&request)?;
+    let client = cold(session_token()?)?;
+    let done = client.requeue(&request)?;
     if out.is_json() {
         out.json(&done)?;
     } else {
@@ -140,6 +143,7 @@ fn requeue(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
             done.aborted_row_id, done.new_row_id, done.new_client_message_id
         ))?;
     }
+    note_skew(&client, out)?;
     Ok(Exit::Success)
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::base::exit::Exit;
-use crate::cli::context::{VERSION, cold, note_skew, paths};
+use crate::cli::context::{VERSION, cold, paths, say_skew, skew};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::{Line, Out, Style};
@@ -34,6 +34,10 @@ struct Status<'a> {
     running: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<&'a Health>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    daemon_version: Option<&'a str>,
 }
 
 fn run(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
@@ -45,11 +49,17 @@ fn run(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     };
     let open = !health.brokers.is_empty() && health.brokers.values().all(|status| *status == LinkStatus::Open);
     if out.is_json() {
-        out.json(&Status { ok: open, running: true, health: Some(&health) })?;
+        out.json(&Status {
+            ok: open,
+            running: true,
+            health: Some(&health),
+            version: client.daemon_version().map(|_| VERSION),
+            daemon_version: client.daemon_version(),
+        })?;
     } else {
-        show(&health, out)?;
+        show(&health, client.daemon_version(), out)?;
     }
-    note_skew(&client, out)?;
+    skew(&client).map_or(Ok(()), |version| say_skew(version, out))?;
     Ok(match (open, health.brokers.is_empty()) {
         (true, _) => Exit::Success,
         (false, true) => Exit::Unavailable,
@@ -59,7 +69,7 @@ fn run(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 
 fn not_running(out: &mut Out) -> Result<Exit, CliError> {
     if out.is_json() {
-        out.json(&Status { ok: false, running: false, health: None })?;
+        out.json(&Status { ok: false, running: false, health: None, version: None, daemon_version: None })?;
     } else {
         out.section(&format!("status (v{VERSION})"))?;
         out.bad("the daemon is not running")?;
@@ -68,11 +78,11 @@ fn not_running(out: &mut Out) -> Result<Exit, CliError> {
     Ok(Exit::Network)
 }
 
-fn show(health: &Health, out: &mut Out) -> Result<(), CliError> {
+fn show(health: &Health, version: Option<&str>, out: &mut Out) -> Result<(), CliError> {
     let paths = paths()?;
     out.section(&format!("status (v{VERSION})"))?;
     out.pairs(&[
-        ("daemon", format!("running (pid {})", health.pid)),
+        ("daemon", format!("running (pid {}{})", health.pid, version.map(|version| format!(", v{version}")).unwrap_or_default())),
         ("config", paths.config_file().display().to_string()),
         ("socket", paths.socket().display().to_string()),
     ])?;

@@ -10,12 +10,14 @@ use crate::base::logging;
 use crate::base::paths::Paths;
 use crate::base::settings::ClonePolicy;
 use crate::base::time::{iso, now_millis};
-use crate::cli::context::{VERSION, daemon_paths, note_service, paths};
+use crate::cli::context::{VERSION, daemon_paths, note_service, paths, skew};
 use crate::cli::error::CliError;
 use crate::cli::home::{self, HomeError};
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Flag, Group, Verb};
+use crate::cli::verbs::down::offer_restart;
+use crate::client::Client;
 use crate::client::spawn::{self, SpawnError};
 use crate::daemon;
 
@@ -52,6 +54,9 @@ pub(super) struct Up {
     pid: u32,
     log: String,
     already_running: bool,
+    /// Of the daemon that runs, if it is another than this program's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    daemon_version: Option<String>,
 }
 
 fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
@@ -64,23 +69,19 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 
 /// Starts the daemon beside this process, with these flags, and says so.
 pub(super) fn start(paths: &Paths, flags: Vec<String>, out: &mut Out) -> Result<Exit, CliError> {
-    // Whoever asks for it in so many words wants it tried again, however it failed a moment ago.
-    let _ = fs::remove_file(paths.spawn_failure());
     let launcher = spawn::Launcher::from_env().map_err(SpawnError::Io)?.with_flags(flags);
-    let client = match spawn::ensure_with(paths, &launcher) {
-        Ok(client) => client,
-        Err(err @ (SpawnError::Failed { .. } | SpawnError::Late(_))) => {
-            let refused = CliError::refused(Exit::Failure, err.to_string());
-            return Err(err.hint().map_or(CliError::refused(Exit::Failure, err.to_string()), |hint| refused.with_hint(hint)));
-        }
-        Err(err) => return Err(err.into()),
-    };
+    let mut client = ensure(paths, &launcher)?;
+    let mut pid = client.health()?.pid;
+    if client.started_in().is_none() && offer_restart(&client, paths, out)? {
+        client = ensure(paths, &launcher)?;
+        pid = client.health()?.pid;
+    }
     note_service(&client, out)?;
-    let pid = client.health()?.pid;
     let log = paths.log_file().display().to_string();
     let already_running = client.started_in().is_none();
     if out.is_json() {
-        out.json(&Up { ok: true, detached: true, pid, log, already_running })?;
+        let daemon_version = skew(&client).map(str::to_owned);
+        out.json(&Up { ok: true, detached: true, pid, log, already_running, daemon_version })?;
     } else if already_running {
         out.ok(&format!("daemon is already running (pid {pid})"), None)?;
     } else {
@@ -89,6 +90,19 @@ pub(super) fn start(paths: &Paths, flags: Vec<String>, out: &mut Out) -> Result<
         out.hint("stop: claudemesh daemon down")?;
     }
     Ok(Exit::Success)
+}
+
+fn ensure(paths: &Paths, launcher: &spawn::Launcher) -> Result<Client, CliError> {
+    // Whoever asks for it in so many words wants it tried again, however it failed a moment ago.
+    let _ = fs::remove_file(paths.spawn_failure());
+    match spawn::ensure_with(paths, launcher) {
+        Ok(client) => Ok(client),
+        Err(err @ (SpawnError::Failed { .. } | SpawnError::Service { .. } | SpawnError::Late(_))) => {
+            let refused = CliError::refused(Exit::Failure, err.to_string());
+            Err(err.hint().map_or(CliError::refused(Exit::Failure, err.to_string()), |hint| refused.with_hint(hint)))
+        }
+        Err(err) => Err(err.into()),
+    }
 }
 
 /// The one line on standard output, for whoever waits for it.
