@@ -1,28 +1,34 @@
 //! Who is at the other end of a Unix socket, as the kernel tells it.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
-/// The process that connected, as it was when it did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    pub uid: u32,
-    /// None where the system does not tell, or where the peer lives in another pid namespace.
-    pub pid: Option<u32>,
+/// The user at the other end of a connection that came through the socket file at `socket`. Where the kernel's word can not be
+/// had, the file's directory decides: through one that is ours and closed to everybody else, nobody else came.
+pub fn user(stream: &UnixStream, socket: &Path) -> io::Result<u32> {
+    match credentials(stream) {
+        Ok(uid) => Ok(uid),
+        Err(err) => by_directory(socket)?.ok_or(err),
+    }
 }
 
-/// The credentials of the peer. `Unsupported` where the system has no way to tell that rustix offers.
+/// A peer in another pid namespace has no pid here, which rustix's type has no room for: it comes back as some error.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub fn credentials(stream: &UnixStream) -> io::Result<Peer> {
-    let found = rustix::net::sockopt::socket_peercred(stream)?;
-    let pid = u32::try_from(rustix::process::Pid::as_raw(Some(found.pid))).ok().filter(|pid| *pid != 0);
-    Ok(Peer { uid: found.uid.as_raw(), pid })
+fn credentials(stream: &UnixStream) -> io::Result<u32> {
+    Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
 }
 
-/// The credentials of the peer. `Unsupported` where the system has no way to tell that rustix offers.
+/// rustix knows no way to ask elsewhere.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub fn credentials(_stream: &UnixStream) -> io::Result<Peer> {
+fn credentials(_stream: &UnixStream) -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+fn by_directory(socket: &Path) -> io::Result<Option<u32>> {
+    let dir = std::fs::metadata(socket.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
+    Ok((dir.is_dir() && dir.mode() & 0o077 == 0 && dir.uid() == effective_uid()).then_some(dir.uid()))
 }
 
 /// The user this process acts as.
@@ -30,14 +36,24 @@ pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
-    fn a_pair_belongs_to_this_process() {
+    fn a_pair_belongs_to_this_user() {
         let (near, _far) = UnixStream::pair().unwrap();
-        let peer = credentials(&near).unwrap();
-        assert_eq!(peer, Peer { uid: effective_uid(), pid: Some(std::process::id()) });
+        let dir = std::env::temp_dir().join(format!("claudemesh-peer-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let socket = dir.join("socket");
+        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(by_directory(&socket).unwrap(), None, "anybody could have come through here");
+        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o700)).unwrap();
+        assert_eq!(by_directory(&socket).unwrap(), Some(effective_uid()));
+        assert_eq!(user(&near, &socket).unwrap(), effective_uid());
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(by_directory(&socket).is_err());
     }
 }

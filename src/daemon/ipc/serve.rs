@@ -31,7 +31,7 @@ pub(super) fn serve(ctx: &Arc<Ctx>, mut stream: UnixStream) {
 
 fn exchange(ctx: &Arc<Ctx>, stream: &mut UnixStream) -> io::Result<()> {
     // The socket's mode keeps other users out; this holds where modes do not (containers, odd file systems).
-    let theirs = peer::credentials(stream)?.uid;
+    let theirs = peer::user(stream, &ctx.paths.socket())?;
     if theirs != peer::effective_uid() {
         log::warn!("a connection by user {theirs} was refused");
         return answer(stream, &Reply::error(403, "this daemon belongs to another user").into());
