@@ -5,6 +5,7 @@ mod log;
 mod manager;
 mod service;
 mod skew;
+mod start_stop;
 mod terminal;
 
 use std::io::Write;

@@ -28,6 +28,10 @@ pub enum Stopped {
 pub enum StopError {
     /// The lock is held and the file does not say by whom.
     Unknown,
+    /// The lock is held, and the process that has the holder's pid here is another: the holder is in another container.
+    Elsewhere {
+        pid: u32,
+    },
     Signal {
         pid: u32,
         err: io::Error,
@@ -39,6 +43,10 @@ impl fmt::Display for StopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StopError::Unknown => f.write_str("a process holds the daemon's lock, and daemon.pid does not say which"),
+            StopError::Elsewhere { pid } => write!(
+                f,
+                "a process holds the daemon's lock that can not be seen from here, as in another container (pid {pid} there): stop it there"
+            ),
             StopError::Signal { pid, err } => write!(f, "failed to signal pid {pid}: {err}"),
             StopError::Lock(err) => write!(f, "the daemon's lock can not be looked at: {err}"),
         }
@@ -65,13 +73,23 @@ pub fn uid() -> u32 {
     crate::sys::peer::effective_uid()
 }
 
-/// Asks the daemon to stop, and waits until its lock is free. Only a process that holds the lock is signalled.
+/// Asks the daemon to stop, and waits until its lock is free. Only a process that has the lock's file open is signalled.
 pub fn stop_daemon(paths: &Paths, patience: Duration) -> Result<Stopped, StopError> {
     let pid = match daemon(paths).map_err(StopError::Lock)? {
         Holder::Nobody => return Ok(Stopped::NotRunning),
         Holder::Process(None) => return Err(StopError::Unknown),
         Holder::Process(Some(pid)) => pid,
     };
+    match process::has_open(pid, &paths.pid_file()) {
+        Ok(true) => {}
+        // It may have ended between the two looks.
+        Ok(false) if daemon(paths).map_err(StopError::Lock)? == Holder::Process(Some(pid)) => {
+            return Err(StopError::Elsewhere { pid });
+        }
+        Ok(false) => return Ok(Stopped::Stopped { pid }),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Stopped::Stopped { pid }),
+        Err(err) => return Err(StopError::Lock(err)),
+    }
     let deadline = Instant::now() + patience;
     match process::terminate(pid) {
         Ok(()) => {}
@@ -130,6 +148,22 @@ mod tests {
         std::fs::write(paths.pid_file(), std::process::id().to_string()).unwrap();
         assert_eq!(daemon_pid(&paths).unwrap(), None);
         assert_eq!(stop_daemon(&paths, Duration::ZERO).unwrap(), Stopped::NotRunning);
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pid_that_means_another_process_here_is_not_signalled() {
+        let root = std::env::temp_dir().join(format!("claudemesh-host-elsewhere-{}", std::process::id()));
+        let paths = Paths::under(&root);
+        std::fs::create_dir_all(paths.daemon_dir()).unwrap();
+        let held = lock::acquire(&paths.pid_file()).unwrap();
+        let mut bystander = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        // As a holder in another pid namespace has it.
+        std::fs::write(paths.pid_file(), bystander.id().to_string()).unwrap();
+        assert!(matches!(stop_daemon(&paths, Duration::ZERO), Err(StopError::Elsewhere { pid }) if pid == bystander.id()));
+        drop((bystander.stdin.take(), held));
+        assert!(bystander.wait().unwrap().success());
         std::fs::remove_dir_all(&root).unwrap();
     }
 

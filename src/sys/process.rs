@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
@@ -69,6 +71,24 @@ pub fn same(pid: u32, start: StartTime) -> bool {
 
 fn is_dead(state: u8) -> bool {
     matches!(state, b'Z' | b'X' | b'x')
+}
+
+/// Whether the process that has this pid here has the file at `path` open. A pid that was written down may be that of
+/// another process by now, and in another pid namespace it always was. True where the system does not tell.
+pub fn has_open(pid: u32, path: &Path) -> io::Result<bool> {
+    if !cfg!(target_os = "linux") {
+        return Ok(true);
+    }
+    let wanted = std::fs::metadata(path)?;
+    let open = match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(open) => open,
+        // No such process, or somebody else's.
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => return Ok(false),
+        Err(err) => return Err(err),
+    };
+    // What is closed meanwhile is not what is looked for.
+    let mut found = open.filter_map(Result::ok).filter_map(|entry| std::fs::metadata(entry.path()).ok());
+    Ok(found.any(|found| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino())))
 }
 
 /// A descriptor that becomes readable when the process ends. `Unsupported` where the kernel has none.
@@ -183,6 +203,18 @@ mod tests {
         assert!(!alive(pid));
         assert_eq!(kill(pid, Order::Kill).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(pidfd(pid).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn knows_who_has_a_file_open() {
+        let path = std::env::temp_dir().join(format!("claudemesh-open-{}", std::process::id()));
+        let file = std::fs::File::create(&path).unwrap();
+        let me = std::process::id();
+        assert!(has_open(me, &path).unwrap());
+        drop(file);
+        assert!(!has_open(me, &path).unwrap() && !has_open(i32::MAX as u32, &path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(has_open(me, &path).is_err());
     }
 
     #[test]
