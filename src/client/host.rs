@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::base::paths::Paths;
+use crate::sys::connect::unix_by;
 use crate::sys::lock::{self, Holder};
-use crate::sys::{process, signals};
+use crate::sys::{peer, process, signals};
 
 /// What became of a daemon that was told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +56,24 @@ impl fmt::Display for StopError {
 
 impl std::error::Error for StopError {}
 
-/// The daemon that holds these files, by its lock; a pid file that nobody holds means nothing.
+/// How long to wait for a socket's listener to take a connection.
+const KNOCK: Duration = Duration::from_millis(500);
+
+/// The daemon that holds these files, by its lock; a pid file that nobody holds means nothing, unless the process that it
+/// names is the one behind the socket: the reference's daemon locks nothing.
 pub fn daemon(paths: &Paths) -> io::Result<Holder> {
-    lock::holder(&paths.pid_file())
+    Ok(match lock::holder(&paths.pid_file())? {
+        Holder::Nobody => behind_socket(paths).map_or(Holder::Nobody, |pid| Holder::Process(Some(pid))),
+        held => held,
+    })
+}
+
+/// The process of this user that listens on the daemon's socket and that `daemon.pid` names.
+fn behind_socket(paths: &Paths) -> Option<u32> {
+    let named = std::fs::read_to_string(paths.pid_file()).ok()?.trim().parse::<u32>().ok()?;
+    let stream = unix_by(&paths.socket(), Instant::now() + KNOCK).ok()?;
+    let listener = peer::credentials(&stream).ok()?;
+    (listener.uid == peer::effective_uid() && listener.pid == Some(named)).then_some(named)
 }
 
 /// The daemon's pid, if one runs and its file names it.
@@ -73,7 +89,8 @@ pub fn uid() -> u32 {
     crate::sys::peer::effective_uid()
 }
 
-/// Asks the daemon to stop, and waits until its lock is free. Only a process that has the lock's file open is signalled.
+/// Asks the daemon to stop, and waits until its lock is free. Only a process that holds the lock, or the socket, is
+/// signalled.
 pub fn stop_daemon(paths: &Paths, patience: Duration) -> Result<Stopped, StopError> {
     let pid = match daemon(paths).map_err(StopError::Lock)? {
         Holder::Nobody => return Ok(Stopped::NotRunning),
@@ -82,6 +99,8 @@ pub fn stop_daemon(paths: &Paths, patience: Duration) -> Result<Stopped, StopErr
     };
     match process::has_open(pid, &paths.pid_file()) {
         Ok(true) => {}
+        // The reference's daemon keeps no file open; it answers at the socket.
+        Ok(false) if behind_socket(paths) == Some(pid) => {}
         // It may have ended between the two looks.
         Ok(false) if daemon(paths).map_err(StopError::Lock)? == Holder::Process(Some(pid)) => {
             return Err(StopError::Elsewhere { pid });

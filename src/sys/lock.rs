@@ -1,17 +1,23 @@
 //! One process at a time: flock(2) on an open file. The kernel releases it when the holder ends in whatever way, so a
-//! lock is never stale; the pid inside is for people and for the tools that read it.
+//! lock is never stale; the pid inside is for people and for the tools that read it. The reference's programs lock nothing
+//! and only write their pid: while such a process runs, the file is held too.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::process;
+
 /// How often a bounded wait looks again: flock(2) itself knows no deadline.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// How much later than its own file a process may seem to have begun: what file systems and `/proc` round away.
+const ROUNDING: Duration = Duration::from_secs(2);
 
 /// Holds the lock until dropped.
 #[derive(Debug)]
@@ -60,6 +66,10 @@ pub fn acquire(path: &Path) -> Result<Lock, Refused> {
         if !names(path, &file)? {
             continue;
         }
+        if let Some(pid) = writer_at_work(&mut file)? {
+            return Err(Refused::Held { pid: Some(pid) });
+        }
+        file.rewind()?;
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
         file.set_len(0)?;
         file.write_all(std::process::id().to_string().as_bytes())?;
@@ -123,6 +133,18 @@ fn names(path: &Path, file: &File) -> io::Result<bool> {
     }
 }
 
+/// The process that wrote its pid into the file that nobody locks, if it still runs. A process that began after the file was
+/// written only has the same number, and one of another user wrote it on another machine.
+fn writer_at_work(file: &mut File) -> io::Result<Option<u32>> {
+    let written = file.metadata()?.modified()?;
+    Ok(read_pid(file).filter(|pid| {
+        *pid != std::process::id()
+            && process::alive(*pid)
+            && process::owner(*pid) == Some(super::peer::effective_uid())
+            && process::began(*pid).is_some_and(|began| began <= written + ROUNDING)
+    }))
+}
+
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
@@ -171,10 +193,33 @@ mod tests {
     #[test]
     fn what_a_dead_process_left_is_no_lock() {
         let path = temp("stale");
-        std::fs::write(&path, "4711\n and a long tail that must go").unwrap();
+        std::fs::write(&path, "4000000000\n and a long tail that must go").unwrap();
         assert_eq!(holder(&path).unwrap(), Holder::Nobody);
         let _lock = acquire(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), std::process::id().to_string());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_that_locks_nothing_holds_what_it_wrote_for_as_long_as_it_runs() {
+        use std::process::{Command, Stdio};
+
+        let path = temp("unlocked");
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        std::fs::write(&path, pid.to_string()).unwrap();
+        assert!(matches!(acquire(&path), Err(Refused::Held { pid: Some(found) }) if found == pid));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), pid.to_string(), "its file is as it was");
+
+        // Written long before this process began: by another one of the same number.
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+        drop(acquire(&path).unwrap());
+
+        std::fs::write(&path, pid.to_string()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(acquire(&path).unwrap());
     }
 
     #[test]

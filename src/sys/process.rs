@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
@@ -27,6 +28,26 @@ impl StartTime {
     pub fn ticks(self) -> u64 {
         self.0
     }
+}
+
+/// Ticks in a second, as Linux shows them to programs whatever its own clock does.
+#[cfg(target_os = "linux")]
+const TICKS_PER_SECOND: u64 = 100;
+
+/// When a process began, by today's reading of the clock; good to a fraction of a second. None: no such process, or a system
+/// that does not tell.
+#[cfg(target_os = "linux")]
+pub fn began(pid: u32) -> Option<SystemTime> {
+    let since_boot = std::time::Duration::from_millis(StartTime::of(pid)?.0.checked_mul(1000 / TICKS_PER_SECOND)?);
+    let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let up = std::time::Duration::new(u64::try_from(up.tv_sec).ok()?, u32::try_from(up.tv_nsec).ok()?);
+    SystemTime::now().checked_sub(up.saturating_sub(since_boot))
+}
+
+/// When a process began. None: this system does not tell.
+#[cfg(not(target_os = "linux"))]
+pub fn began(_pid: u32) -> Option<SystemTime> {
+    None
 }
 
 struct Stat {
@@ -58,6 +79,15 @@ pub fn alive(pid: u32) -> bool {
         Ok(()) | Err(Errno::PERM) => stat(pid).is_none_or(|stat| !is_dead(stat.state)),
         Err(_) => false,
     }
+}
+
+/// The user that a process acts as. None: no such process, or a system that does not tell.
+pub fn owner(pid: u32) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    std::fs::metadata(format!("/proc/{pid}")).ok().map(|meta| meta.uid())
 }
 
 /// Whether `pid` runs and is the process that started at `start`.
@@ -215,6 +245,17 @@ mod tests {
         assert!(!has_open(me, &path).unwrap() && !has_open(i32::MAX as u32, &path).unwrap());
         std::fs::remove_file(&path).unwrap();
         assert!(has_open(me, &path).is_err());
+    }
+
+    #[test]
+    fn knows_when_a_process_began() {
+        let before = SystemTime::now();
+        let mut child = Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let began = began(child.id()).unwrap();
+        let slack = Duration::from_secs(1);
+        assert!(before - slack <= began && began <= SystemTime::now() + slack, "{before:?} {began:?}");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]
