@@ -66,25 +66,25 @@ enum Verdict {
     /// Nothing to compare with: write a record.
     First,
     Same,
-    /// The same host, recorded in an older form.
-    Outdated,
     Other(OtherHost),
 }
 
 fn judge(stored: Option<&Record>, current: &str) -> Verdict {
     match stored {
+        // A record of a host without an id would protect nothing, and the reference would take it for another host's.
+        None if current.is_empty() => Verdict::Same,
         None => Verdict::First,
         // Without an id on either side there is nothing that could tell two hosts apart.
         Some(record) if record.host_id.is_empty() || current.is_empty() => Verdict::Same,
         Some(record) if record.host_id != current => {
             Verdict::Other(OtherHost { stored: record.host_id.clone(), current: current.to_owned() })
         }
-        Some(record) if record.schema_version == 2 => Verdict::Same,
-        Some(_) => Verdict::Outdated,
+        // Whatever its form: an old one stays as it is, so that the version of the reference that wrote it can return.
+        Some(_) => Verdict::Same,
     }
 }
 
-/// Compares the stored record with this host, and writes one where there is none or an old one.
+/// Compares the stored record with this host, and writes one where there is none.
 pub(super) fn check(paths: &Paths) -> io::Result<Result<(), OtherHost>> {
     let path = paths.host_fingerprint();
     let stored = match fs::read(&path) {
@@ -101,7 +101,7 @@ pub(super) fn check(paths: &Paths) -> io::Result<Result<(), OtherHost>> {
     let current = host_id();
     match judge(stored.as_ref(), &current) {
         Verdict::Same => Ok(Ok(())),
-        Verdict::First | Verdict::Outdated => write(paths, &Record::of(&current)).map(Ok),
+        Verdict::First => write(paths, &Record::of(&current)).map(Ok),
         Verdict::Other(other) => Ok(Err(other)),
     }
 }
@@ -158,7 +158,9 @@ mod tests {
         for (stored, current, expected) in [
             (None, "linux:a", Verdict::First),
             (Some(record(2, "linux:a")), "linux:a", Verdict::Same),
-            (Some(record(1, "linux:a")), "linux:a", Verdict::Outdated),
+            (None, "", Verdict::Same),
+            (Some(record(1, "linux:a")), "linux:a", Verdict::Same),
+            (Some(record(3, "linux:a")), "linux:a", Verdict::Same),
             (Some(record(2, "")), "linux:a", Verdict::Same),
             (Some(record(2, "linux:a")), "", Verdict::Same),
             (
