@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::atomic_file;
 use super::ids::{MemberId, MemberKey, MeshId, Slug};
-use super::names::is_slug;
+use super::names::is_slug_any_case;
 
 /// The whole file. A missing file is an empty configuration.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +29,7 @@ pub struct Mesh {
     pub mesh_id: MeshId,
     pub member_id: MemberId,
     pub slug: Slug,
+    #[serde(default)]
     pub name: String,
     pub pubkey: MemberKey,
     /// 128 hex characters, the only place where the member's secret is kept; [`crate::base`] does not look inside.
@@ -36,6 +37,7 @@ pub struct Mesh {
     /// `ws://` or `wss://`, with its path.
     pub broker_url: String,
     /// ISO 8601.
+    #[serde(default)]
     pub joined_at: String,
     #[serde(flatten)]
     pub rest: Map<String, Value>,
@@ -92,7 +94,7 @@ impl std::error::Error for Error {}
 const MAX_CONFIG: u64 = 4 * 1024 * 1024;
 
 impl Config {
-    /// Reads `path`. A file without a `meshes` array reads as empty, as it does in the reference. Entries with a slug or
+    /// Reads `path`. A file without a `meshes` array has none, as in the reference. Entries with a slug or
     /// keys that can not be right are left out and logged, so that one bad entry does not take the others down.
     pub fn load(path: &Path) -> Result<Config, Error> {
         let bytes = match read_capped(path) {
@@ -108,20 +110,22 @@ impl Config {
         let Value::Object(mut whole) = serde_json::from_slice(bytes)? else {
             return Ok(Config::default());
         };
-        let Some(Value::Array(entries)) = whole.remove("meshes") else {
-            return Ok(Config::default());
+        let entries = match whole.remove("meshes") {
+            Some(Value::Array(entries)) => entries,
+            _ => Vec::new(),
         };
         let mut config = Config::default();
         whole.remove("version");
-        if let Some(Value::String(name)) = whole.remove("displayName") {
-            config.display_name = Some(name);
+        if let Some(Value::String(name)) = whole.get("displayName") {
+            config.display_name = Some(name.clone());
+            whole.remove("displayName");
         }
         config.rest = whole;
         for entry in entries {
             match serde_json::from_value::<Mesh>(entry.clone()) {
-                Ok(mesh) if is_slug(mesh.slug.as_str()) => config.meshes.push(mesh),
+                Ok(mesh) if is_slug_any_case(mesh.slug.as_str()) => config.meshes.push(mesh),
                 Ok(mesh) => {
-                    log::warn!("config.json: mesh {:?} left out: its slug is not [a-z0-9._-]", mesh.slug);
+                    log::warn!("config.json: mesh {:?} left out: its slug is not [A-Za-z0-9._-]", mesh.slug);
                     config.unreadable.push(entry);
                 }
                 Err(err) => {
@@ -160,9 +164,9 @@ impl Config {
         write().map_err(|err| Error::Write(path.to_owned(), err))
     }
 
-    /// The joined mesh of this slug.
+    /// The joined mesh of this slug; the last one, if the file names it twice.
     pub fn mesh(&self, slug: &Slug) -> Option<&Mesh> {
-        self.meshes.iter().find(|mesh| mesh.slug == *slug)
+        self.meshes.iter().rfind(|mesh| mesh.slug == *slug)
     }
 }
 
@@ -203,6 +207,8 @@ mod tests {
         for odd in ["[]", "{}", r#"{"meshes":{}}"#, "null"] {
             assert!(Config::parse(odd.as_bytes()).unwrap().meshes.is_empty(), "{odd}");
         }
+        let named = Config::parse(br#"{"displayName":"Ann","groups":[1]}"#).unwrap().to_value().unwrap();
+        assert_eq!((&named["displayName"], &named["groups"][0]), (&"Ann".into(), &1.into()));
         assert!(Config::parse(b"{").is_err());
         assert!(Config::load(Path::new("/no/such/config.json")).unwrap().meshes.is_empty());
     }

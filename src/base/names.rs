@@ -28,6 +28,11 @@ pub fn is_slug(text: &str) -> bool {
         && !text.contains("..")
 }
 
+/// A slug that somebody else may have made: the reference's key files allow capitals too.
+pub fn is_slug_any_case(text: &str) -> bool {
+    is_slug(&text.to_ascii_lowercase())
+}
+
 /// A UUID in its 8-4-4-4-12 form, either case: the only session ids that become file names.
 pub fn is_uuid(text: &str) -> bool {
     text.len() == 36
@@ -76,7 +81,15 @@ mod tests {
         for bad in ["", "o'neil", "/a", "a b", "é"] {
             assert!(!is_group_name(bad), "{bad}");
         }
-        assert!(is_slug("home") && !is_slug("..") && !is_slug("a..b") && !is_slug("A") && !is_slug("a/b"));
+        assert!(
+            is_slug("home")
+                && is_slug_any_case("Acme-2")
+                && !is_slug_any_case("A/b")
+                && !is_slug("..")
+                && !is_slug("a..b")
+                && !is_slug("A")
+                && !is_slug("a/b")
+        );
         assert!(is_uuid("01234567-89ab-cdef-0123-456789ABCDEF") && !is_uuid("0123456789abcdef0123456789abcdef0123"));
     }
 

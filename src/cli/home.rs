@@ -57,7 +57,7 @@ pub(super) fn open(paths: &Paths) -> Result<Option<broker::Running>, HomeError> 
         return create(paths, &mut config).map(Some);
     }
     let is_ours = |mesh: &&mut Mesh| mesh.slug.as_str() == SLUG;
-    let Some(entry) = config.meshes.iter_mut().find(is_ours) else { return Ok(None) };
+    let Some(entry) = config.meshes.iter_mut().rfind(is_ours) else { return Ok(None) };
     let Some(port) = local_port(&entry.broker_url).filter(|_| paths.home_broker_dir().is_dir()) else { return Ok(None) };
     let running = match start(paths, port) {
         Err(broker::StartError::AddressInUse(_)) => start(paths, 0),

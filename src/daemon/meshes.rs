@@ -74,15 +74,17 @@ impl Meshes {
         if table.len() == 1 { table.values().next().cloned() } else { None }
     }
 
-    /// Takes over a configuration. The first of two entries with one slug wins; a faulty entry is logged and left out.
+    /// Takes over a configuration. The last of two entries with one slug counts, as in the reference: it is the one that was
+    /// joined later. A faulty entry is logged and left out.
     pub(super) fn apply(&self, config: &Config) -> Change {
         let mut wanted: BTreeMap<Slug, Arc<Membership>> = BTreeMap::new();
         for entry in &config.meshes {
             match Membership::from_config(entry) {
-                Ok(_) if wanted.contains_key(&entry.slug) => {
-                    log::warn!("config.json names mesh {} twice; the first entry counts", entry.slug)
+                Ok(membership) => {
+                    if wanted.insert(entry.slug.clone(), Arc::new(membership)).is_some() {
+                        log::warn!("config.json names mesh {} twice; the last entry counts", entry.slug);
+                    }
                 }
-                Ok(membership) => drop(wanted.insert(entry.slug.clone(), Arc::new(membership))),
                 Err(why) => log::warn!("config.json: mesh {} is left out: {why}", entry.slug),
             }
         }
@@ -140,9 +142,10 @@ mod tests {
         let first =
             meshes.apply(&config(vec![entry("a", 1, "ws://x/ws"), entry("b", 2, "ws://x/ws"), entry("a", 3, "ws://y/ws")]));
         assert_eq!((slugs(&first.attached), slugs(&first.dropped)), (vec!["a".into(), "b".into()], vec![]));
-        let moved = meshes.apply(&config(vec![entry("a", 1, "ws://x/ws"), entry("b", 2, "ws://z/ws")]));
+        assert_eq!(meshes.get(&Slug::new("a")).unwrap().broker_url, "ws://y/ws", "the last entry of a slug counts");
+        let moved = meshes.apply(&config(vec![entry("a", 3, "ws://y/ws"), entry("b", 2, "ws://z/ws")]));
         assert_eq!((slugs(&moved.attached), slugs(&moved.dropped)), (vec!["b".into()], vec!["b".into()]));
-        let left = meshes.apply(&config(vec![entry("a", 1, "ws://x/ws")]));
+        let left = meshes.apply(&config(vec![entry("a", 3, "ws://y/ws")]));
         assert_eq!((slugs(&left.attached), slugs(&left.dropped)), (vec![], vec!["b".into()]));
         assert_eq!(meshes.only().map(|m| m.slug.to_string()).as_deref(), Some("a"));
         let mut forged = entry("c", 4, "ws://x/ws");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::base::atomic_file;
 use crate::base::ids::{SessionId, Slug};
-use crate::base::names::{is_slug, is_uuid};
+use crate::base::names::{is_slug_any_case, is_uuid};
 use crate::base::paths::Paths;
 use crate::wire::json;
 use crate::wire::session_key::SessionKeyFile;
@@ -16,7 +16,7 @@ const MAX_FILE: u64 = 4096;
 
 /// The file for this session, or `None` when either name is unfit to be a file's.
 fn path(paths: &Paths, mesh: &Slug, session: &SessionId) -> Option<PathBuf> {
-    (is_slug(mesh.as_str()) && is_uuid(session.as_str())).then(|| paths.session_key(mesh.as_str(), session.as_str()))
+    (is_slug_any_case(mesh.as_str()) && is_uuid(session.as_str())).then(|| paths.session_key(mesh.as_str(), session.as_str()))
 }
 
 /// The key kept for this session. `None` if there is none, or if what is there is not for this session; the caller checks

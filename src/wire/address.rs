@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::base::ids::PublicKey;
-use crate::base::names::{is_display_name, is_slug};
+use crate::base::names::{is_display_name, is_slug_any_case};
 
 use super::target::Target;
 
@@ -57,7 +57,7 @@ impl Address {
             return Ok(Address::Prefix(text.to_ascii_lowercase()));
         }
         if let Some((name, mesh)) = text.rsplit_once('@')
-            && is_slug(mesh)
+            && is_slug_any_case(mesh)
             && is_display_name(name)
         {
             return Ok(Address::Name { name: name.to_owned(), mesh: Some(mesh.to_owned()) });

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 
 use crate::base::ids::{PublicKey, SessionId, SessionKey, Slug, Token};
-use crate::base::names::{is_display_name, is_slug};
+use crate::base::names::{is_display_name, is_slug_any_case};
 use crate::base::time::now_millis;
 use crate::crypto::keys::{KeyPair, SecretKey};
 use crate::daemon::outward::{Outward, parse_group};
@@ -60,7 +60,7 @@ fn read(body: &[u8]) -> Result<Session, Reply> {
     else {
         return Err(bad("session_id, mesh, display_name, pid all required"));
     };
-    if !is_slug(&request.mesh) {
+    if !is_slug_any_case(&request.mesh) {
         return Err(bad("mesh must be a slug ([a-z0-9._-])"));
     }
     if !is_display_name(&request.display_name) {
