@@ -72,8 +72,8 @@ pub fn daemon(paths: &Paths) -> io::Result<Holder> {
 fn behind_socket(paths: &Paths) -> Option<u32> {
     let named = std::fs::read_to_string(paths.pid_file()).ok()?.trim().parse::<u32>().ok()?;
     let stream = unix_by(&paths.socket(), Instant::now() + KNOCK).ok()?;
-    let listener = peer::credentials(&stream).ok()?;
-    (listener.uid == peer::effective_uid() && listener.pid == Some(named)).then_some(named)
+    let ours = peer::user(&stream, &paths.socket()).ok()? == peer::effective_uid();
+    (ours && peer::pid(&stream) == Some(named)).then_some(named)
 }
 
 /// The daemon's pid, if one runs and its file names it.

@@ -8,6 +8,7 @@ use crate::base::atomic_file;
 use crate::base::ids::{SessionId, Slug};
 use crate::base::names::{is_slug_any_case, is_uuid};
 use crate::base::paths::Paths;
+use crate::sys::dirs;
 use crate::wire::json;
 use crate::wire::session_key::SessionKeyFile;
 
@@ -22,8 +23,14 @@ fn path(paths: &Paths, mesh: &Slug, session: &SessionId) -> Option<PathBuf> {
 /// The key kept for this session. `None` if there is none, or if what is there is not for this session; the caller checks
 /// the keys themselves.
 pub fn load(paths: &Paths, mesh: &Slug, session: &SessionId) -> Option<SessionKeyFile> {
+    let path = path(paths, mesh, session)?;
+    if let Err(err) = dirs::make_private(&path)
+        && err.kind() != io::ErrorKind::NotFound
+    {
+        log::warn!("others may be able to read {}: {err}", path.display());
+    }
     let mut bytes = Vec::new();
-    File::open(path(paths, mesh, session)?).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
+    File::open(path).ok()?.take(MAX_FILE).read_to_end(&mut bytes).ok()?;
     let file: SessionKeyFile = json::decode(&bytes).ok()?;
     (file.version == 1 && file.mesh_slug == mesh.as_str() && file.session_id.eq_ignore_ascii_case(session.as_str()))
         .then_some(file)

@@ -26,6 +26,20 @@ fn credentials(_stream: &UnixStream) -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// The process that listens at the other end of a connection, or that made it. `None` where the system does not tell, or
+/// the process is in another pid namespace.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn pid(stream: &UnixStream) -> Option<u32> {
+    let found = rustix::net::sockopt::socket_peercred(stream).ok()?;
+    u32::try_from(rustix::process::Pid::as_raw(Some(found.pid))).ok().filter(|pid| *pid != 0)
+}
+
+/// rustix knows no way to ask elsewhere.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub fn pid(_stream: &UnixStream) -> Option<u32> {
+    None
+}
+
 fn by_directory(socket: &Path) -> io::Result<Option<u32>> {
     let dir = std::fs::metadata(socket.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
     Ok((dir.is_dir() && dir.mode() & 0o077 == 0 && dir.uid() == effective_uid()).then_some(dir.uid()))
@@ -53,6 +67,7 @@ mod tests {
         std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o700)).unwrap();
         assert_eq!(by_directory(&socket).unwrap(), Some(effective_uid()));
         assert_eq!(user(&near, &socket).unwrap(), effective_uid());
+        assert!(!cfg!(target_os = "linux") || pid(&near) == Some(std::process::id()));
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(by_directory(&socket).is_err());
     }
