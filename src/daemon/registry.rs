@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,13 +23,24 @@ use super::ctx::Ctx;
 use super::outward::{Outward, parse_group};
 use super::sessions::{Session, TokenHash};
 
-/// `sessions.json`. Rows of the reference carry `token` in clear and its own notation of `startTime`.
-#[derive(Debug, Serialize, Deserialize)]
-struct File {
+/// How much later than its registration the process of a session may seem to have begun: more than a clock jumps that is set
+/// right after boot, less than process numbers take to come round again.
+const CLOCK_STEP: Duration = Duration::from_secs(60);
+
+/// `sessions.json`, as it is written.
+#[derive(Debug, Serialize)]
+struct Written {
     version: u32,
     sessions: Vec<Row>,
 }
 
+/// `sessions.json`, as it is read: a row that makes no sense does not take the others with it.
+#[derive(Debug, Deserialize)]
+struct File {
+    sessions: Vec<json::Value>,
+}
+
+/// One session. The reference's rows carry `token` in clear, and `startTime` as a text that depends on the locale.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Row {
@@ -62,7 +74,7 @@ struct Row {
 /// Writes the table. A failure is logged: sessions work on, and only a restart would miss them.
 pub(super) fn save(ctx: &Ctx) {
     let rows = ctx.sessions.all().iter().map(|session| row(session)).collect();
-    let text = json::encode(&File { version: 1, sessions: rows });
+    let text = json::encode(&Written { version: 1, sessions: rows });
     if let Err(err) = atomic_file::write(&ctx.paths.sessions_file(), text.as_bytes()) {
         log::error!("sessions.json could not be written: {err}");
     }
@@ -98,30 +110,45 @@ pub(super) fn load(paths: &Paths) -> Vec<Session> {
             return Vec::new();
         }
     };
-    file.sessions.into_iter().filter_map(|row| revive(paths, row)).collect()
+    let rows = file.sessions.into_iter().map(json::from_value::<Row>);
+    let readable = rows.filter_map(|row| row.inspect_err(|err| log::warn!("sessions.json: a row is left out: {err}")).ok());
+    readable.filter_map(|row| revive(paths, row)).collect()
+}
+
+/// Whether the process of this number began after the session was registered: then it is another one. A row that does not say
+/// when that was has the benefit of the doubt.
+fn began_after(pid: u32, registered_at: Millis) -> bool {
+    let Some(registered) = u64::try_from(registered_at).ok().filter(|at| *at != 0) else { return false };
+    let latest = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(registered) + CLOCK_STEP);
+    process::began(pid).is_some_and(|began| latest.is_some_and(|latest| latest < began))
 }
 
 fn revive(paths: &Paths, row: Row) -> Option<Session> {
     let now_started = StartTime::of(row.pid);
     let alive = match (row.started, now_started) {
         (Some(then), Some(now)) => then == now.ticks(),
-        _ => process::alive(row.pid),
+        _ => process::alive(row.pid) && !began_after(row.pid, row.registered_at),
     };
     if !alive {
         return None;
     }
+    let written_by_reference = row.token_hash.is_none();
     let (token, prefix) = match (row.token_hash, row.token) {
         (Some(hash), _) => (TokenHash(hex::decode(&hash)?), row.token_prefix.unwrap_or_default()),
         (None, Some(plain)) => Token::parse(&plain).map(|token| (TokenHash::of(&token), token.prefix()))?,
         (None, None) => return None,
     };
-    let key = load_key(paths, &row.mesh, &row.session_id);
+    let mut key = load_key(paths, &row.mesh, &row.session_id);
+    if key.is_none() && written_by_reference {
+        // It keeps only the keys of sessions whose id is a UUID, and gives the others new ones.
+        key = Some(KeyPair::generate());
+    }
     if row.has_key && key.is_none() {
         log::warn!("session {} is not brought back: its key file is gone", row.session_id);
         return None;
     }
     let groups = row.groups.iter().filter_map(|text| parse_group(text)).collect();
-    Some(Session {
+    let session = Session {
         token,
         token_prefix: prefix,
         id: row.session_id,
@@ -134,7 +161,11 @@ fn revive(paths: &Paths, row: Row) -> Option<Session> {
         outward: Mutex::new(Outward { groups, ..row.shows }),
         key,
         registered_at: row.registered_at,
-    })
+    };
+    if let Err(err) = keep_key(paths, &session) {
+        log::error!("the key of session {} can not be kept: {err}", session.id);
+    }
+    Some(session)
 }
 
 /// The name of a session's key file. An id that is no UUID is represented by one made from its hash.
