@@ -38,7 +38,17 @@ fn is_there(db: &Db<'_>, message: &NewInbound) -> Result<bool, Error> {
         params![message.mesh.as_str(), recipient_sql(message.recipient).0, message.sender_pubkey, message.client_id.as_str()],
         |_| Ok(()),
     )?;
-    Ok(found.is_some() || remove::was_deleted(db, message)?)
+    Ok(found.is_some() || is_there_for_all(db, message)? || remove::was_deleted(db, message)?)
+}
+
+/// Whether a row from before recipients were kept has the message: it is shown to every session of its mesh.
+fn is_there_for_all(db: &Db<'_>, message: &NewInbound) -> Result<bool, Error> {
+    let found = db.first(
+        "SELECT 1 FROM inbox WHERE client_message_id = ?3 AND +recipient_pubkey IS NULL AND +mesh = ?1 AND +sender_pubkey = ?2",
+        params![message.mesh.as_str(), message.sender_pubkey, message.client_id.as_str()],
+        |_| Ok(()),
+    )?;
+    Ok(found.is_some())
 }
 
 fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {

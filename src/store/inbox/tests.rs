@@ -289,7 +289,9 @@ fn every_shape_of_the_references_table_opens() {
         assert_eq!(rows[0].created_at.as_deref(), Some("2025-10-09T08:53:20.000Z"));
         assert!(matches!(&rows[0].body, Body::Unreadable { reason, .. } if reason == "not_opened"));
         let again = inbox.insert(vec![message("a", 2)]).unwrap();
-        assert_eq!(again[0] == Inserted::Duplicate, added.len() == 3);
+        assert_eq!(again[0], Inserted::Duplicate, "{added:?}");
+        let others = NewInbound { sender_pubkey: key(9).to_string(), ..message("a", 2) };
+        assert!(matches!(inbox.insert(vec![others]).unwrap()[0], Inserted::New(_)), "one sender can not suppress another's id");
     }
 }
 
