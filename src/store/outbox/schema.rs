@@ -13,6 +13,13 @@ fn complete(conn: &Connection) -> Result<(), Error> {
     conn.execute_batch(include_str!("../schema/outbox.sql"))?;
     let columns = ["mesh", "target_spec", "nonce", "ciphertext", "priority", "sender_session_pubkey", "reply_to_id", "meta"];
     add_columns(conn, "outbox", &columns.map(|name| (name, "TEXT")))?;
+    // Half a route is none: the reference would broadcast such a row in clear.
+    conn.execute(
+        "UPDATE outbox SET status = 'dead', last_error = ?1
+          WHERE status IN ('pending', 'inflight') AND mesh IS NOT NULL
+            AND (coalesce(target_spec, '') = '' OR coalesce(nonce, '') = '' OR coalesce(ciphertext, '') = '')",
+        [NO_ROUTE],
+    )?;
     Ok(conn.execute_batch(include_str!("../schema/outbox_indexes.sql"))?)
 }
 

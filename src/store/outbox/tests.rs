@@ -302,6 +302,22 @@ fn every_shape_of_the_references_table_opens() {
 }
 
 #[test]
+fn half_a_route_is_none() {
+    let dir = TestDir::new();
+    let path = dir.file("outbox.db");
+    legacy(&path, &["mesh", "target_spec", "nonce", "ciphertext", "priority"]);
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch("UPDATE outbox SET target_spec = NULL WHERE status = 'pending'").unwrap();
+    conn.execute_batch("UPDATE outbox SET ciphertext = '' WHERE status = 'inflight'").unwrap();
+    drop(conn);
+    let (outbox, _running) = Outbox::open(&path).unwrap();
+    let dead = [Status::Dead, Status::Dead, Status::Done, Status::Dead, Status::Aborted];
+    assert_eq!(statuses(&outbox).into_iter().map(|(_, status)| status).collect::<Vec<_>>(), dead);
+    assert_eq!(outbox.counts().unwrap().dead, 3);
+    assert_eq!(claim(&outbox, &route(None), 5, 10), [""; 0]);
+}
+
+#[test]
 fn a_newer_schema_is_left_alone() {
     let dir = TestDir::new();
     let path = dir.file("outbox.db");
