@@ -37,6 +37,7 @@ use crate::base::exit::Exit;
 use crate::base::paths::Paths;
 use crate::base::settings::{self, ClonePolicy, Settings};
 use crate::base::thread::{Joined, Running};
+use crate::base::time::now_millis;
 use crate::store;
 use crate::store::inbox::Inbox;
 use crate::store::outbox::Outbox;
@@ -167,6 +168,7 @@ pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
         move |signal| drop(supervisor.send_timeout(supervisor::Event::Signal(signal), Duration::from_secs(1)))
     })
     .map_err(StartError::Thread)?;
+    upkeep::give_up(&ctx, now_millis());
     let drain_thread = drain::start(drain_events, &ctx).map_err(StartError::Thread)?;
     let (reaper, reaper_thread) = reaper::start(supervisor).map_err(StartError::Thread)?;
     let mut main = Supervisor::new(ctx.clone(), reaper.clone());

@@ -10,6 +10,20 @@ use super::ctx::Ctx;
 /// A deleted message is known for as long as any broker might push it again.
 const KEEP_DELETED: Duration = Duration::from_secs(30 * 86_400);
 
+/// Gives up what is too old to be sent, all of it: before anything is handed to a link at the start, since rows that were in
+/// flight when a daemon ended may have lain there for months.
+pub(super) fn give_up(ctx: &Ctx, now: Millis) {
+    let max_age = Millis::try_from(GIVE_UP.as_millis()).unwrap_or(Millis::MAX);
+    loop {
+        let step = ctx.outbox.give_up(max_age, now);
+        let more = step.as_ref().is_ok_and(|count| 0 < *count);
+        say(ctx, "messages given up as too old", step);
+        if !more {
+            return;
+        }
+    }
+}
+
 /// Clears what is too old. Each step is bounded by the store; what is left goes on the next round.
 pub(super) fn prune(ctx: &Ctx, now: Millis) {
     let settings = ctx.settings();
