@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::scene::offline;
 use crate::support::home::Home;
 use crate::support::http::{self, Reply};
+use crate::support::mesh::World;
 use crate::support::reference_files::{self as reference, In, InboxShape, Out, OutboxShape};
 use crate::support::servers::Daemon;
 use crate::support::session::Session;
@@ -121,6 +122,11 @@ fn of_the_gates() {
     assert_eq!(with("/v1/health", "Host", "127.0.0.1").0, 200);
     assert_eq!(with("/v1/health", "Origin", "http://localhost"), (403, "forbidden origin".to_owned()));
     assert_eq!(with("/v1/health", "Authorization", "Bearer whatever").0, 200, "no token is asked for on this socket");
+    assert_eq!(with("http://example.com/v1/health?x", "Accept", "*/*").0, 200, "of a whole address only the path counts");
+    let chunked = "POST /v1/inbox/seen HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n{\"ids\":\r\n\
+                   3\r\n[]}\r\n0\r\n\r\n";
+    let reply = http::raw(&old.daemon.socket(), chunked.as_bytes()).unwrap();
+    assert_eq!((reply.status, reply.json()), (200, json!({"marked_seen": 0})));
 }
 
 #[test]
@@ -143,10 +149,26 @@ fn of_sessions() {
     assert_eq!((&registered["ok"], &registered["presence_accepted"]), (&true.into(), &false.into()));
     assert!(registered["registered_at"].is_u64());
 
+    // As the reference's `launch` registers, with its member's word, which is minted afresh here.
     let session = Session::prepare(&old.daemon, "acme", "ben");
-    session.register(pid);
+    let launched = old.ok(
+        "POST",
+        register,
+        Some(json!({
+            "token": session.token, "session_id": session.id, "mesh": "acme", "display_name": "ben", "pid": pid, "cwd": "/",
+            "role": "dev", "groups": ["@eng", "@ops:lead"],
+            "presence": {
+                "session_pubkey": session.key.to_uppercase(), "session_secret_key": session.secret.to_uppercase(),
+                "parent_attestation": {
+                    "session_pubkey": session.key, "parent_member_pubkey": "ab".repeat(32), "expires_at": 1_760_000_000_000_u64,
+                    "signature": "cd".repeat(64),
+                },
+            },
+        })),
+    );
+    assert_eq!(launched["presence_accepted"], true);
     let me = session.call("GET", "/v1/sessions/me", None).unwrap().json();
-    assert_keys(&me["session"], "sessionId mesh displayName pid cwd presence registeredAt token_prefix");
+    assert_keys(&me["session"], "sessionId mesh displayName pid cwd role groups presence registeredAt token_prefix");
     assert_eq!(me["session"]["presence"]["sessionPubkey"], session.key);
     assert_eq!(me["session"]["token_prefix"], session.token[..8]);
     old.refuses("GET", "/v1/sessions/me", None, 401, "no session token");
@@ -316,4 +338,27 @@ fn the_event_stream_keeps_its_form() {
         );
         assert_eq!((&data["body"], &data["priority"]), (&expected.into(), &"next".into()));
     }
+}
+
+#[test]
+fn who_comes_and_goes_is_told_in_the_references_words() {
+    let world = World::pair();
+    let ann = Session::open(&world.alice, "acme", "ann");
+    let heard = ann.follow(None);
+    let ben = Session::open(&world.bob, "acme", "ben");
+    ben.call("DELETE", &format!("/v1/sessions/{}", ben.token), None).unwrap();
+    for (name, event) in [("peer_join", "peer_joined"), ("peer_leave", "peer_left")] {
+        let data = heard.until(name, |events| {
+            events
+                .iter()
+                .find(|event| event.name == name && event.data["pubkey"] == ben.key.as_str())
+                .map(|event| event.data.clone())
+        });
+        assert_keys(&data, "ts mesh event name pubkey");
+        assert_eq!((&data["mesh"], &data["event"], &data["name"]), (&"acme".into(), &event.into(), &"ben".into()));
+    }
+    let peers = ann.call("GET", "/v1/peers", None).unwrap().json();
+    let own = peers["peers"].as_array().unwrap().iter().find(|peer| peer["pubkey"] == ann.key.as_str()).unwrap().clone();
+    assert_keys(&own, "pubkey memberPubkey displayName status summary groups sessionId connectedAt cwd peerRole mesh");
+    assert_eq!((&own["peerRole"], &own["mesh"]), (&"session".into(), &"acme".into()));
 }
