@@ -143,7 +143,7 @@ fn the_codes_and_texts_of_the_daemons_verbs() {
     check(&["daemon", "status"], 0, &format!("daemon: running (pid {pid})\nsocket: "));
     check(&["daemon", "status", "--json"], 0, &format!("\"pid\":{pid}"));
     check(&["daemon", "version"], 0, "(ipc v1, schema 1)");
-    check(&["daemon", "up", "--foreground"], 1, &format!("daemon already running (pid {pid})"));
+    check(&["daemon", "up", "--foreground", "--no-tcp"], 1, &format!("daemon already running (pid {pid})"));
     let version = run(&["--version"]).out;
     let served = http::request(&daemon.socket(), "GET", "/v1/version", &[], None).unwrap().json();
     assert!(version.contains(served["daemon_version"].as_str().unwrap()), "{version}");

@@ -25,6 +25,8 @@ const CLONE_POLICY: Flag = Flag {
     choices: &["refuse", "warn", "allow"],
     ..Flag::valued("--clone-policy", "POLICY", "What to do when the files come from another host; default: settings.json.")
 };
+/// The reference's daemon listens on TCP unless it is told not to, so that its units and scripts tell it.
+const NO_TCP: Flag = Flag::switch("--no-tcp", "No TCP listener; there is none anyway.");
 const FOREGROUND: Flag = Flag::switch("--foreground", "Be the daemon, until ended; its log goes to standard error.");
 
 pub(in crate::cli) const VERB: Verb = Verb {
@@ -38,7 +40,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
            prints one JSON line once its socket answers, and ends on SIGTERM.",
     operands: &[],
     tail: None,
-    flags: &[FOREGROUND, CLONE_POLICY],
+    flags: &[FOREGROUND, CLONE_POLICY, NO_TCP],
     effect: Effect::Local,
     examples: &[
         Example { command: "claudemesh up", about: "start it, if it does not run" },
