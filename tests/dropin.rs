@@ -4,24 +4,27 @@
 //! What a drop-in must keep, point by point, and the test that holds it or the decision that overrides it:
 //!
 //! 1. Paths and modes: `takeover::from_the_first_version`, `takeover::from_the_last_version`; modes are tightened (decision 4).
-//! 2. Text of the pid file: `files::a_daemon_that_locks_nothing_is_not_doubled_and_can_be_stopped`,
-//!    `files::what_a_killed_daemon_left_is_taken_over`; ours is locked as well (decision 7).
+//! 2. Text of the pid file: `files::what_a_killed_daemon_left_is_taken_over`,
+//!    `files::a_daemon_that_locks_nothing_is_not_doubled_and_can_be_stopped`, `files::a_socket_that_answers_is_nobodys_to_take`;
+//!    ours is locked as well (decision 7).
 //! 3. Tables that an older daemon can reopen: `databases::the_reference_can_return_to_every_shape`.
 //! 4. Bytes of the request fingerprint: `databases::a_retry_of_what_the_reference_accepted_is_known`.
 //! 5. Paths, keys, statuses and texts of the socket API: `endpoints`; where we differ, decision 5: no secret in an answer, an
-//!    unknown token is 401, bad JSON 400, too large 413, every route in the session's mesh. A listing without a session marks
-//!    nothing as seen, and a taken `new_client_message_id` is 409 before anything is aborted.
-//! 6. Events: `endpoints::the_event_stream_keeps_its_form`; ids are places in the inbox, so that `Last-Event-ID` resumes
-//!    (decision 5).
+//!    unknown token is 401, bad JSON 400, too large 413, every route in the session's mesh. Beyond it: a listing without a session
+//!    marks nothing as seen, and a taken `new_client_message_id` is 409 before anything is aborted.
+//! 6. Events: `endpoints::the_event_stream_keeps_its_form`, `endpoints::who_comes_and_goes_is_told_in_the_references_words`; ids
+//!    are places in the inbox, so that `Last-Event-ID` resumes (decision 5).
 //! 7. Hello frames and canonical strings: vectors in `crypto::hello`, and the links that open in `takeover`; the parent's
 //!    attestation is minted afresh (decision 20).
 //! 8. `daemon_version` is a version: `endpoints::of_the_daemon_itself`.
 //! 9. `presence.sessionPubkey` in `/v1/sessions/me`: `endpoints::of_sessions`, `takeover::from_the_last_version`.
-//! 10. Exit codes and texts: `files::the_codes_and_texts_of_the_daemons_verbs`; no mesh joined is no error any more (decision 3).
+//! 10. Exit codes and texts: `files::the_codes_and_texts_of_the_daemons_verbs`; no mesh joined is no error any more (decision 3),
+//!     and what can not be understood is 3 for every verb (`base::exit`).
 //! 11. Names of the units: the files in `contrib/`, checked by `files::the_units_have_the_names_that_are_looked_for`
 //!     (decision 4).
 //! 12. Fingerprint files of the first form, rows without a route or a recipient: `files::the_host_is_known_by_either_record`,
-//!     `databases::every_shape_opens_with_every_row`, `takeover`. Rows without a route are dead, never broadcast (decision 10).
+//!     `databases::every_shape_opens_with_every_row`, `takeover`. Rows without a route are dead and never broadcast: what was accepted
+//!    for one recipient goes to no other (decision 12).
 //! 13. `sessions.json` and key files: `takeover::from_the_last_version`; we keep tokens as hashes (decision 20), so that whoever
 //!     goes back launches its sessions again.
 //! 14. No token is needed on the socket: every call of `endpoints` that presents none.

@@ -41,9 +41,11 @@ use crate::base::time::now_millis;
 use crate::store;
 use crate::store::inbox::Inbox;
 use crate::store::outbox::Outbox;
+use crate::sys::connect;
 use crate::sys::dirs;
 use crate::sys::lock::{self, Lock};
 use crate::sys::notify;
+use crate::sys::peer;
 use crate::sys::signals;
 
 pub use self::hold_off::hold_off;
@@ -116,15 +118,24 @@ const DRAIN_ENDS: Duration = Duration::from_secs(4);
 const LINKS_END: Duration = Duration::from_secs(3);
 const STORES_END: Duration = Duration::from_secs(2);
 
+/// How long to wait for a listener whose queue is full.
+const KNOCK: Duration = Duration::from_millis(100);
+
 /// Takes the daemon's directory for this process alone, until the returned lock is dropped. Whoever composes the daemon
 /// with something else that writes there holds it first.
 pub fn lock(paths: &Paths) -> Result<Lock, StartError> {
     dirs::private_dir_checked(paths.daemon_dir()).map_err(StartError::Directory)?;
     // Somebody who only looks holds the lock for an instant.
-    lock::acquire_by(&paths.pid_file(), Instant::now() + Duration::from_millis(100)).map_err(|refused| match refused {
-        lock::Refused::Held { pid } => StartError::AlreadyRunning(pid),
-        lock::Refused::Io(err) => StartError::Lock(err),
-    })
+    let lock =
+        lock::acquire_by(&paths.pid_file(), Instant::now() + Duration::from_millis(100)).map_err(|refused| match refused {
+            lock::Refused::Held { pid } => StartError::AlreadyRunning(pid),
+            lock::Refused::Io(err) => StartError::Lock(err),
+        })?;
+    // A daemon of ours takes its socket away before its lock. Whoever answers now is one that locks nothing.
+    match connect::unix_by(&paths.socket(), Instant::now() + KNOCK) {
+        Ok(stream) => Err(StartError::AlreadyRunning(peer::credentials(&stream).ok().and_then(|listener| listener.pid))),
+        Err(_) => Ok(lock),
+    }
 }
 
 /// Whether these files may be used here at all: they belong to this host, or `clone_policy` or the settings let that pass. Closes

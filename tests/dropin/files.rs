@@ -1,6 +1,7 @@
 //! The files beside the databases: whose they are, who runs on them already, and what the verbs say.
 
 use std::fs::{self, File};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -109,6 +110,20 @@ fn a_daemon_that_locks_nothing_is_not_doubled_and_can_be_stopped() {
     let down = Process::run(home.command(&["daemon", "down"]));
     assert_eq!((down.status.code(), down.out.trim()), (Some(0), format!("daemon: stopped (was pid {pid})").as_str()), "{down:?}");
     running.kill();
+    Daemon::start(home.path()).assert_healthy();
+}
+
+#[test]
+fn a_socket_that_answers_is_nobodys_to_take() {
+    let home = Home::new();
+    offline(home.path());
+    let socket = home.join("daemon/daemon.sock");
+    fs::remove_file(&socket).unwrap();
+    let listener = UnixListener::bind(&socket).unwrap();
+    let refused = up(&home);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(refused.err.contains(&format!("daemon already running (pid {})", std::process::id())), "{refused:?}");
+    drop(listener);
     Daemon::start(home.path()).assert_healthy();
 }
 
