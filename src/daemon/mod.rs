@@ -133,7 +133,7 @@ pub fn lock(paths: &Paths) -> Result<Lock, StartError> {
         })?;
     // A daemon of ours takes its socket away before its lock. Whoever answers now is one that locks nothing.
     match connect::unix_by(&paths.socket(), Instant::now() + KNOCK) {
-        Ok(stream) => Err(StartError::AlreadyRunning(peer::credentials(&stream).ok().and_then(|listener| listener.pid))),
+        Ok(stream) => Err(StartError::AlreadyRunning(peer::pid(&stream))),
         Err(_) => Ok(lock),
     }
 }

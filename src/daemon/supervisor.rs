@@ -26,6 +26,7 @@ use super::meshes::{Change, Membership};
 use super::reaper::{self, Reaper};
 use super::registry;
 use super::sessions::{Session, TokenHash};
+use super::upkeep::Clock;
 
 /// Events that wait for the supervisor. When full, whoever has one more waits; the supervisor itself waits for nobody.
 pub(super) const QUEUE: usize = 64;
@@ -96,6 +97,7 @@ pub(super) struct Supervisor {
     config_seen: Option<(SystemTime, u64, u64)>,
     next_look: Instant,
     next_prune: Instant,
+    clock: Clock,
 }
 
 impl Supervisor {
@@ -112,6 +114,7 @@ impl Supervisor {
             config_seen: None,
             next_look: now,
             next_prune: now + Duration::from_secs(60),
+            clock: Clock::new(now_millis(), now),
         }
     }
 
@@ -271,7 +274,11 @@ impl Supervisor {
         }
         if self.next_prune <= now {
             self.next_prune = now + PRUNE_EVERY;
-            super::upkeep::prune(&self.ctx, now_millis());
+            if self.clock.is_steady(now_millis(), now) {
+                super::upkeep::prune(&self.ctx, now_millis());
+            } else {
+                log::warn!("the clock was set: nothing is cleared by its age this time");
+            }
         }
     }
 
