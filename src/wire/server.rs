@@ -1,6 +1,6 @@
 //! Frames from a broker to a peer.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PresenceId};
@@ -151,12 +151,20 @@ impl Push {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PeersList {
+    #[serde(deserialize_with = "readable")]
     pub peers: Vec<Peer>,
     /// There were more than fit into one frame.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
     #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
+}
+
+/// The rows that can be read. The reference's broker passes on whatever a peer says of itself, and one that says nonsense
+/// must not hide the others.
+fn readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Peer>, D::Error> {
+    let rows = Vec::<Value>::deserialize(deserializer)?;
+    Ok(rows.into_iter().filter_map(|row| serde_json::from_value(row).ok()).collect())
 }
 
 impl ServerFrame {
@@ -211,6 +219,18 @@ mod tests {
         for junk in ["", "null", "[]", "{}", r#"{"type":null}"#, "{\"type\":\"ack\",\"id\":7}"] {
             assert!(ServerFrame::decode(junk).is_none(), "{junk}");
         }
+    }
+
+    #[test]
+    fn one_peer_that_is_nonsense_does_not_hide_the_others() {
+        let key = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c";
+        let good = format!(
+            r#"{{"pubkey":"{key}","memberPubkey":"{key}","displayName":"a","status":"idle","summary":null,"groups":[]}}"#
+        );
+        let strange = good.replace("\"groups\":[]", "\"groups\":[{\"name\":7}],\"hostname\":5");
+        let text = format!(r#"{{"type":"peers_list","peers":[7,{strange},{good},null],"_reqId":"r"}}"#);
+        let Some(ServerFrame::PeersList(list)) = ServerFrame::decode(&text) else { panic!("not a list") };
+        assert_eq!((list.peers.len(), list.req_id.as_deref()), (1, Some("r")));
     }
 
     #[test]
