@@ -14,7 +14,7 @@ use crate::base::time::{Millis, now_millis};
 use crate::crypto::random;
 use crate::store;
 use crate::store::RowId;
-use crate::store::outbox::{Outbox, Outcome, Route, Row};
+use crate::store::outbox::{self, Outbox, Outcome, Route, Row};
 use crate::wire::client::Send;
 
 pub(super) use self::state::Epoch;
@@ -120,7 +120,10 @@ impl Worker {
     fn on(&mut self, event: Event, outcomes: &mut Vec<(RowId, Outcome)>) {
         match event {
             Event::Wake(route) => self.state.wake(route),
-            Event::LinkUp(route, window, epoch) => self.state.link_up(route, window, epoch),
+            Event::LinkUp(route, window, epoch) => {
+                self.wake_waiting(&route);
+                self.state.link_up(route, window, epoch);
+            }
             Event::LinkDown(route, epoch) => self.state.link_down(&route, epoch),
             Event::Answered(route, answers) => {
                 let now = now_millis();
@@ -128,11 +131,30 @@ impl Worker {
                     outcomes.extend(self.state.answered(&route, row, answer, now, random::unit_f64()));
                 }
             }
-            Event::PeerBack(mesh, key) => match self.outbox.wake_target(mesh, key.to_string(), now_millis()) {
-                Ok(routes) => routes.into_iter().for_each(|route| self.state.wake(route)),
-                Err(err) => log::warn!("outbox: {err}"),
-            },
+            Event::PeerBack(mesh, key) => {
+                self.state.peer_back(&mesh);
+                self.wake_target(mesh, &key);
+            }
             Event::Stop => {}
+        }
+    }
+
+    fn wake_target(&mut self, mesh: Slug, key: &PublicKey) {
+        match self.outbox.wake_target(mesh, key.to_string(), now_millis()) {
+            Ok(routes) => routes.into_iter().for_each(|route| self.state.wake(route)),
+            Err(err) => log::warn!("outbox: {err}"),
+        }
+    }
+
+    /// Makes due what waits for a peer's return, or for a refusal to pass: nobody has heard of returns while this link was
+    /// down. The member's link hears for all.
+    fn wake_waiting(&mut self, up: &Route) {
+        let siblings = if up.sender == outbox::Sender::Member { self.state.routes_of(&up.mesh) } else { Vec::new() };
+        for route in siblings.into_iter().filter(|route| route != up).chain([up.clone()]) {
+            match self.outbox.wake_route(route.clone(), now_millis()) {
+                Ok(_) => self.state.wake(route),
+                Err(err) => log::warn!("outbox: {err}"),
+            }
         }
     }
 

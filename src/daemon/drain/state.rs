@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::base::backoff;
+use crate::base::ids::Slug;
 use crate::base::time::Millis;
 use crate::daemon::link::Answer;
 use crate::store::RowId;
@@ -31,6 +32,15 @@ pub(super) struct State {
     lanes: HashMap<Route, Lane>,
 }
 
+/// A row on its way.
+#[derive(Debug)]
+struct Flight {
+    attempts: u32,
+    epoch: Epoch,
+    /// A peer came back after it left: an answer that nobody is there may be older than that.
+    peer_back: bool,
+}
+
 /// The rows of one link. They go out in order; how many may be in flight is the broker's to say.
 #[derive(Debug, Default)]
 struct Lane {
@@ -38,8 +48,7 @@ struct Lane {
     window: Option<usize>,
     /// Which connection of the link is open, or was last.
     epoch: Epoch,
-    /// How often each was tried, and on which connection it is.
-    in_flight: HashMap<RowId, (u32, Epoch)>,
+    in_flight: HashMap<RowId, Flight>,
     /// Rows in flight on earlier connections, whose answers are still on their way. Nothing is claimed until they are
     /// back: a later row could overtake them.
     stale: usize,
@@ -66,6 +75,17 @@ impl State {
         lane.stale = lane.in_flight.len();
         lane.wanted = true;
         lane.paused_until = None;
+    }
+
+    /// A peer of this mesh is there again.
+    pub(super) fn peer_back(&mut self, mesh: &Slug) {
+        let lanes = self.lanes.iter_mut().filter(|(route, _)| route.mesh == *mesh);
+        lanes.flat_map(|(_, lane)| lane.in_flight.values_mut()).for_each(|flight| flight.peer_back = true);
+    }
+
+    /// The links of a mesh that have work, or had.
+    pub(super) fn routes_of(&self, mesh: &Slug) -> Vec<Route> {
+        self.lanes.keys().filter(|route| route.mesh == *mesh).cloned().collect()
     }
 
     /// The answers of what is in flight have been given, or are on their way. An end that is told after the next
@@ -110,7 +130,7 @@ impl State {
         let Some(lane) = self.lanes.get_mut(route) else { return };
         let before = lane.in_flight.len();
         let epoch = lane.epoch;
-        lane.in_flight.extend(rows.map(|(row, attempts)| (row, (attempts, epoch))));
+        lane.in_flight.extend(rows.map(|(row, attempts)| (row, Flight { attempts, epoch, peer_back: false })));
         lane.backlog = asked <= lane.in_flight.len() - before;
         lane.wanted = lane.backlog;
         lane.due = next_due;
@@ -135,7 +155,7 @@ impl State {
         random: f64,
     ) -> Option<(RowId, Outcome)> {
         let lane = self.lanes.get_mut(route)?;
-        let (attempts, epoch) = lane.in_flight.remove(&row)?;
+        let Flight { attempts, epoch, peer_back } = lane.in_flight.remove(&row)?;
         if epoch != lane.epoch {
             lane.stale = lane.stale.saturating_sub(1);
         }
@@ -150,6 +170,7 @@ impl State {
                 let backed_off = backoff::delay(RETRY_FROM, RETRY_TO, attempts.saturating_sub(1), random);
                 match code.retry() {
                     Retry::Never => Outcome::Dead { error: text, at: now },
+                    Retry::WhenPeerReturns if peer_back => later(lane, now, backed_off, text),
                     Retry::WhenPeerReturns => later(lane, now, AWAY_RETRY.mul_f64(0.8 + random / 5.0), text),
                     Retry::After(least) => {
                         let wait = if code == Code::RateLimited { least.max(asked) } else { least.max(asked).max(backed_off) };
@@ -199,7 +220,7 @@ fn later(lane: &mut Lane, now: Millis, wait: Duration, error: String) -> Outcome
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::{MessageId, Slug};
+    use crate::base::ids::MessageId;
     use crate::store::outbox::Sender;
 
     fn route() -> Route {
@@ -265,6 +286,20 @@ mod tests {
             assert!(state.in_flight().is_empty());
             assert_eq!(state.answered(&route(), RowId::new("0"), Answer::Lost, 1000, 1.0), None, "answered once");
         }
+    }
+
+    #[test]
+    fn an_answer_that_nobody_is_there_may_be_older_than_their_return() {
+        let mut state = State::default();
+        state.link_up(route(), 8, Epoch(1));
+        state.claimed(&route(), rows(0..1).into_iter(), 8, None);
+        state.peer_back(&Slug::new("work"));
+        state.peer_back(&route().mesh);
+        let outcome = state.answered(&route(), RowId::new("0"), refused(Code::NotConnected, None), 1000, 1.0);
+        assert_eq!(outcome, Some((RowId::new("0"), Outcome::Later { at: 1500, error: "no_connected_peer".into() })));
+        state.claimed(&route(), rows(0..1).into_iter(), 8, None);
+        let outcome = state.answered(&route(), RowId::new("0"), refused(Code::NotConnected, None), 1500, 1.0);
+        assert_eq!(outcome, Some((RowId::new("0"), Outcome::Later { at: 301_500, error: "no_connected_peer".into() })));
     }
 
     #[test]
