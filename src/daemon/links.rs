@@ -64,14 +64,24 @@ impl Links {
         self.lock().get(route).map(|entry| entry.report.status)
     }
 
-    /// The member link's report, and how many session links of the mesh are open.
+    /// The member link's report, and how many session links of the mesh are open. Where the member link has nothing to
+    /// complain of, a session's that was given up for good has the word.
     pub(super) fn of_mesh(&self, mesh: &Slug) -> (Option<Report>, usize) {
         let table = self.lock();
-        let member = table.get(&Route { mesh: mesh.clone(), sender: Sender::Member }).map(|entry| entry.report.clone());
-        let open = |(route, entry): &(&Route, &Entry)| {
-            route.mesh == *mesh && route.sender != Sender::Member && entry.report.status == LinkStatus::Open
-        };
-        (member, table.iter().filter(open).count())
+        let mut member = table.get(&Route { mesh: mesh.clone(), sender: Sender::Member }).map(|entry| entry.report.clone());
+        let (mut open, mut given_up) = (0, None);
+        for (route, entry) in table.iter().filter(|(route, _)| route.mesh == *mesh) {
+            let Sender::Session(key) = &route.sender else { continue };
+            match entry.report.status {
+                LinkStatus::Open => open += 1,
+                LinkStatus::Closed => given_up = given_up.or(entry.report.last_error.as_ref().map(|why| (key, why))),
+                LinkStatus::Connecting | LinkStatus::Reconnecting => {}
+            }
+        }
+        if let (Some(member), Some((key, why))) = (&mut member, given_up) {
+            member.last_error.get_or_insert_with(|| format!("session {}: {why}", key.0.short()));
+        }
+        (member, open)
     }
 
     /// Every link, for the supervisor's rounds.
