@@ -7,6 +7,7 @@ use crate::base::ids::{ClientId, MessageId};
 
 use super::code::Code;
 use super::json::without_position;
+use super::limits::MAX_FRAME;
 use super::memory::{Forget, Recall, Remember};
 use super::peer::Group;
 use super::priority::Priority;
@@ -126,6 +127,18 @@ pub struct Send {
     pub ciphertext: String,
     #[serde(rename = "replyToId", default, skip_serializing_if = "Option::is_none")]
     pub reply_to_id: Option<String>,
+}
+
+impl Send {
+    /// Whether brokers read a frame as large as this one's.
+    pub fn fits(&self) -> bool {
+        let texts = [Some(&self.id), self.request_fingerprint.as_ref(), self.reply_to_id.as_ref()];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        let client_id = self.client_message_id.as_ref().map_or(0, |id| id.as_str().len());
+        let bytes = texts + client_id + self.target_spec.len() + self.nonce.len() + self.ciphertext.len();
+        // A byte becomes six at most (`\u0000`), and the names around them are short.
+        bytes * 6 + 512 <= MAX_FRAME || ClientFrame::Send(self.clone()).encode().len() <= MAX_FRAME
+    }
 }
 
 /// The recipient has the message on disk. No reply.

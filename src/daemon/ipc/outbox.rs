@@ -12,6 +12,7 @@ use crate::wire::json;
 
 use super::reply::Reply;
 use super::routes::Call;
+use super::send::is_client_id;
 
 /// Rows of one page: as asked, within these bounds.
 const DEFAULT_PAGE: usize = 50;
@@ -118,6 +119,9 @@ pub(super) fn requeue(call: &Call<'_>) -> Reply {
         Ok(_) => return Reply::error(400, "missing 'id'").into(),
         Err(err) => return Reply::error(400, "missing 'id'").detail(&err.to_string()).into(),
     };
+    if request.new_client_message_id.as_deref().is_some_and(|id| !is_client_id(id)) {
+        return Reply::error(400, "new_client_message_id must be printable and at most 128 bytes").into();
+    }
     let new_client_id = request.new_client_message_id.map_or_else(|| ClientId::new(random::uuid_v4()), ClientId::new);
     let new_row = RowId::new(random::uuid_v7(now_millis()));
     let aborted_by = request.aborted_by.unwrap_or_else(|| "operator".to_owned());

@@ -14,9 +14,10 @@ use crate::daemon::resolve::{self, Resolved};
 use crate::store::RowId;
 use crate::store::outbox::{Accepted, Existing, NewRow, Route, Sender, Status};
 use crate::wire::address::Address;
+use crate::wire::client::{ClientFrame, Send};
 use crate::wire::ipc::{Recipient, SendReceipt, SendStatus};
 use crate::wire::json::{self, Map, Value};
-use crate::wire::limits::MAX_SEALED;
+use crate::wire::limits::{MAX_FRAME, MAX_SEALED};
 use crate::wire::priority::Priority;
 use crate::wire::target::Target;
 
@@ -26,6 +27,9 @@ use super::routes::Call;
 
 /// Longest client message id, in bytes.
 const MAX_CLIENT_ID: usize = 128;
+
+/// Length of the ids that are made here.
+const UUID: usize = 36;
 
 /// What an envelope adds to the text: the box's 16 bytes, the nonce and the target beside it.
 const ENVELOPE: usize = 16 + 32 + 64;
@@ -106,6 +110,7 @@ fn address(call: &Call<'_>, wanted: &Wanted) -> Result<Addressed, Reply> {
     let resolved = resolve::resolve(&address, speaker.key, || call.ctx.rosters.of(&membership.slug, &call.ctx.links))
         .map_err(|err| unroutable(&membership.slug, &err))?;
     let sealed = seal(call, wanted, &resolved.target, speaker.secret)?;
+    check_frame(wanted, &resolved.target, &sealed)?;
     let sender = speaker.sender;
     Ok(Addressed { membership, resolved, sender, sealed })
 }
@@ -159,7 +164,7 @@ fn read(call: &Call<'_>) -> Result<Wanted, Reply> {
         Some(_) => return Err(bad("'meta' must be an object")),
     };
     let named = text("client_message_id").or(call.idempotency_key).map(str::trim).filter(|id| !id.is_empty());
-    if named.is_some_and(|id| MAX_CLIENT_ID < id.len() || id.contains(char::is_control)) {
+    if named.is_some_and(|id| !is_client_id(id)) {
         return Err(bad("client_message_id must be printable and at most 128 bytes"));
     }
     Ok(Wanted {
@@ -171,6 +176,10 @@ fn read(call: &Call<'_>) -> Result<Wanted, Reply> {
         mesh: text("mesh").map(str::trim).filter(|mesh| !mesh.is_empty()).map(str::to_owned),
         client_id: named.map(ClientId::new),
     })
+}
+
+pub(super) fn is_client_id(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_CLIENT_ID && !text.contains(char::is_control)
 }
 
 fn fingerprint_of(wanted: &Wanted) -> [u8; 32] {
@@ -226,6 +235,28 @@ fn seal(call: &Call<'_>, wanted: &Wanted, target: &Target, secret: &SecretKey) -
         }
         Target::Group(_) | Target::Topic(_) | Target::Everyone => Ok(sealed::plain(body)),
     }
+}
+
+/// Refuses what the frame around the envelope would make too large: ids may be long, and grow when they are written as JSON.
+fn check_frame(wanted: &Wanted, target: &Target, sealed: &Sealed) -> Result<(), Reply> {
+    let id = wanted.client_id.as_ref().map_or_else(|| "0".repeat(UUID), ToString::to_string);
+    let empty = ClientFrame::Send(Send {
+        client_message_id: Some(ClientId::new(id.as_str())),
+        id,
+        request_fingerprint: Some("0".repeat(64)),
+        target_spec: target.to_string(),
+        priority: wanted.priority,
+        nonce: String::new(),
+        ciphertext: String::new(),
+        reply_to_id: wanted.reply_to.clone(),
+    });
+    // Base64 is written as it is.
+    let frame = empty.encode().len() + sealed.nonce_b64.len() + sealed.ciphertext_b64.len();
+    if frame <= MAX_FRAME {
+        return Ok(());
+    }
+    let bytes = wanted.message.len();
+    Err(too_large(bytes, bytes.saturating_sub((frame - MAX_FRAME).div_ceil(4) * 3)).into())
 }
 
 fn too_large(bytes: usize, most: usize) -> Refusal {
