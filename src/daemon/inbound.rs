@@ -134,6 +134,12 @@ pub(super) fn system_event(mesh: &Slug, push: &Push, is_own: impl Fn(&PublicKey)
     Some((event, key))
 }
 
+/// Whether a broker wrote this to every connection, the member's and each session's alike, and kept it for none. The
+/// reference's does so; ours names the target, and gives a member nothing that its sessions have.
+pub(super) fn is_for_every_connection(push: &Push) -> bool {
+    push.target_spec.is_none() && push.sender_member_pubkey.is_some() && push.client_message_id.is_none()
+}
+
 /// The recipient of a link's mail.
 pub(super) fn recipient(member: MemberKey, session: Option<SessionKey>) -> Recipient {
     session.map_or(Recipient::Member(member), Recipient::Session)

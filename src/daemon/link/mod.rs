@@ -6,12 +6,13 @@ mod state;
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
 use crate::base::backoff::Backoff;
+use crate::base::hex;
 use crate::base::ids::SessionKey;
 use crate::base::thread::{self, Running};
 use crate::base::time::now_millis;
@@ -161,7 +162,7 @@ impl Identity {
 fn member_about() -> About {
     let cwd = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
     About {
-        session_id: format!("daemon-{}", std::process::id()),
+        session_id: daemon_id().to_owned(),
         pid: std::process::id(),
         cwd,
         hostname: Some(process::hostname()),
@@ -169,6 +170,13 @@ fn member_about() -> About {
         channel: Some("claudemesh-daemon".to_owned()),
         ..About::default()
     }
+}
+
+/// The session id of member links. The reference's broker closes one connection for another with the same, whoever it
+/// belongs to, and in containers process numbers are soon the same.
+fn daemon_id() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| format!("daemon-{}-{}", std::process::id(), hex::encode(&random::bytes::<4>())))
 }
 
 fn session_about(session: &Session) -> About {
@@ -329,7 +337,7 @@ fn ending_text(ending: &Ending) -> String {
             format!("the broker refused the hello: {code}: {}", crate::base::names::neutralise_line(text))
         }
         Ending::Stale => "nothing was heard from the broker for too long".to_owned(),
-        Ending::Unanswered => "the broker left a message unanswered".to_owned(),
+        Ending::Unanswered => "the broker left a message or a request unanswered".to_owned(),
         Ending::Store => "the inbox can not be written".to_owned(),
     }
 }

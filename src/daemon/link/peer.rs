@@ -12,7 +12,7 @@ use crate::net::ws::{self, Flow, Outbox};
 use crate::store::RowId;
 use crate::store::inbox::{Inserted, NewInbound};
 use crate::store::outbox::Route;
-use crate::wire::client::ClientFrame;
+use crate::wire::client::{ClientFrame, ListPeers};
 use crate::wire::event::{Event, SystemEvent};
 use crate::wire::ipc::LinkStatus;
 use crate::wire::json;
@@ -28,6 +28,9 @@ use crate::daemon::inbound;
 
 /// Messages of one burst that are stored in one transaction.
 const BATCH: usize = 64;
+
+/// Acknowledgements that are kept until the hello is accepted.
+const MAX_EARLY: usize = 1024;
 
 /// One connection's conversation and what it has gathered in the current burst.
 pub(super) struct Talk<'a> {
@@ -45,6 +48,8 @@ pub(super) struct Talk<'a> {
     waiting: HashMap<u64, Sender<Reply>>,
     next_ticket: u64,
     done: Done,
+    /// Acknowledgements of what came before the hello was accepted: the reference's broker would not hear them yet.
+    early: Vec<String>,
 }
 
 /// How a conversation ended, for the thread that decides what follows.
@@ -80,6 +85,7 @@ impl<'a> Talk<'a> {
             waiting: HashMap::new(),
             next_ticket: 0,
             done: Done::default(),
+            early: Vec::new(),
         }
     }
 
@@ -107,13 +113,20 @@ impl<'a> Talk<'a> {
             match effect {
                 Effect::Frame(frame) => out.text(frame.encode()),
                 Effect::Ping => out.ping(),
-                Effect::Opened(ack) => self.opened(&ack, out),
+                Effect::Opened(ack) => {
+                    self.early.drain(..).for_each(|ack| out.text(ack));
+                    self.opened(&ack, out);
+                }
                 Effect::Changed(change) => self.changed(change),
                 Effect::Answered(row, answer) => {
                     self.done.useful |= matches!(answer, Answer::Accepted(_));
                     self.answered.push((row, answer));
                 }
                 Effect::Replied(ticket, reply) => self.reply(ticket, reply),
+                // A second hello of a member would be a second connection to the reference's broker.
+                Effect::Greet if self.identity.session.is_some() => out.text(self.identity.hello().encode()),
+                Effect::Greet => {}
+                Effect::Ask => self.ask(out),
                 Effect::Pushed(push) if push.is_system() => self.system(&push),
                 Effect::Pushed(push) => self.arrived.push(*push),
                 Effect::Close(ending) => {
@@ -137,6 +150,19 @@ impl<'a> Talk<'a> {
         self.ctx.report_link(self.route, self.serial, LinkStatus::Open, None);
         // A broker that answers out of order gets one message at a time, or the order of a conversation would be lost.
         self.ctx.drain.tell(drain::Event::LinkUp(self.route.clone(), if ordered { SEND_WINDOW } else { 1 }, self.epoch));
+    }
+
+    /// Nobody waits for this answer; if there is none, the state ends the connection.
+    fn ask(&mut self, out: &mut Outbox) {
+        self.next_ticket += 1;
+        let frame = |id| ClientFrame::ListPeers(ListPeers { req_id: Some(id), away: false });
+        let mut effects = Vec::new();
+        self.state.call(self.next_ticket, frame, Instant::now(), &mut effects);
+        for effect in effects {
+            if let Effect::Frame(frame) = effect {
+                out.text(frame.encode());
+            }
+        }
     }
 
     fn reply(&mut self, ticket: u64, reply: Reply) {
@@ -190,7 +216,10 @@ impl<'a> Talk<'a> {
             recipient: inbound::recipient(membership.key, self.identity.session_key()),
             secrets: session_secret.into_iter().chain([&membership.secret as &SecretKey]).collect(),
         };
-        let rows: Vec<NewInbound> = pushes.iter().map(|push| receiver.accept(push, &self.ctx.channels)).collect();
+        // Sessions see their member's mail too: what each of them was given itself must not be there a second time.
+        let sessions_have_it = self.identity.session.is_none() && 0 < self.ctx.links.of_mesh(&membership.slug).1;
+        let wanted = pushes.iter().filter(|push| !(sessions_have_it && inbound::is_for_every_connection(push)));
+        let rows: Vec<NewInbound> = wanted.map(|push| receiver.accept(push, &self.ctx.channels)).collect();
         let inserted = match self.ctx.inbox.insert(rows) {
             Ok(inserted) => inserted,
             Err(err) => {
@@ -201,7 +230,13 @@ impl<'a> Talk<'a> {
             }
         };
         for push in &pushes {
-            out.text(State::ack(push).encode());
+            let ack = State::ack(push).encode();
+            match self.state.is_open() {
+                true => out.text(ack),
+                false if self.early.len() < MAX_EARLY => self.early.push(ack),
+                // The broker repeats it, and it is acknowledged then.
+                false => {}
+            }
         }
         self.done.useful = true;
         if inserted.iter().any(|outcome| matches!(outcome, Inserted::New(_))) {

@@ -1,7 +1,7 @@
 //! The protocol of one link to a broker, without the socket: frames and time go in, frames and effects come out.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::base::ids::{ClientId, MessageId};
 use crate::daemon::drain::Epoch;
@@ -13,6 +13,13 @@ use crate::wire::server::{Ack, ErrorFrame, Feature, HelloAck, Push, ServerFrame}
 use crate::wire::state::StateChange;
 
 use super::Reply;
+
+/// When a session says hello a second time to a broker that promises nothing. The reference's claims a message for 30 s
+/// even where the connection has just gone, and looks at its queue again only when somebody gives it a reason.
+const GREET_AGAIN: Duration = Duration::from_secs(35);
+
+/// Silence after which such a broker is asked something: it may have forgotten this connection, and answer pings still.
+const ASK_AFTER: Duration = Duration::from_secs(300);
 
 /// A message on its way to the broker.
 #[derive(Debug)]
@@ -46,6 +53,10 @@ pub(super) enum Effect {
     /// The hello was accepted.
     Opened(HelloAck),
     Answered(RowId, Answer),
+    /// Say hello again, on this connection.
+    Greet,
+    /// Ask the broker something, to hear whether it still knows this connection.
+    Ask,
     /// A message or an event arrived.
     Pushed(Box<Push>),
     /// Somebody wrote a shared value.
@@ -65,7 +76,7 @@ pub(super) enum Ending {
     Refused(Code, String),
     /// Nothing was heard for too long.
     Stale,
-    /// It answers pings and no requests: the broker forgot this connection.
+    /// It answers pings, and neither messages nor requests: the broker forgot this connection, or is beyond answering.
     Unanswered,
     /// What arrives can not be kept on this machine now, so it is left with the broker.
     Store,
@@ -81,6 +92,15 @@ enum Phase {
     Open,
 }
 
+/// A request that has not been answered.
+#[derive(Debug)]
+struct Pending {
+    ticket: u64,
+    /// A broker that knows this connection answers it. Others the reference's leaves without an answer when its handler
+    /// fails, or when it has no table for them.
+    sure: bool,
+}
+
 /// One conversation: made anew for each connection.
 #[derive(Debug)]
 pub(super) struct State {
@@ -89,10 +109,15 @@ pub(super) struct State {
     /// The broker answers every request.
     answers_all: bool,
     heard: Instant,
+    /// When a frame last came: a broker that has forgotten a connection still answers its pings.
+    said: Instant,
     next_ping: Instant,
+    greet_again: Option<Instant>,
+    /// `None`: this broker need not be asked.
+    next_ask: Option<Instant>,
     sends: HashMap<String, RowId>,
     send_deadlines: VecDeque<(Instant, String)>,
-    calls: HashMap<String, u64>,
+    calls: HashMap<String, Pending>,
     call_deadlines: VecDeque<(Instant, String)>,
     next_call: u64,
 }
@@ -105,7 +130,10 @@ impl State {
             answers_all: false,
             phase: Phase::Greeting { until: now + HELLO_DEADLINE },
             heard: now,
+            said: now,
             next_ping: now + PING_EVERY,
+            greet_again: None,
+            next_ask: None,
             sends: HashMap::new(),
             send_deadlines: VecDeque::new(),
             calls: HashMap::new(),
@@ -128,6 +156,12 @@ impl State {
             out.push(Effect::Answered(outgoing.row, Answer::Lost));
             return;
         }
+        if !outgoing.frame.fits() {
+            // Rows that were not accepted by this daemon. A broker would close the connection, and again on the next.
+            let text = format!("{}: no broker reads a frame as large as this", Code::TooLarge);
+            out.push(Effect::Answered(outgoing.row, Answer::Refused { code: Code::TooLarge, text, retry_after_ms: None }));
+            return;
+        }
         let id = outgoing.frame.id.clone();
         self.send_deadlines.push_back((now + ACK_DEADLINE, id.clone()));
         self.sends.insert(id, outgoing.row);
@@ -148,7 +182,7 @@ impl State {
             return;
         }
         self.call_deadlines.push_back((now + RPC_DEADLINE, id.clone()));
-        self.calls.insert(id.clone(), ticket);
+        self.calls.insert(id, Pending { ticket, sure: matches!(frame, ClientFrame::ListPeers(_)) });
         out.push(Effect::Frame(Box::new(frame)));
     }
 
@@ -160,11 +194,16 @@ impl State {
     }
 
     pub(super) fn on_text(&mut self, text: &str, now: Instant, out: &mut Vec<Effect>) {
+        self.said = now;
         match ServerFrame::decode(text) {
             Some(ServerFrame::HelloAck(ack)) if !self.is_open() => {
                 self.phase = Phase::Open;
                 self.answers_all = ack.features.contains(&Feature::AnswersAll);
                 self.next_ping = now + PING_EVERY;
+                if !ack.features.contains(&Feature::StoreAndForward) {
+                    self.greet_again = Some(now + GREET_AGAIN);
+                    self.next_ask = Some(now + ASK_AFTER);
+                }
                 out.push(Effect::Opened(ack));
             }
             Some(ServerFrame::Ack(ack)) => self.on_ack(ack, out),
@@ -181,10 +220,12 @@ impl State {
     }
 
     fn on_ack(&mut self, ack: Ack, out: &mut Vec<Effect>) {
-        let Some(row) = self.sends.remove(&ack.id) else {
+        // The reference's answers some requests with an `ack` under the request's id, which a message may have too.
+        if ack.req_id.as_ref().is_some_and(|id| self.calls.contains_key(id)) {
             self.reply(ack.req_id.clone().as_deref(), Ok(Some(ServerFrame::Ack(ack))), out);
             return;
-        };
+        }
+        let Some(row) = self.sends.remove(&ack.id) else { return };
         let answer = match ack.error.filter(|text| !text.is_empty()) {
             Some(text) => Answer::Refused { code: Code::of_ack_error(&text), text, retry_after_ms: ack.retry_after_ms },
             None => Answer::Accepted(ack.message_id),
@@ -210,7 +251,7 @@ impl State {
     }
 
     fn reply(&mut self, id: Option<&str>, reply: Reply, out: &mut Vec<Effect>) {
-        if let Some(ticket) = id.and_then(|id| self.calls.remove(id)) {
+        if let Some(Pending { ticket, .. }) = id.and_then(|id| self.calls.remove(id)) {
             out.push(Effect::Replied(ticket, reply));
         }
     }
@@ -222,7 +263,12 @@ impl State {
             Phase::Open => self.next_ping,
         };
         let waiting = [self.send_deadlines.front(), self.call_deadlines.front()];
-        waiting.into_iter().flatten().map(|(at, _)| *at).chain([phase, self.heard + STALE_AFTER]).min().unwrap_or(phase)
+        let waiting = waiting.into_iter().flatten().map(|(at, _)| *at);
+        waiting
+            .chain([self.greet_again, self.next_ask].into_iter().flatten())
+            .chain([phase, self.heard + STALE_AFTER])
+            .min()
+            .unwrap_or(phase)
     }
 
     pub(super) fn on_deadline(&mut self, now: Instant, out: &mut Vec<Effect>) {
@@ -240,13 +286,27 @@ impl State {
             self.next_ping = now + PING_EVERY;
             out.push(Effect::Ping);
         }
-        while self.call_deadlines.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, id)) = self.call_deadlines.pop_front() else { break };
-            if let Some(ticket) = self.calls.remove(&id) {
-                out.push(Effect::Replied(ticket, Err(Code::Timeout)));
-            }
+        if self.greet_again.take_if(|at| *at <= now).is_some() {
+            out.push(Effect::Greet);
+        }
+        if let Some(at) = self.next_ask.as_mut().filter(|at| **at <= now) {
+            // Whatever it said meanwhile was an answer too.
+            let silent = self.said + ASK_AFTER <= now;
+            let from = if silent { now } else { self.said };
+            *at = from + ASK_AFTER;
+            out.extend(silent.then_some(Effect::Ask));
         }
         let mut unanswered = false;
+        while self.call_deadlines.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((at, id)) = self.call_deadlines.pop_front() else { break };
+            let Some(Pending { ticket, sure }) = self.calls.remove(&id) else { continue };
+            out.push(Effect::Replied(ticket, Err(Code::Timeout)));
+            // One that speaks of other things is only slow.
+            if self.said + RPC_DEADLINE <= at {
+                unanswered |= sure;
+                out.extend((!sure).then_some(Effect::Ask));
+            }
+        }
         while self.send_deadlines.front().is_some_and(|(at, _)| *at <= now) {
             let Some((_, id)) = self.send_deadlines.pop_front() else { break };
             unanswered |= self.sends.contains_key(&id);
@@ -260,7 +320,7 @@ impl State {
     /// The connection has ended: everything that still waits is told so.
     pub(super) fn end(self, out: &mut Vec<Effect>) {
         out.extend(self.sends.into_values().map(|row| Effect::Answered(row, Answer::Lost)));
-        out.extend(self.calls.into_values().map(|ticket| Effect::Replied(ticket, Err(Code::ConnectionLost))));
+        out.extend(self.calls.into_values().map(|call| Effect::Replied(call.ticket, Err(Code::ConnectionLost))));
     }
 }
 

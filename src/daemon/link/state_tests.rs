@@ -33,6 +33,8 @@ fn texts(effects: Vec<Effect>) -> Vec<String> {
                 _ => "frame".into(),
             },
             Effect::Ping => "ping".into(),
+            Effect::Greet => "greet".into(),
+            Effect::Ask => "ask".into(),
             Effect::Opened(_) => "opened".into(),
             Effect::Answered(row, Answer::Accepted(id)) => format!("{row} accepted {id}"),
             Effect::Answered(row, Answer::Refused { code, .. }) => format!("{row} refused {code}"),
@@ -59,6 +61,14 @@ impl Talk {
     }
 
     fn open() -> Talk {
+        let mut talk = Talk::new();
+        let ack = r#"{"type":"hello_ack","presenceId":"p","features":["ordered-send","store-and-forward","away-peers"]}"#;
+        assert_eq!(talk.hears(ack), ["opened"]);
+        talk
+    }
+
+    /// A broker that promises nothing, as the reference's.
+    fn open_plain() -> Talk {
         let mut talk = Talk::new();
         assert_eq!(talk.hears(r#"{"type":"hello_ack","presenceId":"p"}"#), ["opened"]);
         talk
@@ -142,7 +152,9 @@ fn every_send_and_call_gets_exactly_one_answer() {
 fn silence_is_noticed() {
     let mut talk = Talk::open();
     assert_eq!(talk.calls(1), ["list r-1"]);
-    assert_eq!(talk.after(5), ["1 failed timeout"]);
+    talk.now += Duration::from_secs(1);
+    talk.hears(r#"{"type":"push","subtype":"system","event":"tick"}"#);
+    assert_eq!(talk.after(4), ["1 failed timeout"]);
     assert!(talk.hears(r#"{"type":"peers_list","peers":[],"_reqId":"r-1"}"#).is_empty(), "too late");
     assert_eq!(talk.after(25), ["ping"]);
     assert_eq!(talk.after(30), ["ping"]);
@@ -156,6 +168,51 @@ fn a_send_without_an_answer_ends_the_connection() {
     assert_eq!(talk.after(14), Vec::<String>::new());
     assert_eq!(talk.after(1), ["close Unanswered"]);
     assert_eq!(talk.ends(), ["row-a lost"]);
+}
+
+#[test]
+fn a_request_without_an_answer_ends_a_connection_that_says_nothing_else() {
+    let mut talk = Talk::open();
+    talk.calls(1);
+    assert_eq!(talk.after(5), ["1 failed timeout", "close Unanswered"]);
+    let mut talk = Talk::open();
+    talk.calls(1);
+    talk.now += Duration::from_secs(2);
+    talk.hears(r#"{"type":"push","subtype":"system","event":"tick"}"#);
+    assert_eq!(talk.after(3), ["1 failed timeout"], "it speaks of other things");
+}
+
+#[test]
+fn a_broker_that_promises_nothing_is_greeted_again_and_asked_now_and_then() {
+    let mut talk = Talk::open_plain();
+    assert_eq!(talk.after(30), ["ping"]);
+    assert_eq!(talk.after(5), ["greet"]);
+    assert!(talk.hears(r#"{"type":"hello_ack","presenceId":"p"}"#).is_empty(), "one hello_ack opens");
+    let mut heard = Vec::new();
+    for _ in 0..30 {
+        talk.state.alive(talk.now);
+        heard.extend(talk.after(10).into_iter().filter(|text| text != "ping"));
+    }
+    assert_eq!(heard, ["ask"], "five minutes after it last said something");
+    talk.calls(0);
+    assert_eq!(talk.after(5), ["0 failed timeout", "close Unanswered"]);
+
+    let mut talk = Talk::open();
+    for _ in 0..100 {
+        talk.state.alive(talk.now);
+        assert!(!talk.after(10).iter().any(|text| text == "greet" || text == "ask"));
+    }
+}
+
+#[test]
+fn a_frame_that_no_broker_reads_is_not_sent() {
+    let mut talk = Talk::open();
+    let mut out = Vec::new();
+    let mut large = outgoing("a");
+    large.frame.ciphertext = "x".repeat(65_536);
+    talk.state.send(large, talk.now, &mut out);
+    assert_eq!(texts(out), ["row-a refused payload_too_large"]);
+    assert_eq!(talk.sends("b"), ["send b"]);
 }
 
 #[test]
