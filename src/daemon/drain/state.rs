@@ -173,7 +173,13 @@ impl State {
                     Retry::WhenPeerReturns if peer_back => later(lane, now, backed_off, text),
                     Retry::WhenPeerReturns => later(lane, now, AWAY_RETRY.mul_f64(0.8 + random / 5.0), text),
                     Retry::After(least) => {
-                        let wait = if code == Code::RateLimited { least.max(asked) } else { least.max(asked).max(backed_off) };
+                        let wait = match (&code, retry_after_ms) {
+                            (Code::RateLimited, Some(_)) => least.max(asked),
+                            // All sessions of a member share what the reference's broker grants: none may come always just
+                            // before another.
+                            (Code::RateLimited, None) => least.mul_f64(1.0 + random / 2.0),
+                            _ => least.max(asked).max(backed_off),
+                        };
                         let outcome = later(lane, now, wait, text);
                         // What follows on this link would meet the same refusal, or overtake.
                         lane.paused_until = lane.due;
@@ -274,7 +280,7 @@ mod tests {
             (Answer::Lost, Outcome::Returned),
             (refused(Code::BlockedByGrants, None), Outcome::Dead { error: "blocked_by_grants".into(), at: 1000 }),
             (refused(Code::RateLimited, Some(3000)), Outcome::Later { error: "rate_limited".into(), at: 4000 }),
-            (refused(Code::RateLimited, None), Outcome::Later { error: "rate_limited".into(), at: 2000 }),
+            (refused(Code::RateLimited, None), Outcome::Later { error: "rate_limited".into(), at: 2500 }),
             (refused(Code::Unavailable, None), Outcome::Later { error: "unavailable".into(), at: 1500 }),
             (refused(Code::NotConnected, None), Outcome::Later { error: "no_connected_peer".into(), at: 301_000 }),
         ] {
