@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::base::ids::Slug;
 use crate::net::ws::Handle;
@@ -25,6 +26,8 @@ struct Entry {
     serial: u64,
     handle: Handle<Cmd>,
     report: Report,
+    /// When it was last opened, if it is open.
+    open_since: Option<Instant>,
 }
 
 /// The table of links, shared by every thread. Guards only the map.
@@ -36,7 +39,7 @@ pub(super) struct Links {
 impl Links {
     pub(super) fn insert(&self, route: Route, serial: u64, handle: Handle<Cmd>) {
         let report = Report { status: LinkStatus::Connecting, last_error: None, clock_skew_ms: None };
-        self.lock().insert(route, Entry { serial, handle, report });
+        self.lock().insert(route, Entry { serial, handle, report, open_since: None });
     }
 
     /// Removes the link with this serial; its successor stays.
@@ -57,7 +60,11 @@ impl Links {
         let Some(entry) = table.get_mut(route).filter(|entry| entry.serial == serial) else { return false };
         let before = entry.report.status;
         change(&mut entry.report);
-        before != entry.report.status
+        let changed = before != entry.report.status;
+        if changed {
+            entry.open_since = (entry.report.status == LinkStatus::Open).then(Instant::now);
+        }
+        changed
     }
 
     pub(super) fn status(&self, route: &Route) -> Option<LinkStatus> {
@@ -82,6 +89,14 @@ impl Links {
             member.last_error.get_or_insert_with(|| format!("session {}: {why}", key.0.short()));
         }
         (member, open)
+    }
+
+    /// Whether a session link of the mesh has been open for this long.
+    pub(super) fn has_session_open_for(&self, mesh: &Slug, long: Duration) -> bool {
+        let settled = |(route, entry): (&Route, &Entry)| {
+            route.mesh == *mesh && route.sender != Sender::Member && entry.open_since.is_some_and(|since| long <= since.elapsed())
+        };
+        self.lock().iter().any(settled)
     }
 
     /// Every link, for the supervisor's rounds.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
@@ -28,6 +28,10 @@ use crate::daemon::inbound;
 
 /// Messages of one burst that are stored in one transaction.
 const BATCH: usize = 64;
+
+/// How long a session's link must have been open for it to have had its own copy of what arrives at the member's now. A
+/// message may be on its way while the session opens: twice is better than not at all.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// Acknowledgements that are kept until the hello is accepted.
 const MAX_EARLY: usize = 1024;
@@ -217,8 +221,9 @@ impl<'a> Talk<'a> {
             secrets: session_secret.into_iter().chain([&membership.secret as &SecretKey]).collect(),
         };
         // Sessions see their member's mail too: what each of them was given itself must not be there a second time.
-        let sessions_have_it = self.identity.session.is_none() && 0 < self.ctx.links.of_mesh(&membership.slug).1;
-        let wanted = pushes.iter().filter(|push| !(sessions_have_it && inbound::is_for_every_connection(push)));
+        let is_member = self.identity.session.is_none();
+        let own_copies = is_member && self.ctx.links.has_session_open_for(&membership.slug, SETTLED);
+        let wanted = pushes.iter().filter(|push| !(own_copies && inbound::is_for_every_connection(push)));
         let rows: Vec<NewInbound> = wanted.map(|push| receiver.accept(push, &self.ctx.channels)).collect();
         let inserted = match self.ctx.inbox.insert(rows) {
             Ok(inserted) => inserted,

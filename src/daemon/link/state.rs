@@ -9,6 +9,7 @@ use crate::store::RowId;
 use crate::wire::client::{ClientAck, ClientFrame, Send};
 use crate::wire::code::Code;
 use crate::wire::limits::{ACK_DEADLINE, HELLO_DEADLINE, PING_EVERY, RPC_DEADLINE, STALE_AFTER};
+use crate::wire::peer::Status;
 use crate::wire::server::{Ack, ErrorFrame, Feature, HelloAck, Push, ServerFrame};
 use crate::wire::state::StateChange;
 
@@ -17,6 +18,10 @@ use super::Reply;
 /// When a session says hello a second time to a broker that promises nothing. The reference's claims a message for 30 s
 /// even where the connection has just gone, and looks at its queue again only when somebody gives it a reason.
 const GREET_AGAIN: Duration = Duration::from_secs(35);
+
+/// From a session's being ready again to that hello: such a broker gives out what it held back only then, and takes the
+/// frames of one connection in any order.
+const FLUSH_AFTER: Duration = Duration::from_millis(500);
 
 /// Silence after which such a broker is asked something: it may have forgotten this connection, and answer pings still.
 const ASK_AFTER: Duration = Duration::from_secs(300);
@@ -177,6 +182,11 @@ impl State {
         self.next_call += 1;
         let id = format!("r-{}", self.next_call);
         let frame = frame(id.clone());
+        if let (ClientFrame::SetStatus(set), Some(_)) = (&frame, self.next_ask)
+            && set.status == Status::Idle
+        {
+            self.greet_again = Some(now + FLUSH_AFTER);
+        }
         if !self.answers_all && !frame.is_answered_by_all() {
             out.extend([Effect::Frame(Box::new(frame)), Effect::Replied(ticket, Ok(None))]);
             return;

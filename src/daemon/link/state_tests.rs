@@ -205,6 +205,41 @@ fn a_broker_that_promises_nothing_is_greeted_again_and_asked_now_and_then() {
 }
 
 #[test]
+fn a_session_that_is_ready_again_has_what_was_held_back_looked_for() {
+    use crate::wire::peer::Status;
+    use crate::wire::profile::SetStatus;
+    let set = |status| move |id| ClientFrame::SetStatus(SetStatus { status, req_id: Some(id) });
+    let mut out = Vec::new();
+    let mut talk = Talk::open_plain();
+    assert_eq!(talk.after(30), ["ping"]);
+    talk.after(5);
+    talk.state.call(1, set(Status::Dnd), talk.now, &mut out);
+    assert!(talk.after(1).is_empty());
+    talk.state.call(2, set(Status::Idle), talk.now, &mut out);
+    assert_eq!(talk.after(1), ["greet"]);
+    assert_eq!(texts(out), ["frame", "1 hoped for", "frame", "2 hoped for"]);
+}
+
+#[test]
+fn a_message_under_the_id_of_a_request_is_not_answered_by_its_answer() {
+    let mut talk = Talk::open_plain();
+    talk.sends("r-1");
+    talk.calls(7);
+    assert_eq!(talk.hears(r#"{"type":"ack","id":"r-1","messageId":"","queued":false,"_reqId":"r-1"}"#), ["7 replied"]);
+    assert_eq!(talk.hears(r#"{"type":"ack","id":"r-1","messageId":"M","queued":true}"#), ["row-r-1 accepted M"]);
+}
+
+#[test]
+fn a_request_that_some_brokers_do_not_answer_is_followed_by_one_that_all_do() {
+    use crate::wire::skill::ListSkills;
+    let mut talk = Talk::open_plain();
+    let mut out = Vec::new();
+    let frame = |id| ClientFrame::ListSkills(ListSkills { query: None, req_id: Some(id) });
+    talk.state.call(1, frame, talk.now, &mut out);
+    assert_eq!(talk.after(5), ["1 failed timeout", "ask"]);
+}
+
+#[test]
 fn a_frame_that_no_broker_reads_is_not_sent() {
     let mut talk = Talk::open();
     let mut out = Vec::new();
