@@ -13,5 +13,6 @@ mod hostile;
 mod lifecycle;
 mod mailboxes;
 mod parsers;
+mod reference;
 mod shared;
 mod tidy;

@@ -10,6 +10,7 @@ pub(crate) mod mesh;
 pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod reference_files;
+pub(crate) mod reference_broker;
 pub(crate) mod servers;
 pub(crate) mod session;
 pub(crate) mod wait;

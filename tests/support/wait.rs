@@ -9,13 +9,19 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Asks `condition` again and again until it gives a value. For what announces itself nowhere: the state of a link as
 /// another process sees it, rows that a second daemon has yet to write. Everything else is waited for by its pipe or event.
 #[track_caller]
-pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub(crate) fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, condition)
+}
+
+/// As [`until`], for what has a long deadline of its own.
+#[track_caller]
+pub(crate) fn until_within<T>(patience: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + patience;
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
+        assert!(Instant::now() < end, "waited {patience:?} for {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
