@@ -41,6 +41,9 @@ const QUEUE: usize = 300;
 /// From the first packet of a dial to the end of the WebSocket handshake.
 const DIAL_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Groups named in a hello: it must stay a frame that a broker reads, or the session would never be connected.
+const MAX_GROUPS: usize = 128;
+
 /// Delays between attempts to connect, doubled from the first to the last.
 const RECONNECT_FROM: Duration = Duration::from_millis(200);
 const RECONNECT_TO: Duration = Duration::from_secs(30);
@@ -188,7 +191,8 @@ fn session_about(session: &Session) -> About {
         hostname: Some(process::hostname()),
         peer_type: Some("ai".to_owned()),
         channel: Some("claudemesh-session".to_owned()),
-        groups: Some(session.outward().groups).filter(|groups| !groups.is_empty()),
+        groups: Some(session.outward().groups.into_iter().take(MAX_GROUPS).collect())
+            .filter(|groups: &Vec<_>| !groups.is_empty()),
         role: session.role.clone(),
         ..About::default()
     }
