@@ -21,7 +21,7 @@ struct World {
     alice: Daemon,
     bob: Daemon,
     broker: ReferenceBroker,
-    _homes: [Home; 2],
+    homes: [Home; 2],
 }
 
 impl World {
@@ -34,7 +34,11 @@ impl World {
             join(home.path(), &[("acme", &broker, member)]);
         }
         let [alice, bob] = homes.each_ref().map(|home| Daemon::start(home.path()));
-        World { alice, bob, broker, _homes: homes }
+        World { alice, bob, broker, homes }
+    }
+
+    fn bob_home(&self) -> &Path {
+        self.homes[1].path()
     }
 
     /// What must hold however a test went: the broker was not brought down, nothing was said before its time, and it never

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{World, ids, open_in_groups, outbox_row, outbox_until};
 use crate::support::reference_broker::Rules;
@@ -91,6 +91,24 @@ fn mail_for_somebody_away_waits_at_home_and_goes_when_they_return() {
     heard.count(3);
     assert_eq!(ids(&heard.messages()), ["m-0", "m-1", "m-2"]);
     outbox_until(&world.alice, "m-2", "the last to be done", |row| row["status"] == "done");
+    world.assert_civil();
+}
+
+#[test]
+fn mail_for_a_member_goes_when_its_daemon_returns() {
+    let mut world = World::start(Rules { grace: Duration::ZERO, ..quick() });
+    let ann = Session::open(&world.alice, "acme", "ann");
+    let ben = Session::open(&world.bob, "acme", "ben");
+    let config: Value = serde_json::from_str(&std::fs::read_to_string(world.bob_home().join("config.json")).unwrap()).unwrap();
+    let member = config["meshes"][0]["pubkey"].as_str().unwrap().to_owned();
+    world.bob.terminate();
+    world.broker.until("bob to be gone", |state| (!state.is_here("ben") && !state.is_here("bob")).then_some(()));
+    ann.send(&member, "to whoever is there", "m-1");
+    outbox_until(&world.alice, "m-1", "the refusal", |row| row["last_error"] == NO_PEER);
+    world.bob.restart();
+    let heard = ben.follow(Some(0));
+    assert_eq!(heard.message("m-1").data["body"], "to whoever is there");
+    assert_eq!(heard.messages().len(), 1);
     world.assert_civil();
 }
 

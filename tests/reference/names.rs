@@ -39,6 +39,37 @@ fn a_group_that_would_end_the_broker_is_refused_here() {
     world.assert_civil();
 }
 
+#[test]
+fn a_hello_is_never_too_large_to_be_read() {
+    let world = World::start(Rules::default());
+    let groups: Vec<String> = (0..6000).map(|n| format!("g{n}")).collect();
+    let ann = open_in_groups(&world.alice, "ann", &json!(groups));
+    let ben = Session::open(&world.bob, "acme", "ben");
+    ben.send("@g0", "first", "m-1");
+    ann.follow(Some(0)).count(1);
+    world.assert_civil();
+}
+
+#[test]
+fn a_peer_that_says_nonsense_of_itself_hides_nobody() {
+    let world = World::start(Rules::default());
+    let ann = Session::open(&world.alice, "acme", "ann");
+    let _ben = Session::open(&world.bob, "acme", "ben");
+    let carol = world.broker.add_member("carol");
+    let mut raw = Raw::connect(&world.broker);
+    raw.hello(&world.broker, &carol, |hello| {
+        for (key, value) in [("hostname", json!(5)), ("channel", json!(["x"])), ("groups", json!([{"name": "x", "role": {}}]))] {
+            hello[key] = value;
+        }
+    });
+    raw.hear(&["hello_ack"]);
+    ann.send("ben", "found", "m-1");
+    let peers = ann.call("GET", "/v1/peers", None).unwrap().json();
+    let names: Vec<&Value> = peers["peers"].as_array().unwrap().iter().map(|peer| &peer["displayName"]).collect();
+    assert!(names.contains(&&json!("ben")) && !names.contains(&&json!("carol")), "{names:?}");
+    world.assert_civil();
+}
+
 /// A client of the fake that says what it is told to.
 struct Raw(WebSocket<TcpStream>);
 
