@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{World, outbox_row, outbox_until};
 use crate::support::reference_broker::Rules;
 use crate::support::session::Session;
+use crate::support::wait::until_within;
 
 /// A world in which the next message of ann's to ben is refused with this text; its outbox row once it has been.
 #[track_caller]
@@ -90,6 +91,27 @@ fn a_text_nobody_knows_is_tried_again() {
 }
 
 #[test]
+fn a_message_that_is_never_answered_does_not_keep_the_others() {
+    let world = World::start(Rules::default());
+    let ann = Session::open(&world.alice, "acme", "ann");
+    let [ben, bea] = ["ben", "bea"].map(|name| Session::open(&world.bob, "acme", name));
+    world.broker.with(|state| state.silent_to.insert(ben.key.clone()));
+    ann.send(&ben.key, "into silence", "ben-1");
+    world.broker.until("the silence", |state| (!state.seen.of("send").is_empty()).then_some(()));
+    ann.send(&ben.key, "after it", "ben-2");
+    ann.send(&bea.key, "for somebody else", "bea-1");
+    let heard = bea.follow(Some(0));
+    until_within(Duration::from_secs(60), "what is for somebody else", || (!heard.messages().is_empty()).then_some(()));
+    let row = outbox_row(&world.alice, "ben-1");
+    assert_eq!(row["last_error"], "timeout: the broker did not answer", "{row:#}");
+    // Once it is answered, all is in order.
+    world.broker.with(|state| state.silent_to.clear());
+    let heard = ben.follow(Some(0));
+    until_within(Duration::from_secs(60), "both messages", || (1 < heard.messages().len()).then_some(()));
+    assert_eq!(super::ids(&heard.messages()), ["ben-1", "ben-2"]);
+}
+
+#[test]
 fn no_answer_is_tried_again_and_holds_up_nobody_else() {
     let [home, other] = [crate::support::home::Home::new(), crate::support::home::Home::new()];
     let brokers = [(), ()].map(|()| crate::support::reference_broker::ReferenceBroker::start(Rules::default()));
@@ -117,7 +139,7 @@ fn no_answer_is_tried_again_and_holds_up_nobody_else() {
     brokers[0].with(|state| state.silent.clear());
     // The link gives the broker its time, then comes back.
     let heard = ben[0].follow(Some(0));
-    crate::support::wait::until_within(Duration::from_secs(60), "the message", || {
+    until_within(Duration::from_secs(60), "the message", || {
         heard.messages().iter().any(|event| event.data["client_message_id"] == "m-1").then_some(())
     });
     assert_eq!(heard.messages().len(), 1);

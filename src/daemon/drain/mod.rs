@@ -33,6 +33,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// Pause after the outbox could not be read or written.
 const STORE_PAUSE: Millis = 1000;
 
+/// Longer than any delay after a refusal that may pass.
+const LONG: Millis = 61_000;
+
 /// What the drain is told.
 #[derive(Debug)]
 pub(super) enum Event {
@@ -146,12 +149,13 @@ impl Worker {
         }
     }
 
-    /// Makes due what waits for a peer's return, or for a refusal to pass: nobody has heard of returns while this link was
-    /// down. The member's link hears for all.
+    /// Makes due what waits for a peer's return: nobody has heard of returns while this link was down. The member's link
+    /// hears for all. What waits for less keeps its pace, or a message that ends the connection would always be first.
     fn wake_waiting(&mut self, up: &Route) {
         let siblings = if up.sender == outbox::Sender::Member { self.state.routes_of(&up.mesh) } else { Vec::new() };
         for route in siblings.into_iter().filter(|route| route != up).chain([up.clone()]) {
-            match self.outbox.wake_route(route.clone(), now_millis()) {
+            let now = now_millis();
+            match self.outbox.wake_route(route.clone(), now + LONG, now) {
                 Ok(_) => self.state.wake(route),
                 Err(err) => log::warn!("outbox: {err}"),
             }

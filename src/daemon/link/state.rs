@@ -319,9 +319,15 @@ impl State {
         }
         while self.send_deadlines.front().is_some_and(|(at, _)| *at <= now) {
             let Some((_, id)) = self.send_deadlines.pop_front() else { break };
-            unanswered |= self.sends.contains_key(&id);
+            let Some(row) = self.sends.remove(&id) else { continue };
+            unanswered = true;
+            // It waits longer each time: the reference's broker is silent where its handler fails, and a message on which it
+            // always does must not keep all others back.
+            let text = format!("{}: the broker did not answer", Code::Timeout);
+            out.push(Effect::Answered(row, Answer::Refused { code: Code::Timeout, text, retry_after_ms: None }));
         }
-        // One send without an answer puts all later ones of this connection in doubt; a new connection keeps their order.
+        // One send without an answer puts all later ones of this connection in doubt; a new connection keeps their order for
+        // each recipient.
         if unanswered {
             out.push(Effect::Close(Ending::Unanswered));
         }

@@ -166,8 +166,9 @@ fn a_send_without_an_answer_ends_the_connection() {
     let mut talk = Talk::open();
     talk.sends("a");
     assert_eq!(talk.after(14), Vec::<String>::new());
-    assert_eq!(talk.after(1), ["close Unanswered"]);
-    assert_eq!(talk.ends(), ["row-a lost"]);
+    talk.sends("b");
+    assert_eq!(talk.after(1), ["row-a refused timeout", "close Unanswered"]);
+    assert_eq!(talk.ends(), ["row-b lost"]);
 }
 
 #[test]

@@ -235,10 +235,10 @@ pub(super) fn wake_target(db: &Db<'_>, mesh: Slug, target: String, now: Millis) 
     Ok(woken)
 }
 
-pub(super) fn wake_route(db: &Db<'_>, route: Route, now: Millis) -> Result<usize, Error> {
+pub(super) fn wake_route(db: &Db<'_>, route: Route, beyond: Millis, now: Millis) -> Result<usize, Error> {
     db.execute(
-        "UPDATE outbox INDEXED BY outbox_waiting SET next_attempt_at = ?3
+        "UPDATE outbox INDEXED BY outbox_waiting SET next_attempt_at = ?4
           WHERE status = 'pending' AND mesh = ?1 AND sender_session_pubkey IS ?2 AND next_attempt_at > ?3",
-        params![route.mesh.as_str(), sender_sql(route.sender), now],
+        params![route.mesh.as_str(), sender_sql(route.sender), beyond, now],
     )
 }

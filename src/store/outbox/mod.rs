@@ -217,9 +217,9 @@ commands! {
     /// Makes what waits for one recipient due, since it has come back. Returns the routes that have rows for it.
     Lazy WakeTarget => drain::wake_target: pub fn wake_target(mesh: Slug, target: String, now: Millis) -> Vec<Route>;
 
-    /// Makes everything that waits on one route due, since its link has opened or the clock was set back. Returns how many
-    /// rows were not due before.
-    Lazy WakeRoute => drain::wake_route: pub fn wake_route(route: Route, now: Millis) -> usize;
+    /// Makes what would wait on one route until after `beyond` due at `now`, since its link has opened or the clock was set
+    /// back. Returns how many rows that were.
+    Lazy WakeRoute => drain::wake_route: pub fn wake_route(route: Route, beyond: Millis, now: Millis) -> usize;
 
     /// Newest first. Of one sender's, those among the latest [`manage::LOOKED_AT`] rows.
     Read List => manage::list: pub fn list(filter: Filter) -> Vec<Listed>;

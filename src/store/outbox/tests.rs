@@ -137,7 +137,8 @@ fn what_waits_can_be_woken() {
     assert_eq!(outbox.wake_target(Slug::new("home"), "b".to_owned(), 7), Ok(vec![route(None), route(Some(1))]));
     assert_eq!(outbox.wake_target(Slug::new("work"), "b".to_owned(), 7), Ok(vec![]));
     assert_eq!(claim(&outbox, &route(Some(1)), 7, 10), ["b"]);
-    assert_eq!(outbox.wake_route(route(Some(1)), 8), Ok(1));
+    assert_eq!(outbox.wake_route(route(Some(1)), 1000, 8), Ok(0));
+    assert_eq!(outbox.wake_route(route(Some(1)), 999, 8), Ok(1));
     assert_eq!(claim(&outbox, &route(Some(1)), 8, 10), ["a"]);
 }
 

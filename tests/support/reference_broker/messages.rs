@@ -87,6 +87,9 @@ impl State {
             return Err("rate_limit: max 60 msg/min (burst 10) — slow down".to_owned());
         }
         let Some(target) = frame["targetSpec"].as_str() else { return Ok(None) };
+        if self.silent_to.contains(target) {
+            return Ok(None);
+        }
         let weight = units(&frame["ciphertext"]) + units(&frame["nonce"]) + units(&frame["targetSpec"]);
         if MAX_SEALED < weight {
             return Err(format!("payload too large: {weight} bytes > MAX_MESSAGE_BYTES=65536"));

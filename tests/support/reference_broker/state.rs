@@ -135,6 +135,8 @@ pub(crate) struct State {
     pub(crate) seen: Seen,
     /// Types of frames whose handler throws: they are never answered.
     pub(crate) silent: HashSet<String>,
+    /// Targets of messages on which the handler throws.
+    pub(crate) silent_to: HashSet<String>,
     /// Texts with which the next sends are refused.
     pub(crate) refusals: VecDeque<String>,
     pub(super) mesh: String,
@@ -153,6 +155,7 @@ impl State {
             rules,
             seen: Seen::default(),
             silent: HashSet::new(),
+            silent_to: HashSet::new(),
             refusals: VecDeque::new(),
             mesh,
             members: Vec::new(),
