@@ -82,11 +82,17 @@ fn nobody_there_waits_for_their_return() {
 
 #[test]
 fn a_text_nobody_knows_is_tried_again() {
-    let (world, [_, ben], row) = refused("the moon is in the wrong phase");
+    let (world, [ann, ben], row) = refused("the moon is in the wrong phase");
     assert_eq!(row["status"], "pending", "{row:#}");
     let next = parse_iso(row["next_attempt_at"].as_str().unwrap()).unwrap();
     assert!(next < now_millis() + 10_000, "{row:#}");
+    // Somebody else's mail does not wait for it.
+    let bea = Session::open(&world.bob, "acme", "bea");
+    ann.send(&bea.key, "and you?", "m-bea");
+    bea.follow(Some(0)).message("m-bea");
     ben.follow(Some(0)).message("m-1");
+    let targets: Vec<Value> = world.broker.seen().of("send").iter().map(|send| send["targetSpec"].clone()).collect();
+    assert_eq!(targets, [&ben.key, &bea.key, &ben.key].map(|key| Value::from(key.as_str())));
     world.assert_civil();
 }
 

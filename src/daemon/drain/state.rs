@@ -181,8 +181,11 @@ impl State {
                             _ => least.max(asked).max(backed_off),
                         };
                         let outcome = later(lane, now, wait, text);
-                        // What follows on this link would meet the same refusal, or overtake.
-                        lane.paused_until = lane.due;
+                        // What follows on this link would meet the same refusal, unless this is about the one message: what
+                        // goes to the same recipient waits behind it anyway.
+                        if !matches!(code, Code::Other(_) | Code::Timeout) {
+                            lane.paused_until = lane.due;
+                        }
                         outcome
                     }
                 }
@@ -319,6 +322,18 @@ mod tests {
         assert_eq!(state.deadline(), Some(2000));
         state.answered(&route(), RowId::new("1"), Answer::Lost, 1999, 0.0);
         assert_eq!(state.next_claim(2000), Some((route(), Epoch(1), 8)));
+    }
+
+    #[test]
+    fn a_refusal_of_one_message_holds_up_no_others() {
+        for code in [Code::Other("strange".into()), Code::Timeout] {
+            let mut state = State::default();
+            state.link_up(route(), 1, Epoch(1));
+            state.claimed(&route(), rows(0..1).into_iter(), 1, None);
+            state.answered(&route(), RowId::new("0"), refused(code, None), 0, 0.0);
+            state.wake(route());
+            assert_eq!(state.next_claim(1), Some((route(), Epoch(1), 1)));
+        }
     }
 
     #[test]
