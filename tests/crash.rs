@@ -22,15 +22,19 @@ use crate::support::wait::PATIENCE;
 /// Threads that send at once, each in order for itself.
 pub(crate) const SENDERS: usize = 4;
 
+/// Rounds of each test, unless told otherwise.
+const ROUNDS: u64 = 50;
+
 /// Messages that each thread sends before it waits for the next round.
 const BURST: u64 = 25;
 
-fn rounds() -> u64 {
-    std::env::var("CLAUDEMESH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(50)
+/// As many as this, or as `CLAUDEMESH_ROUNDS` says.
+pub(crate) fn rounds(default: u64) -> u64 {
+    std::env::var("CLAUDEMESH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// Threads that send one burst each time they are told to.
-struct Senders {
+pub(crate) struct Senders {
     turns: Vec<Sender<()>>,
     acknowledged: Receiver<()>,
     threads: Vec<JoinHandle<()>>,
@@ -40,7 +44,7 @@ struct Senders {
 }
 
 impl Senders {
-    fn start(session: Session, to: &str) -> Senders {
+    pub(crate) fn start(session: Session, to: &str) -> Senders {
         let session = Arc::new(session);
         let (report, acknowledged) = channel();
         let mut senders = Senders { turns: Vec::new(), acknowledged, threads: Vec::new(), sent: 0, done: 0 };
@@ -97,11 +101,11 @@ impl Senders {
     }
 }
 
-/// Runs the rounds: `strike` kills and restarts, while messages flow.
-fn run(what: &str, mut senders: Senders, heard: &Follower, recipient: &Session, mut strike: impl FnMut(&mut Random)) {
+/// Runs the rounds: `strike` does some harm, while messages flow. Returns how many were sent.
+pub(crate) fn run(what: &str, rounds: u64, mut senders: Senders, mut strike: impl FnMut(&mut Random)) -> u64 {
     let seed = seed();
     let mut random = Random::new(seed);
-    for round in 0..rounds() {
+    for round in 0..rounds {
         let _context = Context { what, seed, round };
         let before = senders.sent;
         senders.burst();
@@ -110,9 +114,8 @@ fn run(what: &str, mut senders: Senders, heard: &Follower, recipient: &Session, 
         strike(&mut random);
         senders.await_acknowledged(before);
     }
-    let _context = Context { what, seed, round: rounds() };
-    let sent = senders.finish();
-    check(sent, heard, recipient);
+    let _context = Context { what, seed, round: rounds };
+    senders.finish()
 }
 
 /// Says where it happened, should anything fail while it lives.
@@ -132,7 +135,7 @@ impl Drop for Context<'_> {
 
 /// Every message exactly once, each sender's in order: in the event stream and in the inbox.
 #[track_caller]
-fn check(sent: u64, heard: &Follower, recipient: &Session) {
+pub(crate) fn check(sent: u64, heard: &Follower, recipient: &Session) {
     let each = sent / SENDERS as u64;
     let last: Vec<String> = (0..SENDERS).map(|thread| format!("s{thread}-{}", each - 1)).collect();
     for id in &last {
@@ -169,10 +172,11 @@ fn a_daemon_with_its_own_broker_is_killed() {
     let bob = Session::open(&daemon, "home", "bob");
     let heard = bob.follow(Some(0));
     let senders = Senders::start(alice, &bob.key);
-    run("killing the daemon with its broker", senders, &heard, &bob, |_| {
+    let sent = run("killing the daemon with its broker", rounds(ROUNDS), senders, |_| {
         daemon.kill();
         daemon.restart();
     });
+    check(sent, &heard, &bob);
 }
 
 /// What of a world of two daemons and a broker is killed in one round.
@@ -206,10 +210,11 @@ fn two_machines(what: &str, mut choose: impl FnMut(&mut Random) -> Vec<Victim>) 
     let bob = Session::open(&world.bob, "acme", "bob");
     let heard = bob.follow(Some(0));
     let senders = Senders::start(alice, &bob.key);
-    run(what, senders, &heard, &bob, |random| {
+    let sent = run(what, rounds(ROUNDS), senders, |random| {
         let victims = choose(random);
         kill(&mut world, &victims);
     });
+    check(sent, &heard, &bob);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod support;
 
 mod cli;
 mod crash;
+mod cuts;
 mod dropin;
 mod e2e;
 mod harness;
