@@ -342,6 +342,7 @@ fn ending_text(ending: &Ending) -> String {
         }
         Ending::Stale => "nothing was heard from the broker for too long".to_owned(),
         Ending::Unanswered => "the broker left a message or a request unanswered".to_owned(),
+        Ending::Garbled => "what came from the broker is not of its protocol".to_owned(),
         Ending::Store => "the inbox can not be written".to_owned(),
     }
 }

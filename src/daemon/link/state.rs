@@ -8,6 +8,7 @@ use crate::daemon::drain::Epoch;
 use crate::store::RowId;
 use crate::wire::client::{ClientAck, ClientFrame, Send};
 use crate::wire::code::Code;
+use crate::wire::json;
 use crate::wire::limits::{ACK_DEADLINE, HELLO_DEADLINE, PING_EVERY, RPC_DEADLINE, STALE_AFTER};
 use crate::wire::peer::Status;
 use crate::wire::server::{Ack, ErrorFrame, Feature, HelloAck, Push, ServerFrame};
@@ -83,6 +84,8 @@ pub(super) enum Ending {
     Stale,
     /// It answers pings, and neither messages nor requests: the broker forgot this connection, or is beyond answering.
     Unanswered,
+    /// What came is not of this protocol: the stream is out of step, and what is missing from it is not known.
+    Garbled,
     /// What arrives can not be kept on this machine now, so it is left with the broker.
     Store,
 }
@@ -225,7 +228,10 @@ impl State {
                 let id = answer.req_id().map(str::to_owned);
                 self.reply(id.as_deref(), Ok(Some(answer)), out);
             }
-            None => log::debug!("a frame of {} bytes could not be read", text.len()),
+            None => match json::decode::<json::Value>(text.as_bytes()) {
+                Err(json::DecodeError::Syntax(_)) => out.push(Effect::Close(Ending::Garbled)),
+                Ok(_) | Err(json::DecodeError::Shape(_)) => log::debug!("a frame of {} bytes could not be read", text.len()),
+            },
         }
     }
 

@@ -162,6 +162,22 @@ fn silence_is_noticed() {
 }
 
 #[test]
+fn a_question_without_an_answer_or_any_other_word_ends_the_connection() {
+    let mut talk = Talk::open();
+    talk.now += Duration::from_secs(1);
+    talk.calls(1);
+    assert_eq!(talk.after(4), Vec::<String>::new());
+    assert_eq!(talk.after(1), ["1 failed timeout", "close Unanswered"]);
+}
+
+#[test]
+fn what_is_no_json_ends_the_connection() {
+    for garbage in ["", "{", "x", "{\"type\":\"push\",\"ciphert", "{} {}"] {
+        assert_eq!(Talk::open().hears(garbage), ["close Garbled"], "{garbage}");
+    }
+}
+
+#[test]
 fn a_send_without_an_answer_ends_the_connection() {
     let mut talk = Talk::open();
     talk.sends("a");
@@ -272,8 +288,7 @@ fn what_was_meant_for_another_connection_is_not_sent() {
 #[test]
 fn junk_is_ignored() {
     let mut talk = Talk::open();
-    for junk in ["", "null", "{}", "[]", r#"{"type":7}"#, r#"{"type":"later","x":1}"#, r#"{"type":"hello_ack","presenceId":"q"}"#]
-    {
+    for junk in ["null", "{}", "[]", r#"{"type":7}"#, r#"{"type":"later","x":1}"#, r#"{"type":"hello_ack","presenceId":"q"}"#] {
         assert!(talk.hears(junk).is_empty(), "{junk}");
     }
 }
