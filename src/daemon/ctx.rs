@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::Sender;
 
 use crate::base::paths::Paths;
 use crate::base::settings::Settings;
@@ -76,12 +76,7 @@ impl Ctx {
 
     /// A database that is beyond use ends the process: half a daemon is worse than none.
     pub(super) fn store_failed(&self, err: &store::Error) {
-        if err.is_fatal() {
-            match self.supervisor.try_send(supervisor::Event::Failed(format!("a database is beyond use: {err}"))) {
-                // Whoever filled the queue meets the same error; a supervisor that is gone is stopping already.
-                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
-            }
-        }
+        supervisor::store_failed(&self.supervisor, err);
     }
 }
 

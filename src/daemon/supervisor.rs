@@ -7,13 +7,14 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
 use crate::base::config::Config;
 use crate::base::ids::SessionKey;
 use crate::base::settings::Settings;
 use crate::base::thread::Running;
 use crate::base::time::now_millis;
+use crate::store;
 use crate::store::outbox::Route;
 use crate::sys::notify;
 use crate::sys::signals::Signal;
@@ -66,6 +67,16 @@ pub(super) enum Event {
 pub(super) enum Stop {
     Asked,
     Failed(String),
+}
+
+/// Tells the supervisor of a database that is beyond use; anything else passes.
+pub(super) fn store_failed(supervisor: &Sender<Event>, err: &store::Error) {
+    if err.is_fatal() {
+        match supervisor.try_send(Event::Failed(format!("a database is beyond use: {err}"))) {
+            // Whoever filled the queue meets the same error; a supervisor that is gone is stopping already.
+            Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
 }
 
 /// Held by a thread that the daemon can not do without: tells the supervisor if it panics.

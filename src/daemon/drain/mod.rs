@@ -1,6 +1,7 @@
 //! The thread that moves outbox rows to the links: it owns the schedule, waits for no single answer, and lets no broken
 //! mesh or session hold up another.
 
+mod clock;
 mod state;
 
 use std::io;
@@ -17,12 +18,13 @@ use crate::store::RowId;
 use crate::store::outbox::{self, Outbox, Outcome, Route, Row};
 use crate::wire::client::Send;
 
+use self::clock::Clock;
 pub(super) use self::state::Epoch;
 use self::state::State;
 use super::ctx::Ctx;
 use super::link::{Answer, Cmd, Outgoing};
 use super::links::Links;
-use super::supervisor::Alarm;
+use super::supervisor::{self, Alarm};
 
 /// Events that wait for the drain. When full, whoever has one more waits: the drain itself waits only for the store.
 const QUEUE: usize = 256;
@@ -72,14 +74,18 @@ pub(super) fn start(events: Receiver<Event>, ctx: &Ctx) -> io::Result<Running> {
     let (outbox, links) = (ctx.outbox.clone(), ctx.links.clone());
     let alarm = Alarm { thread: "drain", supervisor: ctx.supervisor.clone() };
     thread::spawn("drain", thread::CONNECTION_STACK, move || {
+        let supervisor = alarm.supervisor.clone();
         let _alarm = alarm;
-        Worker { outbox, links, state: State::default(), unsettled: Vec::new() }.run(&events);
+        let clock = Clock::new(Instant::now(), now_millis());
+        Worker { outbox, links, supervisor, clock, state: State::default(), unsettled: Vec::new() }.run(&events);
     })
 }
 
 struct Worker {
     outbox: Outbox,
     links: Links,
+    supervisor: Sender<supervisor::Event>,
+    clock: Clock,
     state: State,
     /// Outcomes that the store could not take yet.
     unsettled: Vec<(RowId, Outcome)>,
@@ -97,6 +103,10 @@ impl Worker {
             self.settle(outcomes);
             if stopping {
                 break;
+            }
+            if self.clock.was_set_back(Instant::now(), now_millis()) {
+                log::warn!("the clock was set back: everything that waits is due now");
+                self.state.clock_set_back().into_iter().for_each(|route| self.wake(&route));
             }
             self.feed();
         }
@@ -145,7 +155,7 @@ impl Worker {
     fn wake_target(&mut self, mesh: Slug, key: &PublicKey) {
         match self.outbox.wake_target(mesh, key.to_string(), now_millis()) {
             Ok(routes) => routes.into_iter().for_each(|route| self.state.wake(route)),
-            Err(err) => log::warn!("outbox: {err}"),
+            Err(err) => self.failed(&err, "what waits for a peer that is back waits on"),
         }
     }
 
@@ -157,8 +167,16 @@ impl Worker {
             let now = now_millis();
             match self.outbox.wake_route(route.clone(), now + LONG, now) {
                 Ok(_) => self.state.wake(route),
-                Err(err) => log::warn!("outbox: {err}"),
+                Err(err) => self.failed(&err, "what waits for the return of a peer waits on"),
             }
+        }
+    }
+
+    /// Makes due what waits on this route: a time that was written under another clock says nothing any more.
+    fn wake(&self, route: &Route) {
+        let now = now_millis();
+        if let Err(err) = self.outbox.wake_route(route.clone(), now, now) {
+            self.failed(&err, "what waits on this link waits on");
         }
     }
 
@@ -176,12 +194,16 @@ impl Worker {
         self.unsettled.extend(outcomes);
         match self.outbox.settle(self.unsettled.clone()) {
             Ok(()) => self.unsettled.clear(),
-            Err(err) => log::warn!("outbox: {err}; {} answers wait to be written", self.unsettled.len()),
+            Err(err) => self.failed(&err, &format!("{} answers wait to be written", self.unsettled.len())),
         }
     }
 
+    /// Nothing is claimed while answers wait to be written: a row whose connection was lost is not due again before its
+    /// answer stands, and a later one would overtake it.
     fn feed(&mut self) {
-        while let Some((route, epoch, room)) = self.state.next_claim(now_millis()) {
+        while self.unsettled.is_empty()
+            && let Some((route, epoch, room)) = self.state.next_claim(now_millis())
+        {
             let claimed = match self.outbox.claim(route.clone(), now_millis(), room) {
                 Ok(claimed) => claimed,
                 Err(err) => {
@@ -209,8 +231,13 @@ impl Worker {
     }
 
     fn claim_failed(&mut self, route: &Route, err: &store::Error) {
-        log::warn!("outbox: {err}");
+        self.failed(err, "it is tried again");
         self.state.claim_failed(route, now_millis() + STORE_PAUSE);
+    }
+
+    fn failed(&self, err: &store::Error, consequence: &str) {
+        log::warn!("outbox: {err}; {consequence}");
+        supervisor::store_failed(&self.supervisor, err);
     }
 
     /// Waits for the answers that are on their way, a little; the rest goes back to the outbox without an attempt counted.

@@ -97,6 +97,16 @@ impl State {
         self.forget_idle(route);
     }
 
+    /// Times that were computed before mean nothing any more. Returns the links that may have rows waiting.
+    pub(super) fn clock_set_back(&mut self) -> Vec<Route> {
+        for lane in self.lanes.values_mut() {
+            lane.due = None;
+            lane.paused_until = None;
+            lane.wanted = true;
+        }
+        self.lanes.keys().cloned().collect()
+    }
+
     /// The link that should be fed next, on which of its connections, and with how many rows at most.
     pub(super) fn next_claim(&mut self, now: Millis) -> Option<(Route, Epoch, usize)> {
         for (route, lane) in &mut self.lanes {
@@ -334,6 +344,18 @@ mod tests {
             state.wake(route());
             assert_eq!(state.next_claim(1), Some((route(), Epoch(1), 1)));
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_ends_pauses_and_makes_everything_due() {
+        let mut state = State::default();
+        state.link_up(route(), 8, Epoch(1));
+        state.claimed(&route(), std::iter::empty(), 8, Some(3_600_000));
+        state.claim_failed(&route(), 3_600_000);
+        assert_eq!(state.next_claim(1000), None);
+        assert_eq!(state.clock_set_back(), [route()]);
+        assert_eq!(state.next_claim(1000), Some((route(), Epoch(1), 8)));
+        assert_eq!(state.deadline(), None);
     }
 
     #[test]
