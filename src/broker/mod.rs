@@ -79,7 +79,7 @@ pub enum StartError {
     /// Another process serves this data directory.
     Held(Option<u32>),
     Lock(io::Error),
-    Store(store::Error),
+    Store(PathBuf, store::Error),
     AddressInUse(SocketAddr),
     Listen(SocketAddr, io::Error),
     Thread(io::Error),
@@ -92,7 +92,9 @@ impl fmt::Display for StartError {
             StartError::Held(Some(pid)) => write!(f, "another broker (pid {pid}) serves this data directory"),
             StartError::Held(None) => f.write_str("another broker serves this data directory"),
             StartError::Lock(err) => write!(f, "the data directory can not be locked: {err}"),
-            StartError::Store(err) => write!(f, "the broker's database can not be opened: {err}"),
+            StartError::Store(path, err) => {
+                write!(f, "the broker's database {} can not be used: {err}; {}", path.display(), err.remedy())
+            }
             StartError::AddressInUse(address) => write!(f, "{address} is in use by another program"),
             StartError::Listen(address, err) => write!(f, "can not listen on {address}: {err}"),
             StartError::Thread(err) => write!(f, "a thread can not be started: {err}"),
@@ -162,10 +164,11 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         _ => StartError::Listen(options.listen, err),
     })?;
     let address = listener.tcp_address().unwrap_or(options.listen);
-    let (hub, store) = Hub::open(&options.data_dir.join(HUB)).map_err(StartError::Store)?;
+    let database = options.data_dir.join(HUB);
+    let (hub, store) = Hub::open(&database).map_err(|err| StartError::Store(database, err))?;
     files::raise_limit();
     let router = Router::default();
-    restore(&hub, &router).map_err(StartError::Store)?;
+    restore(&hub, &router).map_err(|err| StartError::Store(options.data_dir.join(HUB), err))?;
     let (janitor_ringer, janitor_bell) = poll::bell().map_err(StartError::Thread)?;
     let (stop_accepting, stop) = poll::bell().map_err(StartError::Thread)?;
     let (failed_sender, failed) = bounded(1);

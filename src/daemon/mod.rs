@@ -28,6 +28,7 @@ mod supervisor;
 mod upkeep;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -84,11 +85,11 @@ pub enum StartError {
     Directory(dirs::DirError),
     /// Another daemon holds these files.
     AlreadyRunning(Option<u32>),
-    Lock(std::io::Error),
+    Lock(PathBuf, std::io::Error),
     Settings(settings::Error),
     OtherHost(OtherHost),
     Identity(std::io::Error),
-    Store(store::Error),
+    Store(PathBuf, store::Error),
     Listen(std::io::Error),
     Thread(std::io::Error),
 }
@@ -99,11 +100,11 @@ impl fmt::Display for StartError {
             StartError::Directory(err) => err.fmt(f),
             StartError::AlreadyRunning(Some(pid)) => write!(f, "daemon already running (pid {pid})"),
             StartError::AlreadyRunning(None) => f.write_str("daemon already running"),
-            StartError::Lock(err) => write!(f, "the pid file can not be locked: {err}"),
+            StartError::Lock(path, err) => write!(f, "the pid file {} can not be locked: {err}", path.display()),
             StartError::Settings(err) => err.fmt(f),
             StartError::OtherHost(err) => err.fmt(f),
             StartError::Identity(err) => write!(f, "host_fingerprint.json can not be used: {err}"),
-            StartError::Store(err) => write!(f, "db open failed: {err}"),
+            StartError::Store(path, err) => write!(f, "{} can not be used: {err}; {}", path.display(), err.remedy()),
             StartError::Listen(err) => write!(f, "ipc listen failed: {err}"),
             StartError::Thread(err) => write!(f, "a thread can not be started: {err}"),
         }
@@ -129,7 +130,7 @@ pub fn lock(paths: &Paths) -> Result<Lock, StartError> {
     let lock =
         lock::acquire_by(&paths.pid_file(), Instant::now() + Duration::from_millis(100)).map_err(|refused| match refused {
             lock::Refused::Held { pid } => StartError::AlreadyRunning(pid),
-            lock::Refused::Io(err) => StartError::Lock(err),
+            lock::Refused::Io(err) => StartError::Lock(paths.pid_file(), err),
         })?;
     // A daemon of ours takes its socket away before its lock. Whoever answers now is one that locks nothing.
     match connect::unix_by(&paths.socket(), Instant::now() + KNOCK) {
@@ -154,8 +155,9 @@ pub fn admit(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Result<Setting
 /// Runs the daemon until a signal ends it. The caller holds [`lock`].
 pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
     let Options { paths, settings, ready } = options;
-    let (outbox, outbox_thread) = Outbox::open(&paths.outbox_db()).map_err(StartError::Store)?;
-    let (inbox, inbox_thread) = Inbox::open(&paths.inbox_db()).map_err(StartError::Store)?;
+    let unusable = |path: PathBuf| |err| StartError::Store(path, err);
+    let (outbox, outbox_thread) = Outbox::open(&paths.outbox_db()).map_err(unusable(paths.outbox_db()))?;
+    let (inbox, inbox_thread) = Inbox::open(&paths.inbox_db()).map_err(unusable(paths.inbox_db()))?;
     let (drain, drain_events) = drain::queue();
     let (supervisor, events) = bounded(supervisor::QUEUE);
     let ctx = Arc::new(Ctx {

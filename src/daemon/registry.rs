@@ -106,7 +106,12 @@ pub(super) fn load(paths: &Paths) -> Vec<Session> {
     let file: File = match json::decode(&bytes) {
         Ok(file) => file,
         Err(err) => {
-            log::warn!("sessions.json could not be read: {err}");
+            let (path, aside) = (paths.sessions_file(), paths.sessions_file().with_extension("json.corrupt"));
+            // It is written anew in a moment.
+            let kept = fs::rename(&path, &aside);
+            let where_it_is =
+                kept.map_or_else(|err| format!("can not be put aside: {err}"), |()| format!("is {} now", aside.display()));
+            log::error!("{} could not be read ({err}) and {where_it_is}; sessions must register again", path.display());
             return Vec::new();
         }
     };

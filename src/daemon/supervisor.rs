@@ -181,7 +181,18 @@ impl Supervisor {
                 let _ = done.send(());
             }
             self.look_around(listener);
+            if let Some(database) = self.damaged() {
+                return Stop::Failed(format!("{database} is damaged"));
+            }
         }
+    }
+
+    /// A database whose damage some command has met. Most of those who use one pass its errors on to whoever asked.
+    fn damaged(&self) -> Option<&'static str> {
+        if self.ctx.outbox.is_damaged() {
+            return Some("outbox.db");
+        }
+        self.ctx.inbox.is_damaged().then_some("inbox.db")
     }
 
     /// Tells every link to close, and hands over the threads to be joined.

@@ -33,6 +33,20 @@ impl Error {
     }
 }
 
+impl Error {
+    /// What whoever starts the program can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Error::Busy => "end the program that uses it, then start again",
+            Error::Full => "make room on the disk, then start again",
+            Error::Corrupt(_) => "put back a good copy of the file, or move it away to begin with an empty one",
+            Error::ReadOnly => "make the file and its directory writable, then start again",
+            Error::TooNew { .. } => "start the newer claudemesh that wrote it",
+            Error::Io(_) | Error::Sql(_) | Error::Closed => "see whether the disk is well, then start again",
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

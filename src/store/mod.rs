@@ -1,6 +1,7 @@
 //! SQLite, and the few small files beside it. Each database has one thread that owns it; callers hold cheap handles whose
 //! methods return once what they ask for is as durable as they say.
 
+mod damage;
 mod db;
 mod error;
 pub mod hub;

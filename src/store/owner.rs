@@ -2,12 +2,15 @@
 //! answers. Many callers share one wait for the disk; none hears of a row that is not on it.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rusqlite::Connection;
 
+use super::damage;
 use super::db::{self, Db};
 use super::error::Error;
 use super::migrate::{Step, migrate};
@@ -55,6 +58,7 @@ impl<T: 'static> Reply<T> {
     pub(super) fn hold(self, result: Result<T, Error>) -> Held {
         Held {
             failed: result.is_err(),
+            damaged: matches!(result, Err(Error::Corrupt(_))),
             release: Box::new(move |commit| {
                 // A caller that stopped waiting has no use for the answer.
                 let _ = self.0.send(result.and_then(|value| commit.map(|()| value)));
@@ -66,15 +70,20 @@ impl<T: 'static> Reply<T> {
 /// The answer of a command that has run, before its commit. It never leaves the owner's thread.
 pub(super) struct Held {
     failed: bool,
+    /// It met a part of the file that is damaged.
+    damaged: bool,
     release: Box<dyn FnOnce(Result<(), Error>)>,
 }
 
 /// A handle's way to the thread. The thread ends when the last one is dropped.
-pub(super) struct Caller<C>(Sender<C>);
+pub(super) struct Caller<C> {
+    queue: Sender<C>,
+    damaged: Arc<AtomicBool>,
+}
 
 impl<C> Clone for Caller<C> {
     fn clone(&self) -> Caller<C> {
-        Caller(self.0.clone())
+        Caller { queue: self.queue.clone(), damaged: self.damaged.clone() }
     }
 }
 
@@ -88,8 +97,13 @@ impl<C: Command> Caller<C> {
     /// Has the command run and waits for its answer. The wait ends with the batch it is part of, or with the thread.
     pub(super) fn call<T>(&self, command: impl FnOnce(Reply<T>) -> C) -> Result<T, Error> {
         let (reply, answer) = bounded(1);
-        self.0.send(command(Reply(reply))).map_err(|_| Error::Closed)?;
+        self.queue.send(command(Reply(reply))).map_err(|_| Error::Closed)?;
         answer.recv().map_err(|_| Error::Closed)?
+    }
+
+    /// Whether any command has met damage in the file.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
     }
 }
 
@@ -105,24 +119,42 @@ pub(super) struct Kind {
 /// Opens the database, brings it up to date and starts its thread.
 pub(super) fn start<C: Command>(path: &Path, kind: &Kind) -> Result<(Caller<C>, Running), Error> {
     let conn = db::open(path, kind.cache_kib)?;
+    damage::check(path, &conn)?;
     migrate(&conn, kind.steps)?;
     (kind.recover)(&conn)?;
     let (sender, queue) = bounded(QUEUE);
     let name = kind.thread;
-    let path = path.to_owned();
+    let file = File { path: path.to_owned(), damaged: Arc::default() };
+    let damaged = file.damaged.clone();
     let running = thread::spawn(name, STACK, move || {
         // On this thread, so that starting waits for no disk. Without the room it only takes longer.
-        if let Err(err) = db::fill_log(&path) {
+        if let Err(err) = db::fill_log(&file.path) {
             log::warn!("{name}: the log could not be given its size: {err}");
         }
-        serve::<C>(name, &path, conn, &queue);
+        serve::<C>(name, &file, conn, &queue);
     })?;
-    Ok((Caller(sender), running))
+    Ok((Caller { queue: sender, damaged }, running))
 }
 
-fn serve<C: Command>(name: &str, path: &Path, conn: Connection, queue: &Receiver<C>) {
-    let db = Db::new(&conn, path);
-    let mut owner = Owner { db: &db, full_sync: true, wrote: false };
+/// The file, and what was found out about it.
+struct File {
+    path: PathBuf,
+    damaged: Arc<AtomicBool>,
+}
+
+impl File {
+    /// Notes an answer that met damage: whoever opens the file next looks at all of it.
+    fn look_at(&self, damaged: bool) {
+        if damaged && !self.damaged.swap(true, Ordering::AcqRel) {
+            log::error!("{} is damaged", self.path.display());
+            damage::mark(&self.path);
+        }
+    }
+}
+
+fn serve<C: Command>(name: &str, file: &File, conn: Connection, queue: &Receiver<C>) {
+    let db = Db::new(&conn, &file.path);
+    let mut owner = Owner { db: &db, file, full_sync: true, wrote: false };
     let mut batch = VecDeque::with_capacity(BATCH);
     loop {
         let first = if owner.wrote { queue.recv_timeout(IDLE) } else { queue.recv().map_err(RecvTimeoutError::from) };
@@ -153,6 +185,7 @@ fn serve<C: Command>(name: &str, path: &Path, conn: Connection, queue: &Receiver
 
 struct Owner<'a, 'c> {
     db: &'a Db<'c>,
+    file: &'a File,
     /// The value of `PRAGMA synchronous`: FULL or NORMAL.
     full_sync: bool,
     /// Whether the log may hold something.
@@ -164,13 +197,18 @@ impl Owner<'_, '_> {
         while batch.front().is_some_and(|command| command.durability() == Durability::Read)
             && let Some(read) = batch.pop_front()
         {
-            (read.run(Ok(self.db)).release)(Ok(()));
+            let held = read.run(Ok(self.db));
+            self.file.look_at(held.damaged);
+            (held.release)(Ok(()));
         }
         while let Some(strongest) = batch.iter().map(Command::durability).max() {
             self.wrote = true;
             match self.begin(strongest) {
                 Ok(()) => self.transaction(batch),
-                Err(err) => refuse(batch, &err),
+                Err(err) => {
+                    self.file.look_at(matches!(err, Error::Corrupt(_)));
+                    refuse(batch, &err);
+                }
             }
         }
     }
@@ -205,6 +243,7 @@ impl Owner<'_, '_> {
         if outcome.is_ok() {
             outcome = self.db.execute("COMMIT", []).map(drop);
         }
+        self.file.look_at(matches!(outcome, Err(Error::Corrupt(_))));
         if outcome.is_err()
             && self.db.in_transaction()
             && let Err(err) = self.db.execute("ROLLBACK", [])
@@ -221,6 +260,7 @@ impl Owner<'_, '_> {
             return command.run(Err(err)).release;
         }
         let ran = command.run(Ok(self.db));
+        self.file.look_at(ran.damaged);
         let undone = if !self.db.in_transaction() {
             Err(Error::Full)
         } else if ran.failed {
@@ -286,6 +326,12 @@ macro_rules! commands {
         $handle_vis struct $handle($crate::store::owner::Caller<Cmd>);
 
         impl $handle {
+            /// Whether the file turned out to be damaged: nothing more can be expected of it, and whoever opens it next
+            /// looks at all of it.
+            $handle_vis fn is_damaged(&self) -> bool {
+                self.0.is_damaged()
+            }
+
             $(
                 $(#[$doc])*
                 $vis fn $method(&self, $($arg: $kind),*) -> Result<$answer, $crate::store::error::Error> {

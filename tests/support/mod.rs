@@ -12,6 +12,7 @@ pub(crate) mod proxy;
 pub(crate) mod random;
 pub(crate) mod reference_broker;
 pub(crate) mod reference_files;
+pub(crate) mod sandbox;
 pub(crate) mod servers;
 pub(crate) mod session;
 pub(crate) mod wait;

@@ -1,12 +1,14 @@
 //! The long-lived processes: a daemon and a broker that can be killed and started again where they were.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 
 use super::home::command_in;
 use super::http::{self, Reply};
 use super::process::{Ended, Process};
+use super::sandbox::Sandbox;
 use super::wait::Gate;
 
 /// A child that says one line of JSON when it is ready.
@@ -24,13 +26,24 @@ impl Server {
 
     #[track_caller]
     fn start(&mut self, home: &Path, args: &[&str]) -> Value {
+        self.run(command_in(home, args), args)
+    }
+
+    #[track_caller]
+    fn run(&mut self, command: Command, args: &[&str]) -> Value {
+        self.try_run(command).unwrap_or_else(|ended| panic!("{args:?} ended at once:\n{}", ended.err))
+    }
+
+    /// How it ended, if it did before it was ready.
+    #[track_caller]
+    fn try_run(&mut self, command: Command) -> Result<Value, Ended> {
         assert!(self.process.is_none(), "it runs already");
-        let process = Process::spawn(command_in(home, args));
-        let Some(line) = process.line() else { panic!("{args:?} ended at once:\n{}", process.errors()) };
+        let process = Process::spawn(command);
+        let Some(line) = process.line() else { return Err(process.finish()) };
         let ready = serde_json::from_str(&line).unwrap_or_else(|err| panic!("{err} in {line:?}"));
         self.process = Some(process);
         self.up.open();
-        ready
+        Ok(ready)
     }
 
     fn running(&self) -> &Process {
@@ -55,19 +68,84 @@ pub(crate) struct Daemon {
     server: Server,
     /// What it said when it was ready.
     pub(crate) ready: Value,
+    /// What it is started through, and where its socket is seen from here, when it runs in a sandbox.
+    sandboxed: Option<(Vec<String>, PathBuf)>,
 }
+
+/// The command that is a daemon.
+const UP: [&str; 3] = ["daemon", "up", "--foreground"];
 
 impl Daemon {
     #[track_caller]
     pub(crate) fn start(home: &Path) -> Daemon {
-        let mut daemon = Daemon { home: home.to_owned(), server: Server::new(), ready: Value::Null };
+        let mut daemon = Daemon { home: home.to_owned(), server: Server::new(), ready: Value::Null, sandboxed: None };
+        daemon.restart();
+        daemon
+    }
+
+    /// A daemon that sees the file systems of a sandbox.
+    #[track_caller]
+    pub(crate) fn start_in(sandbox: &Sandbox, home: &Path) -> Daemon {
+        let sandboxed = Some((sandbox.prefix(), sandbox.path(&home.join("daemon/daemon.sock"))));
+        let mut daemon = Daemon { home: home.to_owned(), server: Server::new(), ready: Value::Null, sandboxed };
         daemon.restart();
         daemon
     }
 
     #[track_caller]
     pub(crate) fn restart(&mut self) {
-        self.ready = self.server.start(&self.home, &["daemon", "up", "--foreground"]);
+        let command = Daemon::command(&self.home, self.sandboxed.as_ref().map(|(prefix, _)| prefix.as_slice()));
+        self.ready = self.server.run(command, &UP);
+    }
+
+    fn command(home: &Path, prefix: Option<&[String]>) -> Command {
+        let plain = command_in(home, &UP);
+        let Some([first, rest @ ..]) = prefix else { return plain };
+        let mut command = Command::new(first);
+        command.args(rest).arg(plain.get_program()).args(plain.get_args()).current_dir(home);
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
+    /// A daemon that may refuse to start: then how it ended.
+    pub(crate) fn try_start(home: &Path) -> Result<Daemon, Ended> {
+        let mut daemon = Daemon { home: home.to_owned(), server: Server::new(), ready: Value::Null, sandboxed: None };
+        daemon.try_restart().map(|()| daemon)
+    }
+
+    /// As [`Daemon::restart`], for one that may refuse to start: then how it ended.
+    pub(crate) fn try_restart(&mut self) -> Result<(), Ended> {
+        let command = Daemon::command(&self.home, self.sandboxed.as_ref().map(|(prefix, _)| prefix.as_slice()));
+        self.ready = self.server.try_run(command)?;
+        Ok(())
+    }
+
+    /// Starts it, if it does not run.
+    #[track_caller]
+    pub(crate) fn ensure(&mut self) {
+        if self.server.process.is_none() {
+            self.restart();
+        }
+    }
+
+    /// Starts a daemon that is expected to refuse; how it ended.
+    #[track_caller]
+    pub(crate) fn refused(home: &Path, sandbox: Option<&Sandbox>) -> Ended {
+        let prefix = sandbox.map(Sandbox::prefix);
+        let ended = Process::run(Daemon::command(home, prefix.as_deref()));
+        assert!(!ended.status.success() && ended.out.is_empty(), "it started: {ended:?}");
+        ended
+    }
+
+    /// Waits for it to end by itself.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> Ended {
+        self.server.process.take().expect("it runs").finish()
     }
 
     pub(crate) fn kill(&mut self) {
@@ -88,7 +166,10 @@ impl Daemon {
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.home.join("daemon/daemon.sock")
+        match &self.sandboxed {
+            Some((_, socket)) => socket.clone(),
+            None => self.home.join("daemon/daemon.sock"),
+        }
     }
 
     #[track_caller]

@@ -3,13 +3,14 @@
 mod insert;
 mod read;
 mod remove;
+mod salvage;
 mod schema;
 mod scope;
 
 use std::path::Path;
 
 use super::owner::{self, Kind, commands};
-use super::{Error, RowId, Seq};
+use super::{Error, RowId, Seq, damage};
 use crate::base::ids::{ClientId, MemberKey, MessageId, SessionKey, Slug};
 use crate::base::thread::Running;
 use crate::base::time::Millis;
@@ -178,10 +179,23 @@ commands! {
 }
 
 impl Inbox {
-    /// Opens the database and starts its thread.
+    /// Opens the database and starts its thread. A damaged file is put aside, and what can be read of it is kept: what is
+    /// lost here was read or can be sent again, while a daemon that does not start receives nothing at all.
     pub fn open(path: &Path) -> Result<(Inbox, Running), Error> {
         let kind = Kind { thread: "store-inbox", cache_kib: 512, steps: schema::STEPS, recover: schema::recover };
-        let (caller, running) = owner::start(path, &kind)?;
+        let (caller, running) = match owner::start(path, &kind) {
+            Err(Error::Corrupt(why)) => {
+                let aside = damage::set_aside(path)?;
+                let kept = salvage::salvage(&aside, path, kind.cache_kib)?;
+                log::error!(
+                    "{} is damaged ({why}) and was put aside as {}; {kept} messages could be read and were kept",
+                    path.display(),
+                    aside.display()
+                );
+                owner::start(path, &kind)?
+            }
+            started => started?,
+        };
         Ok((Inbox(caller), running))
     }
 

@@ -20,7 +20,7 @@ fn scope(mesh: &str, session: Option<u8>) -> Scope {
 }
 
 /// A message with the client id `id` for the session 1.
-fn message(id: &str, at: Millis) -> NewInbound {
+pub(super) fn message(id: &str, at: Millis) -> NewInbound {
     NewInbound {
         id: RowId::new(format!("row-{id}")),
         mesh: Slug::new("home"),

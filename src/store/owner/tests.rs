@@ -35,6 +35,10 @@ fn limit_pages(db: &Db<'_>, pages: i64) -> Result<(), Error> {
     db.pragma(&format!("PRAGMA max_page_count = {pages}"))
 }
 
+fn meet_damage(_: &Db<'_>) -> Result<(), Error> {
+    Err(Error::Corrupt("a page".to_owned()))
+}
+
 commands! {
     struct Numbers;
     Sync Add => add: fn add(x: i64) -> ();
@@ -43,6 +47,7 @@ commands! {
     Sync AddMuch => add_much: fn add_much(from: i64) -> ();
     Sync GiveUp => give_transaction_up: fn give_up() -> ();
     Read All => all: fn all() -> Vec<i64>;
+    Read MeetDamage => meet_damage: fn meet_damage() -> ();
     Read Synchronous => synchronous: fn synchronous() -> i64;
     Read LimitPages => limit_pages: fn limit_pages(pages: i64) -> ();
 }
@@ -71,7 +76,8 @@ fn run_batch(batch: impl IntoIterator<Item = Cmd>) -> Vec<i64> {
     let conn = db::open(&dir.file("db"), 64).unwrap();
     migrate(&conn, STEPS).unwrap();
     let db = Db::new(&conn, &std::env::temp_dir());
-    Owner { db: &db, full_sync: true, wrote: false }.run(&mut batch.into_iter().collect());
+    let file = File { path: PathBuf::new(), damaged: Arc::default() };
+    Owner { db: &db, file: &file, full_sync: true, wrote: false }.run(&mut batch.into_iter().collect());
     assert!(!db.in_transaction());
     all(&db).unwrap()
 }
@@ -199,6 +205,22 @@ fn what_is_no_database_or_cannot_be_written_is_named() {
     assert!(matches!(err, Error::Corrupt(_)) && err.is_fatal(), "{err}");
     let err = start::<Cmd>(&dir.file("absent/db"), &kind).map(drop).unwrap_err();
     assert!(matches!(err, Error::Io(_)) && !err.is_fatal(), "{err}");
+}
+
+#[test]
+fn damage_is_remembered_until_the_whole_file_was_looked_at() {
+    let dir = TestDir::new();
+    let (numbers, running) = open(&dir.file("db"));
+    numbers.add(1).unwrap();
+    assert!(!numbers.is_damaged());
+    assert!(matches!(numbers.meet_damage(), Err(Error::Corrupt(_))));
+    assert!(numbers.is_damaged());
+    drop(numbers);
+    assert_eq!(running.join_by(soon()), Joined::Ended(()));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the file and its mark");
+    let (numbers, _running) = open(&dir.file("db"));
+    assert_eq!((numbers.is_damaged(), dir.file("db-damaged").exists()), (false, false), "all of it is well");
+    assert_eq!(numbers.all(), Ok(vec![1]));
 }
 
 #[test]
