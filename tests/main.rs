@@ -17,4 +17,5 @@ mod mailboxes;
 mod parsers;
 mod reference;
 mod shared;
+mod soak;
 mod tidy;

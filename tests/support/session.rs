@@ -24,8 +24,10 @@ pub(crate) struct Session {
     pub(crate) secret: String,
     name: String,
     mesh: String,
+    groups: Vec<String>,
     socket: PathBuf,
-    up: Gate,
+    /// Opened whenever its daemon is up again.
+    pub(crate) up: Gate,
 }
 
 impl Session {
@@ -48,15 +50,22 @@ impl Session {
             secret: pair.secret.to_secret_text().reveal().to_owned(),
             name: name.to_owned(),
             mesh: mesh.to_owned(),
+            groups: Vec::new(),
             socket: daemon.socket(),
             up: daemon.up(),
         }
+    }
+
+    /// The same, in these groups once it is registered.
+    pub(crate) fn in_groups(self, groups: &[&str]) -> Session {
+        Session { groups: groups.iter().map(|group| format!("@{group}")).collect(), ..self }
     }
 
     #[track_caller]
     pub(crate) fn register(&self, pid: u32) {
         let body = json!({
             "token": self.token, "session_id": self.id, "mesh": self.mesh, "display_name": self.name, "pid": pid, "cwd": "/",
+            "groups": self.groups,
             "presence": {"session_pubkey": self.key, "session_secret_key": self.secret},
         });
         let reply = self.call("POST", "/v1/sessions/register", Some(&body)).expect("the daemon answers");
