@@ -7,6 +7,7 @@ mod support;
 mod cli;
 mod crash;
 mod cuts;
+mod deaf;
 mod disk;
 mod dropin;
 mod e2e;

@@ -73,7 +73,8 @@ pub trait Peer {
 
     fn on_cmd(&mut self, cmd: Self::Cmd, now: Instant, out: &mut Outbox) -> Flow;
 
-    /// Called once after each burst of texts, commands and deadlines: the place to write to storage what they brought.
+    /// Called once after each burst of texts, commands and deadlines: the place to write to storage what they brought. Also
+    /// when the outbox was full and has room again.
     fn on_burst_end(&mut self, _now: Instant, _out: &mut Outbox) -> Flow {
         Flow::Go
     }

@@ -17,7 +17,7 @@ use crate::wire::peer::Status;
 use crate::wire::server::{Push, ServerFrame};
 
 /// What was pushed over this connection and is not acknowledged yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::broker) struct Mailbox {
     /// Everything up to here has been looked at.
     cursor: Seq,
@@ -25,6 +25,14 @@ pub(in crate::broker) struct Mailbox {
     acks: Vec<MessageId>,
     /// The last fetch stopped before the end.
     more: bool,
+    /// Rows fetched at a time: fewer where they are large, so that what has no room is not read over and over.
+    page: usize,
+}
+
+impl Default for Mailbox {
+    fn default() -> Mailbox {
+        Mailbox { cursor: Seq::default(), pushed: VecDeque::new(), acks: Vec::new(), more: false, page: FETCH }
+    }
 }
 
 #[derive(Debug)]
@@ -75,16 +83,16 @@ impl Mailbox {
         self.more = true;
     }
 
-    /// Fetches what is next and pushes it.
+    /// Fetches what is next and pushes it, as far as the window and the socket allow.
     pub(in crate::broker) fn fetch(&mut self, shared: &Shared, seat: &Seat, key: PublicKey, out: &mut Outbox) {
         let urgency = if seat.status == Status::Idle { Urgency::All } else { Urgency::NowOnly };
         self.more = false;
         loop {
-            if PUSH_WINDOW <= self.pushed.len() {
+            if PUSH_WINDOW <= self.pushed.len() || !out.has_room() {
                 self.more = true;
                 return;
             }
-            let rows = match shared.hub.fetch(seat.mesh.clone(), key, self.cursor, urgency, now_millis(), FETCH) {
+            let rows = match shared.hub.fetch(seat.mesh.clone(), key, self.cursor, urgency, now_millis(), self.page) {
                 Ok(rows) => rows,
                 Err(err) => {
                     log::error!("hub: {err}");
@@ -93,10 +101,11 @@ impl Mailbox {
                     return;
                 }
             };
-            let full = FETCH <= rows.len();
-            for row in rows {
+            let full = self.page <= rows.len();
+            for (taken, row) in rows.into_iter().enumerate() {
                 if !out.has_room() {
-                    // What is under way must be taken and acknowledged first; the next burst goes on here.
+                    // What a connection can not take now stays in the database, however much it is.
+                    self.page = taken.max(1);
                     self.more = true;
                     return;
                 }
@@ -110,6 +119,7 @@ impl Mailbox {
             if !full {
                 return;
             }
+            self.page = (self.page * 2).min(FETCH);
         }
     }
 }

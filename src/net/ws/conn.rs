@@ -37,7 +37,7 @@ pub(super) struct Conn<'a, S, P: Peer> {
     /// The last read found nothing in the kernel, in TLS or in the codec. Until one has, there may be more to read
     /// although poll shows nothing.
     drained: bool,
-    /// The state was called since its last `on_burst_end`.
+    /// The state was called since its last `on_burst_end`, or there is room again for what it has to say.
     touched: bool,
 }
 
@@ -173,10 +173,13 @@ impl<'a, S: Read + Write + AsFd, P: Peer> Conn<'a, S, P> {
 
     /// Moves frames from the outbox towards the socket until it takes no more.
     fn pump(&mut self) -> Result<(), Stop> {
+        let had_room = self.out.has_room();
         while !self.blocked {
             let Some(message) = self.out.pop() else { break };
             self.blocked = !settle(self.ws.write(message))?;
         }
+        // A state that held back for want of room may go on.
+        self.touched |= !had_room && self.out.has_room();
         Ok(())
     }
 
@@ -215,7 +218,8 @@ impl<'a, S: Read + Write + AsFd, P: Peer> Conn<'a, S, P> {
         if self.closing.is_some() && until.is_some_and(|at| at <= now) {
             return Err(Stop::Late);
         }
-        let timeout = match commands || (reading && !self.drained) {
+        let touched = self.touched && self.closing.is_none();
+        let timeout = match touched || commands || (reading && !self.drained) {
             true => Some(Duration::ZERO),
             false => until.map(|at| at.saturating_duration_since(now)),
         };

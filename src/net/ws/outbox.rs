@@ -96,7 +96,8 @@ impl Outbox {
         self.bytes = 0;
     }
 
-    /// Whether more may be queued without thought. A state that has much to say stops here, and goes on in a later burst.
+    /// Whether the socket has taken enough for more to be queued. A state that has much to say asks before each piece; its
+    /// `on_burst_end` is called when there is room again.
     pub fn has_room(&self) -> bool {
         self.bytes < ENOUGH
     }
