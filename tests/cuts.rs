@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::crash::{Senders, check, rounds, run};
 use crate::support::home::Home;
 use crate::support::mesh::{Mesh, World, configure};
 use crate::support::proxy::{Cut, Mangle, Proxy, Way};
 use crate::support::servers::{Broker, Daemon};
 use crate::support::session::Session;
+use crate::support::wait::until;
 
 /// Rounds of each test, unless told otherwise.
 const ROUNDS: u64 = 20;
@@ -78,6 +81,43 @@ fn a_stalled_link_is_noticed_and_delays_no_other_mesh() {
     let ids: Vec<_> = heard_acme.messages().iter().map(|event| event.data["client_message_id"].clone()).collect();
     assert_eq!(ids, ["a-0", "a-1", "a-2"]);
     assert!(connections < proxy.made(), "it came over another connection");
+}
+
+/// Leaving a mesh takes nothing back that was accepted: it waits, and goes when the mesh is joined again.
+#[test]
+fn what_waits_on_a_mesh_that_is_left_goes_when_it_is_joined_again() {
+    let mut world = World::pair();
+    let alice = Session::open(&world.alice, "acme", "alice");
+    let bob = Session::open(&world.bob, "acme", "bob");
+    let heard = bob.follow(Some(0));
+    let home = world.homes[0].path();
+    let config: Value = serde_json::from_slice(&std::fs::read(home.join("config.json")).unwrap()).unwrap();
+    let entries = config["meshes"].as_array().unwrap();
+    let joined = |world: &World, count: usize| {
+        until("the daemon to follow its configuration", || {
+            let health = world.alice.get("/v1/health").json();
+            (health["meshes"].as_object().map_or(0, Map::len) == count).then_some(())
+        });
+    };
+    world.broker.terminate();
+    for n in 0..10 {
+        alice.send(&bob.key, "before it is left", &format!("m-{n}"));
+    }
+    configure(home, &[]);
+    joined(&world, 0);
+    let refused = alice.try_send(&bob.key, "too late", "m-10").unwrap();
+    assert_eq!((refused.status, &refused.json()["error"]), (404, &"mesh_not_attached".into()), "{refused:?}");
+    // A retry of what was accepted is still known.
+    assert_eq!(alice.try_send(&bob.key, "before it is left", "m-9").unwrap().status, 202);
+    world.broker.restart();
+    assert_eq!(world.alice.get("/v1/health").json()["outbox"]["pending"], 10);
+
+    configure(home, entries);
+    joined(&world, 1);
+    alice.send(&bob.key, "after", "m-10");
+    heard.message("m-10");
+    let ids: Vec<_> = heard.messages().iter().map(|event| event.data["client_message_id"].clone()).collect();
+    assert_eq!(ids, (0..=10).map(|n| format!("m-{n}")).collect::<Vec<_>>());
 }
 
 /// Half a frame, or noise where a frame should begin: each ends the connection and nothing else.

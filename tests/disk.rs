@@ -119,8 +119,11 @@ fn a_directory_that_can_not_be_written_is_named() {
     assert_eq!(bob.follow(Some(0)).message("m-1").data["body"], "kept");
 }
 
+/// What it is, and how it is done.
+type Damage = (&'static str, fn(&Path));
+
 /// The ways in which a database file can be damaged.
-const DAMAGE: [(&str, fn(&Path)); 3] = [
+const DAMAGE: [Damage; 3] = [
     ("noise in the header", |path| scribble(path, 0, 100)),
     ("noise in the first page", |path| scribble(path, 16, 2000)),
     ("cut off", |path| {

@@ -1,9 +1,11 @@
 //! The harness itself: a subscriber that forgot its cursor, or a check that lets a lost message pass, would hide what the
 //! other tests are for.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,6 +13,7 @@ use crate::crash::{SENDERS, exactly_once};
 use crate::support::follow::Follower;
 use crate::support::home::Home;
 use crate::support::http;
+use crate::support::proxy::{Cut, Mangle, Proxy, Way};
 use crate::support::wait::Gate;
 
 /// Answers one connection with these bytes; the request's head comes back.
@@ -62,6 +65,43 @@ fn a_reply_is_whole_or_an_error() {
     assert!(ask().is_err(), "cut off in its body");
     assert!(ask().is_err(), "cut off in its head");
     server.join().unwrap();
+}
+
+/// What comes out of a proxy while `fault` is done to it before the second of two messages; `None` once it is cut.
+fn relayed(fault: impl FnOnce(&Proxy)) -> (Vec<u8>, bool) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::start(&listener.local_addr().unwrap().to_string());
+    let mut client = TcpStream::connect(&proxy.address).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    for stream in [&client, &server] {
+        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    }
+    client.write_all(b"first ").unwrap();
+    let mut first = [0; 6];
+    server.read_exact(&mut first).unwrap();
+    fault(&proxy);
+    // It may be cut already.
+    let _ = client.write_all(b"second, and long enough to be cut in two");
+    let mut rest = Vec::new();
+    let ended = server.read_to_end(&mut rest);
+    let cut = !matches!(&ended, Err(err) if matches!(err.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
+    (rest, cut)
+}
+
+#[test]
+fn a_proxy_does_what_it_is_told_to() {
+    const SECOND: &[u8] = b"second, and long enough to be cut in two";
+    assert_eq!(relayed(|_| {}), (SECOND.to_vec(), false));
+    assert_eq!(relayed(|proxy| proxy.stall(Way::ToBroker)), (Vec::new(), false));
+    assert_eq!(relayed(|proxy| proxy.stall(Way::ToDaemon)), (SECOND.to_vec(), false), "the other way is open");
+    assert_eq!(relayed(|proxy| proxy.mangle(Way::ToBroker, Mangle::Delay(Duration::from_millis(20)))), (SECOND.to_vec(), false));
+    for how in [Cut::Fin, Cut::Reset] {
+        assert_eq!(relayed(|proxy| proxy.cut(how)), (Vec::new(), true), "{how:?}");
+        let (part, cut) = relayed(|proxy| proxy.mangle(Way::ToBroker, Mangle::Truncate(how)));
+        assert!(cut && SECOND.starts_with(&part), "{how:?}: {part:?}");
+    }
+    let (garbled, cut) = relayed(|proxy| proxy.mangle(Way::ToBroker, Mangle::Garbage(7)));
+    assert!(!cut && SECOND.len() < garbled.len(), "{garbled:?}");
 }
 
 #[test]

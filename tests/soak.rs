@@ -333,7 +333,7 @@ fn a_long_run_of_everything_at_once() {
         }
         await_progress(&progress, &mut done, None);
         world.counts.rounds += 1;
-        if world.counts.rounds % CALM_EVERY == 0 {
+        if world.counts.rounds.is_multiple_of(CALM_EVERY) {
             world.calm(&field);
             take_stock(&world, &field, &mut random, world.counts.rounds);
         }

@@ -17,8 +17,12 @@ use crate::wire::limits::STREAM_KEEPALIVE;
 
 use super::inbox::{body_parts, recipient_parts};
 
-/// Rows read from the inbox at a time.
+/// Rows read from the inbox at a time: the first of them, and the most.
+const FIRST_PAGE: usize = 4;
 const PAGE: usize = 64;
+
+/// Text of one page above which the next is smaller: what a subscriber costs that stops reading in the middle of its mail.
+const PAGE_BYTES: usize = 256 * 1024;
 
 /// Serves one stream until the subscriber leaves, falls behind, or the daemon stops. `after` is the subscriber's cursor;
 /// without one it hears only what is new.
@@ -49,9 +53,10 @@ pub(super) fn stream(
 
 /// Writes everything after the cursor, and moves it.
 fn mail(ctx: &Ctx, scope: &Scope, cursor: &mut Seq, out: &mut UnixStream) -> io::Result<()> {
+    let mut page = FIRST_PAGE;
     loop {
-        let rows = ctx.inbox.since(*cursor, scope.clone(), PAGE).map_err(store_error)?;
-        let full = PAGE <= rows.len();
+        let rows = ctx.inbox.since(*cursor, scope.clone(), page).map_err(store_error)?;
+        let full = page <= rows.len();
         let mut text = Vec::new();
         for row in rows {
             let seq = row.seq;
@@ -63,6 +68,7 @@ fn mail(ctx: &Ctx, scope: &Scope, cursor: &mut Seq, out: &mut UnixStream) -> io:
         if !full {
             return Ok(());
         }
+        page = if text.len() < PAGE_BYTES { (page * 2).min(PAGE) } else { (page / 2).max(1) };
     }
 }
 
