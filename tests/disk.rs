@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::support::follow::Follower;
 use crate::support::home::Home;
-use crate::support::mesh::{HUB, World};
+use crate::support::mesh::{HUB, Mesh, World, configure};
 use crate::support::process::Process;
 use crate::support::random::{Random, seed};
 use crate::support::sandbox::Sandbox;
-use crate::support::servers::Daemon;
+use crate::support::servers::{Broker, Daemon};
 use crate::support::session::Session;
 use crate::support::wait::until;
 
@@ -94,6 +94,57 @@ fn a_full_disk_refuses_and_loses_nothing() {
     assert_eq!(ids(&heard), accepted, "what was accepted arrives once and in order, what was refused does not");
     to_alice.message(answers[1]);
     assert_eq!(ids(&to_alice), answers);
+}
+
+#[test]
+fn a_broker_on_a_full_disk_takes_nothing_and_mixes_nothing_up() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let homes = [(); 4].map(|()| Home::new());
+    let (made, data) = (homes[2].path(), homes[3].path());
+    let mesh = Mesh::create(made, "acme");
+    let inside = data.display();
+    sandbox.shell(&format!("mount -t tmpfs -o size=16m,mode=0700 none {inside} && cp {}/{HUB} {inside}", made.display()));
+    let broker = Broker::start_in(&sandbox, data);
+    for n in 0..2 {
+        configure(homes[n].path(), &[mesh.entry(n, &broker.url())]);
+    }
+    let [near, far] = [0, 1].map(|n| Daemon::start(homes[n].path()));
+    let (alice, bob) = (Session::open(&near, "acme", "alice"), Session::open(&far, "acme", "bob"));
+    let heard = bob.follow(Some(0));
+    // What waits for somebody who is away fills the disk, and then it is full for everybody.
+    let away = Session::prepare(&far, "acme", "away");
+    let holder = Process::spawn(std::process::Command::new("cat"));
+    away.register(holder.pid());
+    away.await_link();
+    holder.kill();
+    let text = "x".repeat(40_000);
+    let refused = |daemon: &Daemon| daemon.get("/v1/outbox?status=pending&limit=500").text().contains("unavailable");
+    let filler = sandbox.path(&data.join("filler"));
+    fill(&filler);
+    let mut count = 0;
+    while !refused(&near) {
+        assert!(count < 2000, "the disk never was full");
+        alice.send(&away.key, &text, &format!("a-{count}"));
+        alice.send(&bob.key, &text, &format!("m-{count}"));
+        count += 1;
+    }
+    // Room comes and goes while many are on their way.
+    for _ in 0..8 {
+        for _ in 0..40 {
+            alice.send(&bob.key, &text, &format!("m-{count}"));
+            count += 1;
+        }
+        let came = heard.messages().len();
+        fs::remove_file(&filler).unwrap();
+        heard.count(came + 1);
+        fill(&filler);
+    }
+    fs::remove_file(&filler).unwrap();
+    heard.message(&format!("m-{}", count - 1));
+    assert_eq!(ids(&heard), (0..count).map(|n| format!("m-{n}")).collect::<Vec<_>>());
+    broker.assert_healthy();
+    let dead = near.get("/v1/health").json();
+    assert_eq!(dead["outbox"]["dead"], 0, "{dead}");
 }
 
 #[test]

@@ -250,10 +250,10 @@ impl State {
 
     /// Stores the sends of this burst and acknowledges them.
     fn store_sends(&mut self, out: &mut Outbox) -> Flow {
-        if let Some(seat) = &self.seat {
-            self.sends.store(&self.shared, seat, out);
+        match &self.seat {
+            Some(seat) if !self.sends.store(&self.shared, seat, out) => Flow::close(ws::code::TRY_LATER, "storage"),
+            _ => Flow::Go,
         }
-        Flow::Go
     }
 
     fn deliver(&mut self, out: &mut Outbox) {

@@ -25,11 +25,6 @@ impl Server {
     }
 
     #[track_caller]
-    fn start(&mut self, home: &Path, args: &[&str]) -> Value {
-        self.run(command_in(home, args), args)
-    }
-
-    #[track_caller]
     fn run(&mut self, command: Command, args: &[&str]) -> Value {
         self.try_run(command).unwrap_or_else(|ended| panic!("{args:?} ended at once:\n{}", ended.err))
     }
@@ -99,17 +94,7 @@ impl Daemon {
     }
 
     fn command(home: &Path, prefix: Option<&[String]>) -> Command {
-        let plain = command_in(home, &UP);
-        let Some([first, rest @ ..]) = prefix else { return plain };
-        let mut command = Command::new(first);
-        command.args(rest).arg(plain.get_program()).args(plain.get_args()).current_dir(home);
-        for (name, value) in plain.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        command
+        prefixed(command_in(home, &UP), home, prefix)
     }
 
     /// A daemon that may refuse to start: then how it ended.
@@ -189,11 +174,26 @@ impl Daemon {
     }
 }
 
+/// `plain`, started through another program.
+fn prefixed(plain: Command, dir: &Path, prefix: Option<&[String]>) -> Command {
+    let Some([first, rest @ ..]) = prefix else { return plain };
+    let mut command = Command::new(first);
+    command.args(rest).arg(plain.get_program()).args(plain.get_args()).current_dir(dir);
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 /// A broker that stands alone.
 #[derive(Debug)]
 pub(crate) struct Broker {
     data: PathBuf,
     server: Server,
+    prefix: Option<Vec<String>>,
     /// `127.0.0.1:PORT`, the same after a restart.
     pub(crate) address: String,
 }
@@ -201,7 +201,18 @@ pub(crate) struct Broker {
 impl Broker {
     #[track_caller]
     pub(crate) fn start(data: &Path) -> Broker {
-        let mut broker = Broker { data: data.to_owned(), server: Server::new(), address: "127.0.0.1:0".to_owned() };
+        Broker::start_through(data, None)
+    }
+
+    /// A broker that sees the file systems of a sandbox.
+    #[track_caller]
+    pub(crate) fn start_in(sandbox: &Sandbox, data: &Path) -> Broker {
+        Broker::start_through(data, Some(sandbox.prefix()))
+    }
+
+    #[track_caller]
+    fn start_through(data: &Path, prefix: Option<Vec<String>>) -> Broker {
+        let mut broker = Broker { data: data.to_owned(), server: Server::new(), prefix, address: "127.0.0.1:0".to_owned() };
         broker.restart();
         broker
     }
@@ -209,7 +220,8 @@ impl Broker {
     #[track_caller]
     pub(crate) fn restart(&mut self) {
         let data = self.data.to_str().expect("a scratch path is text");
-        let ready = self.server.start(&self.data, &["broker", "--listen", &self.address, "--data", data]);
+        let args = ["broker", "--listen", &self.address, "--data", data];
+        let ready = self.server.run(prefixed(command_in(&self.data, &args), &self.data, self.prefix.as_deref()), &args);
         ready["listen"].as_str().expect("the broker says where it listens").clone_into(&mut self.address);
     }
 

@@ -89,10 +89,11 @@ impl Sends {
         }
     }
 
-    /// Stores what was gathered, answers it in order, and tells the recipients' connections.
-    pub(in crate::broker) fn store(&mut self, shared: &Shared, seat: &Seat, out: &mut Outbox) {
+    /// Stores what was gathered, answers it in order, and tells the recipients' connections. False when it could not be
+    /// stored: then nothing more may be taken from this connection, because what follows would overtake it.
+    pub(in crate::broker) fn store(&mut self, shared: &Shared, seat: &Seat, out: &mut Outbox) -> bool {
         if self.waiting.is_empty() {
-            return;
+            return true;
         }
         let mut slots = Vec::with_capacity(self.waiting.len());
         let mut submissions = Vec::with_capacity(self.waiting.len());
@@ -123,6 +124,7 @@ impl Sends {
             };
             out.text(ServerFrame::Ack(ack).encode());
         }
+        outcomes.is_ok()
     }
 }
 
