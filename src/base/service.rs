@@ -68,12 +68,14 @@ impl Manager {
         }
     }
 
-    /// Starts the service, and does not wait for it.
-    pub fn start(self, uid: u32) -> Vec<String> {
-        match self {
-            Manager::Systemd => words(&format!("systemctl --user --no-block start {UNIT}")),
-            Manager::Launchd => words(&format!("launchctl kickstart gui/{uid}/{LABEL}")),
-        }
+    /// Starts the service, and does not wait for it. `anew`: ends a process of it first that waits to fail.
+    pub fn start(self, uid: u32, anew: bool) -> Vec<String> {
+        words(&match (self, anew) {
+            (Manager::Systemd, false) => format!("systemctl --user --no-block start {UNIT}"),
+            (Manager::Systemd, true) => format!("systemctl --user --no-block restart {UNIT}"),
+            (Manager::Launchd, false) => format!("launchctl kickstart gui/{uid}/{LABEL}"),
+            (Manager::Launchd, true) => format!("launchctl kickstart -k gui/{uid}/{LABEL}"),
+        })
     }
 
     /// Stops the service for good.

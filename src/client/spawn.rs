@@ -18,8 +18,9 @@ use crate::base::paths::Paths;
 use crate::base::service::{self, Manager};
 use crate::base::{atomic_file, thread};
 use crate::sys::dirs::{self, DirError};
+use crate::sys::lock::{self, Holder};
 use crate::sys::peer::effective_uid;
-use crate::sys::{lock, poll};
+use crate::sys::poll;
 use crate::wire::json;
 
 use super::{Client, Error, manager, token};
@@ -240,7 +241,10 @@ fn by_manager(client: &Client, paths: &Paths, launcher: &Launcher) -> Asked {
     let Some(kept_by) = managed else { return Asked::Not(None) };
     let deadline = Instant::now() + SERVICE_DEADLINE;
     let log_began = fs::metadata(paths.log_file()).map_or(0, |log| log.len());
-    if let Err(refused) = manager::tell(&kept_by.start(effective_uid()), deadline) {
+    // Whoever holds the lock is on its way. Without one there may be a process that failed and holds off the next attempt: what
+    // was wrong may have been put right since.
+    let anew = matches!(lock::holder(&paths.pid_file()), Ok(Holder::Nobody));
+    if let Err(refused) = manager::tell(&kept_by.start(effective_uid(), anew), deadline) {
         return Asked::Not(Some(format!("{refused}; see: {}", kept_by.status_text())));
     }
     loop {

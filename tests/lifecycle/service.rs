@@ -133,7 +133,7 @@ fn a_command_that_needs_the_daemon_asks_the_manager_for_it() {
     let answer: Value = serde_json::from_str(&ok(&home, &["up", "--json"]).out).unwrap();
     let by_manager = std::fs::read_to_string(home.join("by-manager")).unwrap();
     assert_eq!(answer["pid"].to_string(), by_manager.trim());
-    assert_eq!(calls(&home), format!("--user --no-block start {UNIT}\n"));
+    assert_eq!(calls(&home), format!("--user --no-block restart {UNIT}\n"));
 
     let stopped = ok(&home, &["down"]);
     assert!(stopped.err.contains(&format!("systemctl --user stop {UNIT}")), "{stopped:?}");
@@ -164,6 +164,66 @@ fn where_no_manager_runs_the_daemon_is_started_all_the_same() {
     absent.env("PATH", home.join("bin"));
     let started = Process::run(absent);
     assert!(started.status.success() && started.err.contains("can not be run"), "{started:?}");
+}
+
+/// With the real systemd, as a user's manager in namespaces of its own, where this machine has one and lets us.
+#[test]
+fn the_real_manager_takes_the_unit_and_watches_it() {
+    const SYSTEMD: &str = "/lib/systemd/systemd";
+    let own = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let prepare = "mount -t tmpfs tmpfs /run && mkdir -p -m 700 /run/systemd/system /run/user";
+    let may = Command::new("unshare").args(own).args(["sh", "-c", prepare]).output();
+    if !Path::new(SYSTEMD).exists() || !may.is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let home = Home::new();
+    let dropin = home.join(&format!("xdg/systemd/user/{UNIT}.d"));
+    std::fs::create_dir_all(&dropin).unwrap();
+    std::fs::write(dropin.join("quick.conf"), "[Service]\nWatchdogSec=1\nRestartSec=0\n").unwrap();
+    // Each word on a line of its own is one that the test waits for or compares.
+    let script = format!(
+        r#"{prepare} || exit 9
+export XDG_RUNTIME_DIR=/run/user
+{SYSTEMD} --user --log-target=null &
+manager=$!
+until systemctl --user is-system-running >/dev/null 2>&1; do kill -0 $manager || exit 8; done
+main() {{ systemctl --user show -P MainPID {UNIT}; }}
+'{CLAUDEMESH}' daemon install-service --now >/dev/null || exit 7
+systemctl --user is-active {UNIT}
+systemctl --user reload {UNIT} && echo reloaded
+first=$(main)
+kill -STOP $first
+until [ "$(main)" != $first ] && systemctl --user is-active {UNIT} >/dev/null; do :; done
+systemctl --user show -P NRestarts {UNIT}
+systemctl --user stop {UNIT}
+echo '{{' >daemon/settings.json
+systemctl --user start --no-block {UNIT}
+until systemctl --user show -P StatusText {UNIT} | grep -q 'next attempt is in 3 s'; do :; done
+rm daemon/settings.json
+'{CLAUDEMESH}' up --json
+main
+'{CLAUDEMESH}' daemon uninstall-service >/dev/null
+systemctl --user is-active {UNIT}
+kill $manager
+"#
+    );
+    let mut command = Command::new("unshare");
+    command.args(own).args(["sh", "-c", &script]);
+    for (name, value) in self::command(&home, &[]).get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let ended = Process::run({
+        command.current_dir(home.path());
+        command
+    });
+    let lines: Vec<&str> = ended.out.lines().collect();
+    assert_eq!((lines.len(), &lines[..3]), (6, &["active", "reloaded", "1"][..]), "{ended:?}\n{}", log(&home));
+    let answer: Value = serde_json::from_str(lines[3]).unwrap();
+    assert_eq!((answer["pid"].to_string().as_str(), lines[5]), (lines[4], "inactive"), "{ended:?}");
+    assert!(log(&home).contains("are read again"), "{}", log(&home));
 }
 
 #[test]
