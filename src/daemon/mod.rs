@@ -184,23 +184,26 @@ pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
     upkeep::give_up(&ctx, now_millis());
     let drain_thread = drain::start(drain_events, &ctx).map_err(StartError::Thread)?;
     let (reaper, reaper_thread) = reaper::start(supervisor).map_err(StartError::Thread)?;
+    let pulse = pulse::start(&ctx).map_err(StartError::Thread)?;
     let mut main = Supervisor::new(ctx.clone(), reaper.clone());
     main.begin(registry::load(&ctx.paths));
-    let pulse = pulse::start(&ctx).map_err(StartError::Thread)?;
     // Last: whoever gets an answer must find the meshes and the sessions there.
-    let listener = ipc::listen(&ctx).map_err(StartError::Listen)?;
-    ready(&Ready { pid: std::process::id(), meshes: ctx.meshes.slugs() });
-    say(notify::State::Ready);
-    hold_off::reset(&ctx.paths);
-
-    let stop = main.run(&events, &listener);
-
-    say(notify::State::Stopping);
-    log::info!("the daemon stops: {stop:?}");
+    let served = ipc::listen(&ctx).map(|listener| {
+        ready(&Ready { pid: std::process::id(), meshes: ctx.meshes.slugs() });
+        say(notify::State::Ready);
+        hold_off::reset(&ctx.paths);
+        let stop = main.run(&events, &listener);
+        say(notify::State::Stopping);
+        log::info!("the daemon stops: {stop:?}");
+        (stop, listener)
+    });
+    // Without a socket it never ran, and still nothing of it may be left: this process may stay a while.
     drop(pulse);
     drop(events); // nobody can be waiting for this thread any more, so it may wait for others
     drop(watch);
-    listener.stop(Instant::now() + STREAMS_END);
+    if let Ok((_, listener)) = &served {
+        listener.stop(Instant::now() + STREAMS_END);
+    }
     ctx.drain.tell(drain::Event::Stop);
     join_all(vec![drain_thread], DRAIN_ENDS);
     // A queue that is full of commands is read to its end, and the next look finds this one.
@@ -208,15 +211,10 @@ pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
     join_all(main.stop_links(), LINKS_END);
     join_all(vec![reaper_thread], LINKS_END);
     // Whoever holds the context keeps the databases open.
-    drop((main, listener, ctx));
+    let stop = served.map(|(stop, _)| stop);
+    drop((main, ctx));
     join_all(vec![outbox_thread, inbox_thread], STORES_END);
-    match stop {
-        Stop::Asked => Ok(Exit::Success),
-        Stop::Failed(why) => {
-            log::error!("the daemon can not go on: {why}");
-            Ok(Exit::Internal)
-        }
-    }
+    stop.map(Stop::exit).map_err(StartError::Listen)
 }
 
 fn check_host(paths: &Paths, policy: ClonePolicy) -> Result<(), StartError> {

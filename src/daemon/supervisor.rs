@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
 use crate::base::config::Config;
+use crate::base::exit::Exit;
 use crate::base::ids::SessionKey;
 use crate::base::settings::Settings;
 use crate::base::thread::Running;
@@ -75,6 +76,19 @@ pub(super) fn store_failed(supervisor: &Sender<Event>, err: &store::Error) {
         match supervisor.try_send(Event::Failed(format!("a database is beyond use: {err}"))) {
             // Whoever filled the queue meets the same error; a supervisor that is gone is stopping already.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+        }
+    }
+}
+
+impl Stop {
+    /// What the process ends with.
+    pub(super) fn exit(self) -> Exit {
+        match self {
+            Stop::Asked => Exit::Success,
+            Stop::Failed(why) => {
+                log::error!("the daemon can not go on: {why}");
+                Exit::Internal
+            }
         }
     }
 }

@@ -127,3 +127,25 @@ fn a_start_that_fails_again_and_again_is_tried_ever_less_often() {
     assert_eq!(run(&home, &["daemon", "up", "--foreground"]).status.code(), Some(1));
     assert!(!home.join("daemon/.start-failures").exists() && manager.heard.try_recv().is_err());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_holds_off_the_next_start_holds_nothing_else() {
+    let home = Home::new();
+    let manager = Manager::new(&home);
+    // Everything is up by the time the socket can not be made.
+    std::fs::create_dir_all(home.join("daemon/daemon.sock/in-the-way")).unwrap();
+    let mut service = manager.service(&home);
+    service.env("INVOCATION_ID", "0").env_remove("SYSTEMD_EXEC_PID");
+    let daemon = Process::spawn(service);
+    manager.await_word("EXTEND_TIMEOUT_USEC");
+    assert!(daemon.errors().contains("ipc listen failed"), "{}", daemon.errors());
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default());
+    let mut left: Vec<String> = names.map(|name| name.trim().to_owned()).filter(|name| name != "signals").collect();
+    left.retain(|name| !name.starts_with("claudemesh"));
+    assert!(left.is_empty(), "{left:?}");
+    assert!(claudemesh::sys::lock::acquire(&home.join("daemon/daemon.pid")).is_ok());
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.finish().status.code(), Some(1));
+}
