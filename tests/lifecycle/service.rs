@@ -204,7 +204,7 @@ rm daemon/settings.json
 main
 '{CLAUDEMESH}' daemon uninstall-service >/dev/null
 systemctl --user is-active {UNIT}
-kill $manager
+kill $manager; wait $manager
 "#
     );
     let mut command = Command::new("unshare");
