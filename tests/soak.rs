@@ -32,8 +32,9 @@ const BURST: u64 = 40;
 /// Rounds between two calm ones, in which everybody is there and what is sent to many must reach all.
 const CALM_EVERY: u64 = 5;
 
-/// Longest text beside the id, in bytes.
+/// Longest text beside the id, in bytes, and of one message in thirty.
 const TEXT: u64 = 2000;
+const LONG_TEXT: u64 = 45_000;
 
 /// Where a session is. The session of number `n` is always in the same place.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +129,8 @@ impl Worker {
                             let to = random.choose(&field.others(from, None));
                             let count = next.entry((from, to)).or_default();
                             let id = direct_id(from, to, *count);
-                            let text = format!("{id} {}", "x".repeat(usize::try_from(random.below(TEXT)).expect("a length")));
+                            let longest = if random.below(30) == 0 { LONG_TEXT } else { TEXT };
+                            let text = format!("{id} {}", "x".repeat(usize::try_from(random.below(longest)).expect("a length")));
                             if field.send(from, &field.sessions[to].key, &text, &id) {
                                 field.ledger().accepted(from, to);
                                 *count += 1;
@@ -200,6 +202,11 @@ impl World {
                 self.brokers[mesh].kill();
                 self.daemons[daemon].kill();
                 self.brokers[mesh].restart();
+                self.daemons[daemon].restart();
+            }
+            // In good order, for once.
+            5 => {
+                self.daemons[daemon].terminate();
                 self.daemons[daemon].restart();
             }
             3 | 4 => match self.left[daemon] {

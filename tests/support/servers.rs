@@ -1,5 +1,6 @@
 //! The long-lived processes: a daemon and a broker that can be killed and started again where they were.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -159,7 +160,12 @@ impl Daemon {
 
     #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Reply {
-        http::request(&self.socket(), "GET", path, &[], None).expect("the daemon answers")
+        self.try_get(path).expect("the daemon answers")
+    }
+
+    /// As [`Daemon::get`], for one that may have ended.
+    pub(crate) fn try_get(&self, path: &str) -> io::Result<Reply> {
+        http::request(&self.socket(), "GET", path, &[], None)
     }
 
     #[track_caller]
