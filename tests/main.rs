@@ -7,6 +7,7 @@ mod support;
 mod cli;
 mod crash;
 mod cuts;
+mod damage;
 mod deaf;
 mod disk;
 mod dropin;
