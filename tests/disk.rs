@@ -92,7 +92,7 @@ fn a_broker_on_a_full_disk_takes_nothing_and_mixes_nothing_up() {
     let (made, data) = (homes[2].path(), homes[3].path());
     let mesh = Mesh::create(made, "acme");
     let inside = data.display();
-    sandbox.shell(&format!("mount -t tmpfs -o size=16m,mode=0700 none {inside} && cp {}/{HUB} {inside}", made.display()));
+    sandbox.shell(&format!("mount -t tmpfs -o size=24m,mode=0700 none {inside} && cp {}/{HUB} {inside}", made.display()));
     let broker = Broker::start_in(&sandbox, data);
     homes[..2].iter().enumerate().for_each(|(n, home)| configure(home.path(), &[mesh.entry(n, &broker.url())]));
     let [near, far] = [0, 1].map(|n| Daemon::start(homes[n].path()));

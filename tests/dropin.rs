@@ -24,7 +24,7 @@
 //!     (decision 4).
 //! 12. Fingerprint files of the first form, rows without a route or a recipient: `files::the_host_is_known_by_either_record`,
 //!     `databases::every_shape_opens_with_every_row`, `takeover`. Rows without a route are dead and never broadcast: what was accepted
-//!    for one recipient goes to no other (decision 12).
+//!     for one recipient goes to no other (decision 12).
 //! 13. `sessions.json` and key files: `takeover::from_the_last_version`; we keep tokens as hashes (decision 20), so that whoever
 //!     goes back launches its sessions again.
 //! 14. No token is needed on the socket: every call of `endpoints` that presents none.
