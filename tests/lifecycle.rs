@@ -6,6 +6,7 @@ mod manager;
 mod service;
 mod skew;
 mod start_stop;
+mod tcp;
 mod terminal;
 
 use std::io::Write;

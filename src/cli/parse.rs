@@ -93,7 +93,7 @@ pub(super) fn verb_first(mut words: Words) -> Result<Words, CliError> {
 
 /// Reads the words that follow a verb's name.
 pub(super) fn parse(verb: &'static Verb, words: Words) -> Result<Parsed, CliError> {
-    let given = words.head;
+    let given = with_bare_values(verb, words.head);
     let tokens = given.iter().map(|word| OsString::from(armour(verb, word))).collect();
     let mut pico = pico_args::Arguments::from_vec(tokens);
     let mut parsed = Parsed { verb, switches: Vec::new(), values: Vec::new(), operands: Vec::new(), tail: Vec::new() };
@@ -122,6 +122,20 @@ pub(super) fn parse(verb: &'static Verb, words: Words) -> Result<Parsed, CliErro
     }
     check_operands(verb, &parsed.operands)?;
     Ok(parsed)
+}
+
+/// Gives a flag that may stand without a value, and does, the one that is meant.
+fn with_bare_values(verb: &Verb, given: Vec<String>) -> Vec<String> {
+    let mut words = given.into_iter().peekable();
+    let mut all = Vec::new();
+    while let Some(word) = words.next() {
+        let flag = verb.all_flags().find(|flag| flag.bare.is_some() && is(flag, &word));
+        match flag.and_then(|flag| flag.bare) {
+            Some(bare) if words.peek().is_none_or(|next| next.starts_with('-')) => all.push(format!("{word}={bare}")),
+            _ => all.push(word),
+        }
+    }
+    all
 }
 
 /// pico-args takes quotes around a value away; a value that begins with one gets a second pair to lose.

@@ -113,6 +113,8 @@ pub(super) struct Flag {
     pub short: Option<&'static str>,
     /// The name of its value; a switch has none.
     pub value: Option<&'static str>,
+    /// The value that is meant where the flag stands without one.
+    pub bare: Option<&'static str>,
     /// The only values allowed, if any are listed.
     pub choices: &'static [&'static str],
     pub about: &'static str,
@@ -120,17 +122,21 @@ pub(super) struct Flag {
 
 impl Flag {
     pub(super) const fn switch(long: &'static str, about: &'static str) -> Flag {
-        Flag { long, short: None, value: None, choices: &[], about }
+        Flag { long, short: None, value: None, bare: None, choices: &[], about }
     }
 
     pub(super) const fn valued(long: &'static str, value: &'static str, about: &'static str) -> Flag {
-        Flag { long, short: None, value: Some(value), choices: &[], about }
+        Flag { long, short: None, value: Some(value), bare: None, choices: &[], about }
     }
 
     /// As help lists it: `-m, --mesh SLUG`.
     pub(super) fn usage(&self) -> String {
         let short = self.short.map(|short| format!("{short}, ")).unwrap_or_default();
-        let value = self.value.map(|value| format!(" {value}")).unwrap_or_default();
+        let value = match (self.value, self.bare) {
+            (Some(value), None) => format!(" {value}"),
+            (Some(value), Some(_)) => format!(" [{value}]"),
+            (None, _) => String::new(),
+        };
         format!("{short}{}{value}", self.long)
     }
 }

@@ -11,6 +11,7 @@ mod inbound;
 mod ipc;
 mod link;
 mod links;
+mod local_token;
 mod log_file;
 mod meshes;
 mod outward;
@@ -77,6 +78,8 @@ pub struct Ready {
     pub pid: u32,
     /// Slugs of the joined meshes.
     pub meshes: Vec<String>,
+    /// Where it listens on TCP, if it does.
+    pub tcp: Option<std::net::SocketAddr>,
 }
 
 /// Why the daemon could not start.
@@ -189,7 +192,7 @@ pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
     main.begin(registry::load(&ctx.paths));
     // Last: whoever gets an answer must find the meshes and the sessions there.
     let served = ipc::listen(&ctx).map(|listener| {
-        ready(&Ready { pid: std::process::id(), meshes: ctx.meshes.slugs() });
+        ready(&Ready { pid: std::process::id(), meshes: ctx.meshes.slugs(), tcp: listener.tcp_address() });
         say(notify::State::Ready);
         hold_off::reset(&ctx.paths);
         let stop = main.run(&events, &listener);

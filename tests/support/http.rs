@@ -64,9 +64,14 @@ pub(crate) fn raw(socket: &Path, bytes: &[u8]) -> io::Result<Reply> {
 
 /// A `GET` over TCP, for the broker.
 pub(crate) fn get_tcp(address: &str, path: &str) -> io::Result<Reply> {
+    over_tcp(address, &compose("GET", path, &[], None))
+}
+
+/// As [`raw`], over TCP.
+pub(crate) fn over_tcp(address: &str, bytes: &[u8]) -> io::Result<Reply> {
     let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    exchange(stream, &compose("GET", path, &[], None))
+    exchange(stream, bytes)
 }
 
 fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> io::Result<Reply> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::base::exit::Exit;
 use crate::base::logging;
 use crate::base::paths::Paths;
-use crate::base::settings::ClonePolicy;
+use crate::base::settings::{ClonePolicy, Settings};
 use crate::base::time::{iso, now_millis};
 use crate::cli::context::{VERSION, daemon_paths, note_service, paths, skew};
 use crate::cli::error::CliError;
@@ -26,7 +26,16 @@ const CLONE_POLICY: Flag = Flag {
     ..Flag::valued("--clone-policy", "POLICY", "What to do when the files come from another host; default: settings.json.")
 };
 /// The reference's daemon listens on TCP unless it is told not to, so that its units and scripts tell it.
-const NO_TCP: Flag = Flag::switch("--no-tcp", "No TCP listener; there is none anyway.");
+const NO_TCP: Flag = Flag::switch("--no-tcp", "No TCP listener, whatever settings.json says.");
+const TCP: Flag = Flag {
+    bare: Some("47823"),
+    ..Flag::valued(
+        "--tcp",
+        "PORT",
+        "Answer on 127.0.0.1 too, default port 47823, to whoever presents the token in daemon/local-token.",
+    )
+};
+const PUBLIC_HEALTH: Flag = Flag::switch("--public-health", "Answer /v1/health on that port without the token.");
 const FOREGROUND: Flag = Flag::switch("--foreground", "Be the daemon, until ended; its log goes to standard error.");
 
 pub(in crate::cli) const VERB: Verb = Verb {
@@ -40,7 +49,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
            prints one JSON line once its socket answers, and ends on SIGTERM.",
     operands: &[],
     tail: None,
-    flags: &[FOREGROUND, CLONE_POLICY, NO_TCP],
+    flags: &[FOREGROUND, CLONE_POLICY, TCP, PUBLIC_HEALTH, NO_TCP],
     effect: Effect::Local,
     examples: &[
         Example { command: "claudemesh up", about: "start it, if it does not run" },
@@ -62,11 +71,41 @@ pub(super) struct Up {
 }
 
 fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let wanted = Wanted {
+        clone_policy: parsed.value(&CLONE_POLICY).and_then(ClonePolicy::parse),
+        tcp: parsed.value(&TCP).map(port).transpose()?,
+        no_tcp: parsed.is_set(&NO_TCP),
+        public_health: parsed.is_set(&PUBLIC_HEALTH),
+    };
     if parsed.is_set(&FOREGROUND) {
-        return Ok(foreground(&daemon_paths()?, parsed.value(&CLONE_POLICY).and_then(ClonePolicy::parse)));
+        return Ok(foreground(&daemon_paths()?, &wanted));
     }
-    let policy = parsed.value(&CLONE_POLICY);
-    start(&paths()?, policy.map(|policy| vec![CLONE_POLICY.long.to_owned(), policy.to_owned()]).unwrap_or_default(), out)
+    let mut flags = Vec::new();
+    for flag in [&CLONE_POLICY, &TCP] {
+        flags.extend(parsed.value(flag).map(|value| format!("{}={value}", flag.long)));
+    }
+    flags.extend([&NO_TCP, &PUBLIC_HEALTH].into_iter().filter(|flag| parsed.is_set(flag)).map(|flag| flag.long.to_owned()));
+    start(&paths()?, flags, out)
+}
+
+fn port(text: &str) -> Result<u16, CliError> {
+    text.parse().map_err(|_| CliError::usage(format!("{}: \"{text}\" is no port", TCP.long)))
+}
+
+/// What the flags say otherwise than the settings.
+#[derive(Debug, Default)]
+struct Wanted {
+    clone_policy: Option<ClonePolicy>,
+    tcp: Option<u16>,
+    no_tcp: bool,
+    public_health: bool,
+}
+
+impl Wanted {
+    fn apply(&self, settings: &mut Settings) {
+        settings.tcp_port = if self.no_tcp { None } else { self.tcp.or(settings.tcp_port) };
+        settings.public_health |= self.public_health;
+    }
 }
 
 /// Starts the daemon beside this process, with these flags, and says so.
@@ -114,7 +153,7 @@ struct Started<'a> {
     version: &'static str,
     pid: u32,
     sock: String,
-    tcp: Option<&'a str>,
+    tcp: Option<String>,
     meshes: &'a [String],
     ts: String,
 }
@@ -145,9 +184,9 @@ impl fmt::Display for NotStarted {
 }
 
 /// Is the daemon. Everything it has to say goes to the log, whose last line is the reason when it does not start.
-fn foreground(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Exit {
+fn foreground(paths: &Paths, wanted: &Wanted) -> Exit {
     logging::init(log::LevelFilter::Info);
-    serve(paths, clone_policy).unwrap_or_else(|err| {
+    serve(paths, wanted).unwrap_or_else(|err| {
         log::error!("{err}");
         daemon::hold_off(paths);
         err.exit()
@@ -155,9 +194,10 @@ fn foreground(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Exit {
 }
 
 /// Runs the daemon, and the broker of `home` with it. What it held is free when it returns.
-fn serve(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Result<Exit, NotStarted> {
+fn serve(paths: &Paths, wanted: &Wanted) -> Result<Exit, NotStarted> {
     let lock = daemon::lock(paths).map_err(NotStarted::Daemon)?;
-    let settings = daemon::admit(paths, clone_policy).map_err(NotStarted::Daemon)?;
+    let mut settings = daemon::admit(paths, wanted.clone_policy).map_err(NotStarted::Daemon)?;
+    wanted.apply(&mut settings);
     // Only now: the broker's files belong to whoever holds the lock, on the host that they are for.
     let broker = home::open(paths).map_err(NotStarted::Home)?;
     let sock = paths.socket().display().to_string();
@@ -167,7 +207,7 @@ fn serve(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Result<Exit, NotSt
             version: VERSION,
             pid: ready.pid,
             sock,
-            tcp: None,
+            tcp: ready.tcp.map(|address| address.to_string()),
             meshes: &ready.meshes,
             ts: iso(now_millis()),
         };

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use crate::base::ids::{MemberKey, PublicKey, Token};
 use crate::daemon::ctx::Ctx;
+use crate::daemon::local_token::LocalToken;
 use crate::daemon::sessions::{Session, TokenHash};
 use crate::store::inbox::Scope;
 use crate::wire::ipc::SESSION_SCHEME;
 
 use super::reply::Reply;
+use super::routes::{HEALTH, REGISTER, Route};
 
 /// Whoever sent a request over the private socket.
 #[derive(Debug, Clone)]
@@ -45,8 +47,30 @@ impl Caller {
     }
 }
 
-/// Applies the reference's gates in the reference's order. `registers`: the route is the one at which a token becomes known.
-pub(super) fn identify(ctx: &Ctx, credentials: Credentials<'_>, registers: bool) -> Result<Caller, Reply> {
+/// What a connection over TCP must pass: any program of any user can make one.
+#[derive(Debug, Clone)]
+pub(super) struct TcpGate {
+    pub(super) token: LocalToken,
+    /// `/v1/health` answers without it.
+    pub(super) public_health: bool,
+}
+
+/// How a request came in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Transport<'a> {
+    /// Through the private socket, from the same user.
+    Unix,
+    Tcp(&'a TcpGate),
+}
+
+/// Applies the reference's gates in the reference's order, for the route that the request is for, if there is one.
+pub(super) fn identify(
+    ctx: &Ctx,
+    credentials: Credentials<'_>,
+    transport: Transport<'_>,
+    route: Option<&Route>,
+) -> Result<Caller, Reply> {
+    let registers = route.is_some_and(|route| route.path == REGISTER);
     if credentials.query_has_token {
         return Err(Reply::error(400, "token must be in Authorization header, not query string").into());
     }
@@ -55,6 +79,16 @@ pub(super) fn identify(ctx: &Ctx, credentials: Credentials<'_>, registers: bool)
     }
     if credentials.origin.is_some_and(|origin| !origin.is_empty()) {
         return Err(Reply::error(403, "forbidden origin").into());
+    }
+    if let Transport::Tcp(gate) = transport
+        && !(gate.public_health && route.is_some_and(|route| route.path == HEALTH))
+    {
+        let presented = credentials.authorization.and_then(|header| header.trim().strip_prefix("Bearer "));
+        let presented = presented.ok_or_else(|| Reply::from(Reply::error(401, "missing bearer token")))?;
+        if !gate.token.is(presented.trim()) {
+            log::warn!("a request over TCP presented a wrong token");
+            return Err(Reply::error(401, "invalid bearer token").into());
+        }
     }
     let Some(presented) = credentials.authorization.and_then(session_token) else { return Ok(Caller::User) };
     let session = Token::parse(presented).and_then(|token| ctx.sessions.get(&TokenHash::of(&token)));

@@ -2,7 +2,6 @@
 //! was opened or after; the event's id is the row's place in the inbox, and `Last-Event-ID` resumes behind it.
 
 use std::io::{self, Write};
-use std::os::unix::net::UnixStream;
 
 use crossbeam_channel::RecvTimeoutError;
 
@@ -31,7 +30,7 @@ pub(super) fn stream(
     subscription: &Subscription,
     scope: &Scope,
     after: Option<Seq>,
-    out: &mut UnixStream,
+    out: &mut dyn Write,
 ) -> io::Result<()> {
     let last = ctx.inbox.last_seq().map_err(store_error)?;
     // A cursor from the life of another database would hide everything up to it.
@@ -52,7 +51,7 @@ pub(super) fn stream(
 }
 
 /// Writes everything after the cursor, and moves it.
-fn mail(ctx: &Ctx, scope: &Scope, cursor: &mut Seq, out: &mut UnixStream) -> io::Result<()> {
+fn mail(ctx: &Ctx, scope: &Scope, cursor: &mut Seq, out: &mut dyn Write) -> io::Result<()> {
     let mut page = FIRST_PAGE;
     loop {
         let rows = ctx.inbox.since(*cursor, scope.clone(), page).map_err(store_error)?;
@@ -72,7 +71,7 @@ fn mail(ctx: &Ctx, scope: &Scope, cursor: &mut Seq, out: &mut UnixStream) -> io:
     }
 }
 
-fn write(out: &mut UnixStream, id: Option<u64>, event: &Event) -> io::Result<()> {
+fn write(out: &mut dyn Write, id: Option<u64>, event: &Event) -> io::Result<()> {
     let mut text = Vec::new();
     sse::write_event(&mut text, id, event.name(), &event.data(&iso(now_millis())))?;
     out.write_all(&text)

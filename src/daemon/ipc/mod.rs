@@ -19,6 +19,7 @@ mod state;
 
 use std::fs;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,10 +27,12 @@ use std::time::Instant;
 
 use crate::base::thread::{self, Joined, Running};
 use crate::daemon::ctx::Ctx;
+use crate::daemon::local_token::LocalToken;
 use crate::net::listen::{self, Count};
-use crate::net::stream::Stream;
 use crate::sys::poll::{self, Ringer};
 use crate::wire::limits::MAX_LOCAL_CONNECTIONS;
+
+use self::auth::TcpGate;
 
 /// The answer to a connection too many.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 42\r\nConnection: close\r\n\r\n{\"error\":\"too many connections; try again\"}";
@@ -41,6 +44,16 @@ pub(super) struct Listener {
     path: PathBuf,
     connections: Count,
     current: Arc<Mutex<Option<Accepting>>>,
+    /// On TCP, if that was asked for and the port was free.
+    tcp: Arc<Mutex<Option<TcpAccepting>>>,
+}
+
+/// The thread that accepts on TCP.
+#[derive(Debug)]
+struct TcpAccepting {
+    address: SocketAddr,
+    stop: Ringer,
+    thread: Running,
 }
 
 /// One thread that accepts on one socket file.
@@ -54,9 +67,21 @@ struct Accepting {
 
 /// Binds the socket and starts to accept. Whoever calls holds the daemon's lock, so that a file in the way is stale.
 pub(super) fn listen(ctx: &Arc<Ctx>) -> io::Result<Listener> {
-    let listener =
-        Listener { ctx: ctx.clone(), path: ctx.paths.socket(), connections: Count::default(), current: Arc::default() };
+    let listener = Listener {
+        ctx: ctx.clone(),
+        path: ctx.paths.socket(),
+        connections: Count::default(),
+        current: Arc::default(),
+        tcp: Arc::default(),
+    };
     listener.bind()?;
+    let settings = ctx.settings();
+    if let Some(port) = settings.tcp_port
+        && let Err(err) = listener.bind_tcp(port, settings.public_health)
+    {
+        // The private socket is what everything needs; this is an extra.
+        log::error!("no TCP listener on 127.0.0.1:{port}: {err}");
+    }
     Ok(listener)
 }
 
@@ -74,9 +99,7 @@ impl Listener {
                 stack: thread::CONNECTION_STACK,
             };
             let on_accept = move |stream| {
-                if let Stream::Unix(stream) = stream {
-                    serve::serve(&ctx, stream);
-                }
+                serve::serve(&ctx, stream, None);
             };
             if let Err(err) = listen::serve(&[socket], &bell, &options, &connections, on_accept) {
                 log::error!("the local socket: {err}");
@@ -87,6 +110,33 @@ impl Listener {
             old.stop.ring();
         }
         Ok(())
+    }
+
+    fn bind_tcp(&self, port: u16, public_health: bool) -> io::Result<()> {
+        let gate = TcpGate { token: LocalToken::load_or_make(&self.ctx.paths)?, public_health };
+        let socket = listen::Listener::tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        let address = socket.tcp_address().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let (stop, bell) = poll::bell()?;
+        let (ctx, connections) = (self.ctx.clone(), self.connections.clone());
+        let thread = thread::spawn("ipc-tcp", thread::CONNECTION_STACK, move || {
+            let options = listen::Options {
+                name: "ipc",
+                max_connections: MAX_LOCAL_CONNECTIONS,
+                refusal: BUSY,
+                stack: thread::CONNECTION_STACK,
+            };
+            let on_accept = move |stream| serve::serve(&ctx, stream, Some(&gate));
+            if let Err(err) = listen::serve(&[socket], &bell, &options, &connections, on_accept) {
+                log::error!("the TCP listener: {err}");
+            }
+        })?;
+        *self.tcp.lock().unwrap_or_else(PoisonError::into_inner) = Some(TcpAccepting { address, stop, thread });
+        Ok(())
+    }
+
+    /// Where it listens on TCP, if it does.
+    pub(super) fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|tcp| tcp.address)
     }
 
     /// Puts the socket back if its file is gone or is not ours any more.
@@ -106,6 +156,12 @@ impl Listener {
     pub(super) fn stop(&self, until: Instant) {
         let Some(accepting) = self.lock().take() else { return };
         accepting.stop.ring();
+        if let Some(tcp) = self.tcp.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            tcp.stop.ring();
+            if tcp.thread.join_by(until) == Joined::Late {
+                log::warn!("thread ipc-tcp is late and is left behind");
+            }
+        }
         if file_of(&self.path).ok() == Some(accepting.file) {
             // Somebody else may have removed it this instant; gone is gone.
             let _ = fs::remove_file(&self.path);

@@ -77,13 +77,16 @@ const fn delete(path: &'static str, handler: fn(&Call<'_>) -> Reply) -> Route {
     Route { method: Method::Delete, path, max_body: 0, handler: Handler::Answer(handler) }
 }
 
+/// May be asked over TCP without a token, if the settings say so.
+pub(super) const HEALTH: &str = "/v1/health";
+
 /// Where a session's token becomes known.
 pub(super) const REGISTER: &str = "/v1/sessions/register";
 
 /// Every route there is.
 pub(super) const ROUTES: &[Route] = &[
     get("/v1/version", ops::version),
-    get("/v1/health", ops::health),
+    get(HEALTH, ops::health),
     post(REGISTER, MAX_SMALL_BODY, sessions::register),
     get("/v1/sessions/me", sessions::me),
     get("/v1/sessions", sessions::list),

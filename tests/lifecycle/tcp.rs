@@ -1,0 +1,88 @@
+//! The listener on TCP: there only when asked for, and closed to whoever has not read the token.
+
+use std::net::TcpListener;
+
+use serde_json::json;
+
+use super::*;
+use crate::support::http::{self, Reply};
+use crate::support::servers::Daemon;
+
+/// The line that a daemon in the foreground says when it is ready.
+fn foreground(home: &Home, flags: &[&str]) -> (Process, Value) {
+    let args: Vec<&str> = ["daemon", "up", "--foreground"].iter().chain(flags).copied().collect();
+    let process = Process::spawn(home.command(&args));
+    let line = process.line().unwrap_or_else(|| panic!("it ended: {}", process.errors()));
+    (process, serde_json::from_str(&line).unwrap())
+}
+
+fn ask(address: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+    http::over_tcp(address, &http::compose("GET", path, headers, None)).expect("it answers")
+}
+
+#[test]
+fn nobody_is_answered_over_tcp_without_the_token() {
+    let home = Home::new();
+    let (process, ready) = foreground(&home, &["--tcp=0"]);
+    let address = ready["tcp"].as_str().unwrap().to_owned();
+    assert!(address.starts_with("127.0.0.1:"), "{ready}");
+    let token = std::fs::read_to_string(home.join("daemon/local-token")).unwrap();
+    assert_eq!((token.len(), mode(&home.join("daemon/local-token"))), (44, 0o600));
+    let bearer = format!("Bearer {}", token.trim());
+    let wrong = format!("Bearer {}x", &token.trim()[1..]);
+    for (path, header, expected) in [
+        ("/v1/version", None, (401, json!({"error": "missing bearer token"}))),
+        ("/v1/health", None, (401, json!({"error": "missing bearer token"}))),
+        ("/v1/version", Some(wrong.as_str()), (401, json!({"error": "invalid bearer token"}))),
+        ("/v1/version", Some("ClaudeMesh-Session 00"), (401, json!({"error": "missing bearer token"}))),
+        ("/v1/nothing", None, (401, json!({"error": "missing bearer token"}))),
+        ("/v1/nothing", Some(bearer.as_str()), (404, json!({"error": "not found"}))),
+    ] {
+        let headers: Vec<(&str, &str)> = header.iter().map(|value| ("Authorization", *value)).collect();
+        let reply = ask(&address, path, &headers);
+        assert_eq!((reply.status, reply.json()), expected, "{path} {header:?}");
+    }
+    assert_eq!(ask(&address, "/v1/version", &[("Authorization", &bearer)]).status, 200);
+    let origin = ask(&address, "/v1/version", &[("Authorization", &bearer), ("Origin", "http://example.com")]);
+    assert_eq!((origin.status, origin.json()), (403, json!({"error": "forbidden origin"})));
+    let rebound = format!("GET /v1/version HTTP/1.1\r\nHost: evil.example\r\nAuthorization: {bearer}\r\n\r\n");
+    assert_eq!(http::over_tcp(&address, rebound.as_bytes()).unwrap().status, 403);
+    let query = ask(&address, &format!("/v1/version?token={}", token.trim()), &[]);
+    assert_eq!(query.status, 400, "a token does not belong into a log of addresses");
+    // The private socket needs none.
+    assert_eq!(http::request(&home.socket(), "GET", "/v1/version", &[], None).unwrap().status, 200);
+    process.signal(rustix::process::Signal::TERM);
+    assert!(process.finish().status.success());
+    assert!(std::net::TcpStream::connect(&address).is_err(), "it went with the daemon");
+}
+
+#[test]
+fn health_may_be_open_and_nothing_else_is() {
+    let home = Home::new();
+    let (_process, ready) = foreground(&home, &["--tcp=0", "--public-health"]);
+    let address = ready["tcp"].as_str().unwrap();
+    assert_eq!(ask(address, "/v1/health", &[]).status, 200);
+    assert_eq!(ask(address, "/v1/sessions", &[]).status, 401);
+    assert_eq!(ask(address, "/v1/health/", &[]).status, 401);
+}
+
+#[test]
+fn there_is_none_unless_it_is_asked_for_and_a_taken_port_stops_nothing() {
+    let home = Home::new();
+    let daemon = Daemon::start(home.path());
+    assert_eq!(daemon.ready["tcp"], Value::Null);
+    drop(daemon);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    std::fs::write(home.join("daemon/settings.json"), json!({"tcpPort": port}).to_string()).unwrap();
+    let (process, ready) = foreground(&home, &[]);
+    assert_eq!(ready["tcp"], Value::Null);
+    assert!(process.errors().contains(&format!("no TCP listener on 127.0.0.1:{port}")), "{}", process.errors());
+    assert_eq!(http::request(&home.socket(), "GET", "/v1/health", &[], None).unwrap().status, 200);
+    drop((process, taken));
+    let (process, ready) = foreground(&home, &[]);
+    assert_eq!(ready["tcp"], format!("127.0.0.1:{port}"), "as the settings say");
+    drop(process);
+    let (_process, ready) = foreground(&home, &["--no-tcp"]);
+    assert_eq!(ready["tcp"], Value::Null, "a flag wins over the settings");
+}
