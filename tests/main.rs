@@ -17,6 +17,7 @@ mod hostile;
 mod lifecycle;
 mod mailboxes;
 mod parsers;
+mod races;
 mod reference;
 mod shared;
 mod soak;

@@ -10,10 +10,14 @@ use crate::crypto::sealed::OpenError;
 use crate::store::RowId;
 use crate::store::inbox::{Body, NewInbound, Recipient};
 use crate::wire::event::{Event, PeerEvent, SystemEvent};
+use crate::wire::limits::MAX_FRAME;
 use crate::wire::server::Push;
 use crate::wire::target::Target;
 
 use super::channels::Channels;
+
+/// Largest sealed text that is kept, in bytes: what a broker takes, and as much again.
+const MAX_PUSH: usize = 2 * MAX_FRAME;
 
 /// Longest sender name kept, in characters.
 const MAX_NAME: usize = 64;
@@ -57,6 +61,11 @@ impl Receiver<'_> {
     /// Opens the body. Text in clear is taken only where the message was not for one key: otherwise a broker could put
     /// words into a peer's mouth.
     fn open(&self, push: &Push, channels: &Channels) -> Body {
+        if MAX_PUSH < push.ciphertext.len() + push.nonce.len() {
+            // No broker takes this much; whoever hands it out shall not fill this disk with it.
+            let reason = "it is larger than a message can be".to_owned();
+            return Body::Unreadable { reason, nonce: String::new(), ciphertext: String::new() };
+        }
         let unreadable = |reason: &str| Body::Unreadable {
             reason: reason.to_owned(),
             nonce: push.nonce.clone(),

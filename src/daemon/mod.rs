@@ -156,7 +156,7 @@ pub fn admit(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Result<Setting
 }
 
 /// Runs the daemon until a signal ends it. The caller holds [`lock`].
-pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
+pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
     let Options { paths, settings, ready } = options;
     let unusable = |path: PathBuf| |err| StartError::Store(path, err);
     let (outbox, outbox_thread) = Outbox::open(&paths.outbox_db()).map_err(unusable(paths.outbox_db()))?;
@@ -195,7 +195,7 @@ pub fn run(options: Options, _lock: &Lock) -> Result<Exit, StartError> {
         ready(&Ready { pid: std::process::id(), meshes: ctx.meshes.slugs(), tcp: listener.tcp_address() });
         say(notify::State::Ready);
         hold_off::reset(&ctx.paths);
-        let stop = main.run(&events, &listener);
+        let stop = main.run(&events, &listener, lock);
         say(notify::State::Stopping);
         log::info!("the daemon stops: {stop:?}");
         (stop, listener)

@@ -12,7 +12,7 @@ use crate::base::thread::{self, Running};
 use crate::sys::poll::{self, Bell, Interest, Ringer};
 use crate::sys::process::{self, StartTime};
 
-use super::sessions::{Session, TokenHash};
+use super::sessions::{Serial, Session};
 use super::supervisor;
 
 /// Commands that wait for the reaper. When full, the supervisor tries again on its next round.
@@ -24,14 +24,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// What the reaper is told.
 #[derive(Debug)]
 pub(super) enum Cmd {
-    Watch { token: TokenHash, pid: u32, started: Option<StartTime> },
-    Forget(TokenHash),
+    Watch { serial: Serial, pid: u32, started: Option<StartTime> },
+    Forget(Serial),
     Stop,
 }
 
 impl Cmd {
     pub(super) fn watch(session: &Session) -> Cmd {
-        Cmd::Watch { token: session.token, pid: session.pid, started: session.started }
+        Cmd::Watch { serial: session.serial, pid: session.pid, started: session.started }
     }
 }
 
@@ -78,7 +78,7 @@ struct Worker {
     queue: Receiver<Cmd>,
     bell: Bell,
     supervisor: Sender<supervisor::Event>,
-    watched: HashMap<TokenHash, Watched>,
+    watched: HashMap<Serial, Watched>,
 }
 
 impl Worker {
@@ -88,8 +88,8 @@ impl Worker {
             self.bell.quiet();
             for cmd in self.queue.try_iter().collect::<Vec<_>>() {
                 match cmd {
-                    Cmd::Watch { token, pid, started } => self.watch(token, pid, started),
-                    Cmd::Forget(token) => drop(self.watched.remove(&token)),
+                    Cmd::Watch { serial, pid, started } => self.watch(serial, pid, started),
+                    Cmd::Forget(serial) => drop(self.watched.remove(&serial)),
                     Cmd::Stop => return,
                 }
             }
@@ -105,24 +105,24 @@ impl Worker {
         }
     }
 
-    fn watch(&mut self, token: TokenHash, pid: u32, started: Option<StartTime>) {
+    fn watch(&mut self, serial: Serial, pid: u32, started: Option<StartTime>) {
         // Opened first and compared after: the descriptor can not come to mean another process.
         let ended = process::pidfd(pid).ok();
         let watched = Watched { pid, started, ended };
         if watched.is_gone() {
-            self.gone(token);
+            self.gone(serial);
         } else {
-            self.watched.insert(token, watched);
+            self.watched.insert(serial, watched);
         }
     }
 
     /// Waits for an end, the bell or the timeout. False when nobody listens any more.
     fn wait(&mut self, timeout: Option<Duration>) -> bool {
-        let (tokens, fds): (Vec<TokenHash>, Vec<Interest<'_>>) = self
+        let (serials, fds): (Vec<Serial>, Vec<Interest<'_>>) = self
             .watched
             .iter()
-            .filter_map(|(token, process)| {
-                Some((*token, Interest { fd: process.ended.as_ref()?.as_fd(), read: true, write: false }))
+            .filter_map(|(serial, process)| {
+                Some((*serial, Interest { fd: process.ended.as_ref()?.as_fd(), read: true, write: false }))
             })
             .unzip();
         let ready = match poll::wait(&fds, Some(&self.bell), timeout) {
@@ -132,21 +132,21 @@ impl Worker {
                 return false;
             }
         };
-        let mut gone: Vec<TokenHash> =
-            tokens.into_iter().zip(ready.events).filter(|(_, event)| event.any()).map(|(token, _)| token).collect();
+        let mut gone: Vec<Serial> =
+            serials.into_iter().zip(ready.events).filter(|(_, event)| event.any()).map(|(serial, _)| serial).collect();
         gone.extend(
-            self.watched.iter().filter(|(_, process)| process.ended.is_none() && process.is_gone()).map(|(token, _)| *token),
+            self.watched.iter().filter(|(_, process)| process.ended.is_none() && process.is_gone()).map(|(serial, _)| *serial),
         );
-        for token in gone {
-            self.watched.remove(&token);
-            self.gone(token);
+        for serial in gone {
+            self.watched.remove(&serial);
+            self.gone(serial);
         }
         true
     }
 
-    fn gone(&self, token: TokenHash) {
+    fn gone(&self, serial: Serial) {
         // The supervisor's queue ends when it stops, and then nothing needs reaping.
-        let _ = self.supervisor.send(supervisor::Event::Gone(token));
+        let _ = self.supervisor.send(supervisor::Event::Gone(serial));
     }
 }
 
@@ -170,13 +170,13 @@ mod tests {
         let (sender, events) = bounded(8);
         let (reaper, running) = start(sender).unwrap();
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let token = TokenHash([1; 32]);
-        reaper.tell(Cmd::Watch { token, pid: child.id(), started: StartTime::of(child.id()) }).unwrap();
+        let serial = Serial(1);
+        reaper.tell(Cmd::Watch { serial, pid: child.id(), started: StartTime::of(child.id()) }).unwrap();
         drop(child.stdin.take());
         let gone = events.recv_timeout(Duration::from_secs(5)).unwrap();
-        assert!(matches!(gone, supervisor::Event::Gone(gone) if gone == token));
+        assert!(matches!(gone, supervisor::Event::Gone(gone) if gone == serial));
         child.wait().unwrap();
-        reaper.tell(Cmd::Watch { token, pid: child.id(), started: None }).unwrap();
+        reaper.tell(Cmd::Watch { serial, pid: child.id(), started: None }).unwrap();
         assert!(matches!(events.recv_timeout(Duration::from_secs(5)).unwrap(), supervisor::Event::Gone(_)));
         reaper.tell(Cmd::Stop).unwrap();
         assert!(matches!(running.join_by(Instant::now() + Duration::from_secs(5)), thread::Joined::Ended(())));

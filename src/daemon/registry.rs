@@ -21,7 +21,7 @@ use crate::wire::session_key::SessionKeyFile;
 
 use super::ctx::Ctx;
 use super::outward::{Outward, parse_group};
-use super::sessions::{Session, TokenHash};
+use super::sessions::{Serial, Session, TokenHash};
 
 /// How much later than its registration the process of a session may seem to have begun: more than a clock jumps that is set
 /// right after boot, less than process numbers take to come round again.
@@ -154,6 +154,7 @@ fn revive(paths: &Paths, row: Row) -> Option<Session> {
     }
     let groups = row.groups.iter().filter_map(|text| parse_group(text)).collect();
     let session = Session {
+        serial: Serial::default(),
         token,
         token_prefix: prefix,
         id: row.session_id,

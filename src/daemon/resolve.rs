@@ -1,9 +1,9 @@
 //! From what a caller typed to one recipient on one mesh. Two that fit are an error that lists them; nothing is guessed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use crate::base::ids::{PublicKey, Slug};
+use crate::base::ids::{MemberKey, PublicKey, Slug};
 use crate::wire::address::Address;
 use crate::wire::code::Code;
 use crate::wire::peer::{Peer, PeerRole};
@@ -55,17 +55,18 @@ impl std::error::Error for Error {}
 /// Names listed in an error at most.
 const LISTED: usize = 8;
 
-/// Resolves an address against a mesh's roster, which is asked for only when it is needed. `own` is the caller's session
-/// key: it is never a candidate for a name.
+/// Resolves an address against a mesh's roster, which is asked for only when it is needed; `at_hand` is what can be had of it
+/// without waiting. `own` is the caller's session key: it is never a candidate for a name.
 pub(super) fn resolve<R: AsRef<[Peer]>>(
     address: &Address,
     own: Option<PublicKey>,
+    at_hand: impl FnOnce() -> Option<R>,
     roster: impl FnOnce() -> Result<R, Code>,
 ) -> Result<Resolved, Error> {
     match address {
         Address::Exact(Target::Key(key)) => {
             // A key is complete in itself; the roster only tells how it is called.
-            let known = roster().ok().and_then(|peers| peers.as_ref().iter().find(|peer| peer.pubkey == *key).map(described));
+            let known = at_hand().and_then(|peers| peers.as_ref().iter().find(|peer| peer.pubkey == *key).map(described));
             Ok(known.unwrap_or(Resolved { target: Target::Key(*key), name: None, online: None }))
         }
         Address::Exact(target) => Ok(Resolved { target: target.clone(), name: None, online: None }),
@@ -89,21 +90,14 @@ fn same_name(peer: &Peer, name: &str) -> bool {
     peer.display_name.to_lowercase() == name.to_lowercase()
 }
 
-/// The one peer that fits: among those who are connected if there are any, else among those who are away.
+/// The one peer that fits. Somebody who is connected stands before sessions of the same member that are away; two members
+/// who go by one name are never told apart by who happens to be there.
 fn pick(what: &str, peers: &[Peer], own: Option<PublicKey>, fits: impl Fn(&Peer) -> bool) -> Result<Resolved, Error> {
     let others = |peer: &&Peer| peer.peer_role != PeerRole::ControlPlane && Some(peer.pubkey) != own;
-    let mut found: BTreeMap<PublicKey, &Peer> = BTreeMap::new();
-    for online in [true, false] {
-        if found.is_empty() {
-            found = peers
-                .iter()
-                .filter(others)
-                .filter(|peer| peer.online == online && fits(peer))
-                .map(|peer| (peer.pubkey, peer))
-                .collect();
-        }
-    }
-    let mut found = found.into_values();
+    let fitting = || peers.iter().filter(others).filter(|peer| fits(peer));
+    let here: HashSet<MemberKey> = fitting().filter(|peer| peer.online).map(|peer| peer.member_pubkey).collect();
+    let found = fitting().filter(|peer| peer.online || !here.contains(&peer.member_pubkey));
+    let mut found = found.map(|peer| (peer.pubkey, peer)).collect::<BTreeMap<PublicKey, &Peer>>().into_values();
     match (found.next(), found.len()) {
         (Some(peer), 0) => Ok(described(peer)),
         (Some(first), _) => {
@@ -164,12 +158,23 @@ mod tests {
             peer("deadbeef", 0xf1, true, "session"),
         ];
         let own = PublicKey::from_bytes([0x11; 32]);
-        let resolved = resolve(&Address::parse(to).unwrap(), Some(own), || Ok(&roster));
+        let resolved = resolve(&Address::parse(to).unwrap(), Some(own), || Some(&roster), || Ok(&roster));
         match (resolved, expected) {
             (Ok(resolved), Ok(byte)) => assert_eq!(resolved.target, Target::Key(PublicKey::from_bytes([byte; 32])), "{to}"),
             (Err(err), Err(part)) => assert!(err.to_string().contains(part), "{to}: {err}"),
             (resolved, _) => panic!("{to}: {resolved:?}"),
         }
+    }
+
+    #[test]
+    fn a_stranger_does_not_get_what_is_meant_for_somebody_who_is_away() {
+        let mut roster = vec![peer("bob", 0xb1, false, "session"), peer("bob", 0xb2, true, "session")];
+        let to_bob = |roster: &Vec<Peer>| {
+            resolve(&Address::parse("bob").unwrap(), None, || None, || Ok(roster)).map(|resolved| resolved.target)
+        };
+        assert_eq!(to_bob(&roster), Ok(Target::Key(PublicKey::from_bytes([0xb2; 32]))), "another session of his own");
+        roster[1].member_pubkey = MemberKey(PublicKey::from_bytes([0xef; 32]));
+        assert!(matches!(to_bob(&roster), Err(Error::Ambiguous { .. })));
     }
 
     #[test]
@@ -192,9 +197,12 @@ mod tests {
     #[test]
     fn a_full_key_needs_no_roster() {
         let address = Address::parse(&"a1".repeat(32)).unwrap();
-        let resolved = resolve(&address, None, || Err::<Vec<Peer>, _>(Code::Timeout)).unwrap();
+        let resolved = resolve(&address, None, || None, || Err::<Vec<Peer>, _>(Code::Timeout)).unwrap();
         assert_eq!((resolved.name, resolved.online), (None, None));
         let name = Address::parse("alice").unwrap();
-        assert_eq!(resolve(&name, None, || Err::<Vec<Peer>, _>(Code::Timeout)), Err(Error::RosterUnavailable(Code::Timeout)));
+        assert_eq!(
+            resolve(&name, None, || None, || Err::<Vec<Peer>, _>(Code::Timeout)),
+            Err(Error::RosterUnavailable(Code::Timeout))
+        );
     }
 }

@@ -19,6 +19,9 @@ use super::rpc::{self, Asking};
 /// How long a roster is believed without having heard of a change.
 const FRESH: Duration = Duration::from_secs(3);
 
+/// How long an answer is waited for that is only good to know.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// A roster, shared and unchanging.
 pub(super) type Roster = Arc<[Peer]>;
 
@@ -33,6 +36,8 @@ struct Kept {
     /// How often something changed: an answer to a question that was asked before the last change is not kept.
     changes: u64,
     roster: Option<(Instant, Roster)>,
+    /// When it was last asked for in vain.
+    failed: Option<Instant>,
 }
 
 /// A roster that is wanted: known, or asked for.
@@ -46,6 +51,19 @@ impl Rosters {
     /// The roster of a mesh, those included who are away where the broker knows them. At most [`FRESH`] old.
     pub(super) fn of(&self, mesh: &Slug, links: &Links) -> Result<Roster, Code> {
         self.take(self.want(mesh, links), Instant::now() + RPC_DEADLINE)
+    }
+
+    /// What can be had of a roster at once: as [`Rosters::of`], but a broker that does not answer in a moment is not waited
+    /// for, and not asked again soon.
+    pub(super) fn at_hand(&self, mesh: &Slug, links: &Links) -> Option<Roster> {
+        if self.lock().get(mesh).and_then(|kept| kept.failed).is_some_and(|at| at.elapsed() < FRESH) {
+            return None;
+        }
+        let roster = self.take(self.want(mesh, links), Instant::now() + MOMENT).ok();
+        if roster.is_none() {
+            self.lock().entry(mesh.clone()).or_default().failed = Some(Instant::now());
+        }
+        roster
     }
 
     /// Asks for a roster, if it is not known.

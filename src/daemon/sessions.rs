@@ -22,9 +22,15 @@ impl TokenHash {
     }
 }
 
+/// Tells one registration from every other, of the same token too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Serial(pub(super) u64);
+
 /// One registered session.
 #[derive(Debug)]
 pub(super) struct Session {
+    /// Given by the table.
+    pub(super) serial: Serial,
     pub(super) token: TokenHash,
     /// First eight characters of the token.
     pub(super) token_prefix: String,
@@ -63,45 +69,62 @@ impl Session {
     }
 }
 
-/// The table of sessions. Guards only the map; what it hands out is shared and unchanging.
+/// The table of sessions. Guards only the map; what it hands out is shared and unchanging. Only the supervisor changes it,
+/// so that what it does about a change can not be overtaken by the next one.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    by_token: Mutex<HashMap<TokenHash, Arc<Session>>>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_token: HashMap<TokenHash, Arc<Session>>,
+    last: u64,
 }
 
 impl Sessions {
     /// Adds a session, and takes out those it replaces: the same token, the same session id, or the same key.
-    pub(super) fn insert(&self, session: Session) -> (Arc<Session>, Vec<Arc<Session>>) {
-        let session = Arc::new(session);
+    pub(super) fn insert(&self, mut session: Session) -> (Arc<Session>, Vec<Arc<Session>>) {
         let mut table = self.lock();
-        let replaced: Vec<TokenHash> = table.values().filter(|old| replaces(&session, old)).map(|old| old.token).collect();
-        let replaced = replaced.iter().filter_map(|token| table.remove(token)).collect();
-        table.insert(session.token, session.clone());
+        table.last += 1;
+        session.serial = Serial(table.last);
+        let session = Arc::new(session);
+        let replaced: Vec<TokenHash> =
+            table.by_token.values().filter(|old| replaces(&session, old)).map(|old| old.token).collect();
+        let replaced = replaced.iter().filter_map(|token| table.by_token.remove(token)).collect();
+        table.by_token.insert(session.token, session.clone());
         (session, replaced)
     }
 
     pub(super) fn remove(&self, token: &TokenHash) -> Option<Arc<Session>> {
-        self.lock().remove(token)
+        self.lock().by_token.remove(token)
+    }
+
+    /// Takes out the session of this one registration, if it is there still.
+    pub(super) fn remove_serial(&self, serial: Serial) -> Option<Arc<Session>> {
+        let mut table = self.lock();
+        let token = table.by_token.values().find(|session| session.serial == serial)?.token;
+        table.by_token.remove(&token)
     }
 
     pub(super) fn get(&self, token: &TokenHash) -> Option<Arc<Session>> {
-        self.lock().get(token).cloned()
+        self.lock().by_token.get(token).cloned()
     }
 
     /// All sessions, oldest registration first.
     pub(super) fn all(&self) -> Vec<Arc<Session>> {
-        let mut all: Vec<Arc<Session>> = self.lock().values().cloned().collect();
+        let mut all: Vec<Arc<Session>> = self.lock().by_token.values().cloned().collect();
         all.sort_by(|a, b| (a.registered_at, &a.id).cmp(&(b.registered_at, &b.id)));
         all
     }
 
     /// The session that holds this key.
     pub(super) fn by_key(&self, key: &SessionKey) -> Option<Arc<Session>> {
-        self.lock().values().find(|session| session.public_key() == Some(*key)).cloned()
+        self.lock().by_token.values().find(|session| session.public_key() == Some(*key)).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TokenHash, Arc<Session>>> {
-        self.by_token.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,6 +138,7 @@ mod tests {
 
     fn session(token: u8, id: &str, key: Option<u8>) -> Session {
         Session {
+            serial: Serial::default(),
             token: TokenHash([token; 32]),
             token_prefix: "00".into(),
             id: SessionId::new(id),

@@ -1,9 +1,12 @@
 //! The main thread while the daemon runs: sessions that come and go, meshes that are joined and left, signals. It starts
 //! and stops links and waits for nothing but its own queue.
 
+mod links;
+
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,23 +14,22 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
 use crate::base::config::Config;
 use crate::base::exit::Exit;
-use crate::base::ids::SessionKey;
 use crate::base::settings::Settings;
 use crate::base::thread::Running;
 use crate::base::time::now_millis;
 use crate::store;
 use crate::store::outbox::Route;
+use crate::sys::lock::Lock;
 use crate::sys::notify;
 use crate::sys::signals::Signal;
 
 use super::ctx::Ctx;
 use super::ipc;
-use super::link::{self, Cmd, Farewell, Identity};
+use super::link::{Cmd, Farewell, Identity};
 use super::log_file;
-use super::meshes::{Change, Membership};
 use super::reaper::{self, Reaper};
 use super::registry;
-use super::sessions::{Session, TokenHash};
+use super::sessions::{Serial, Session, TokenHash};
 use super::upkeep::Clock;
 
 /// Events that wait for the supervisor. When full, whoever has one more waits; the supervisor itself waits for nobody.
@@ -43,20 +45,19 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub(super) enum Event {
     Signal(Signal),
-    /// A session is in the table; `done` is answered once that is on disk and its link is on its way.
-    Registered {
-        session: Arc<Session>,
-        replaced: Vec<Arc<Session>>,
+    /// A session to enter in the table; `done` is answered once that is on disk and its link is on its way.
+    Register {
+        session: Box<Session>,
         done: Sender<()>,
     },
-    Deregistered {
-        session: Arc<Session>,
+    Deregister {
+        token: TokenHash,
         done: Sender<()>,
     },
     /// A session shows something else of itself, and a restart should know.
     Shown,
-    /// A session's process has ended.
-    Gone(TokenHash),
+    /// The process of one registration has ended.
+    Gone(Serial),
     /// Something without which the daemon is of no use has failed: a database, or a thread.
     Failed(String),
     /// Both databases have just answered; the service manager's watchdog wants to hear that.
@@ -109,11 +110,18 @@ impl Drop for Alarm {
     }
 }
 
+/// A link that should be running.
+struct Linked {
+    serial: u64,
+    identity: Identity,
+    running: Running,
+}
+
 /// The supervisor's own state.
 pub(super) struct Supervisor {
     ctx: Arc<Ctx>,
     reaper: Reaper,
-    links: HashMap<Route, (u64, Running)>,
+    links: HashMap<Route, Linked>,
     /// Links that have been told to stop, and those whose queue was full when they should have been.
     leaving: Vec<Running>,
     farewells: Vec<(Route, Farewell)>,
@@ -123,12 +131,16 @@ pub(super) struct Supervisor {
     next_look: Instant,
     next_prune: Instant,
     clock: Clock,
+    /// Device and inode of the outbox and the inbox.
+    databases: [Option<(u64, u64)>; 2],
 }
 
 impl Supervisor {
     pub(super) fn new(ctx: Arc<Ctx>, reaper: Reaper) -> Supervisor {
         let now = Instant::now();
+        let databases = [ctx.paths.outbox_db(), ctx.paths.inbox_db()].map(file_of);
         Supervisor {
+            databases,
             ctx,
             reaper,
             links: HashMap::new(),
@@ -154,7 +166,7 @@ impl Supervisor {
     }
 
     /// Runs until it is told to stop, and keeps the socket in its place.
-    pub(super) fn run(&mut self, events: &Receiver<Event>, listener: &ipc::Listener) -> Stop {
+    pub(super) fn run(&mut self, events: &Receiver<Event>, listener: &ipc::Listener, lock: &mut Lock) -> Stop {
         loop {
             let mut saved = Vec::new();
             let mut changed = false;
@@ -169,17 +181,20 @@ impl Supervisor {
                     Event::Signal(Signal::Terminate | Signal::Interrupt) => return Stop::Asked,
                     Event::Failed(why) => return Stop::Failed(why),
                     Event::StoresAnswer => super::say(notify::State::Watchdog),
-                    Event::Registered { session, replaced, done } => {
+                    Event::Register { session, done } => {
+                        let (session, replaced) = self.ctx.sessions.insert(*session);
                         self.registered(&session, &replaced);
                         saved.push(done);
                     }
-                    Event::Deregistered { session, done } => {
-                        self.ended(&session);
+                    Event::Deregister { token, done } => {
+                        if let Some(session) = self.ctx.sessions.remove(&token) {
+                            self.ended(&session);
+                        }
                         saved.push(done);
                     }
                     Event::Shown => changed = true,
-                    Event::Gone(token) => {
-                        if let Some(session) = self.ctx.sessions.remove(&token) {
+                    Event::Gone(serial) => {
+                        if let Some(session) = self.ctx.sessions.remove_serial(serial) {
                             log::info!("session {} ({}) has ended", session.id, session.name);
                             self.ended(&session);
                             changed = true;
@@ -194,7 +209,9 @@ impl Supervisor {
                 // A caller that has given up does not need the answer.
                 let _ = done.send(());
             }
-            self.look_around(listener);
+            if let Err(why) = self.look_around(listener, lock) {
+                return Stop::Failed(why);
+            }
             if let Some(database) = self.damaged() {
                 return Stop::Failed(format!("{database} is damaged"));
             }
@@ -207,18 +224,6 @@ impl Supervisor {
             return Some("outbox.db");
         }
         self.ctx.inbox.is_damaged().then_some("inbox.db")
-    }
-
-    /// Tells every link to close, and hands over the threads to be joined.
-    pub(super) fn stop_links(&mut self) -> Vec<Running> {
-        for (route, handle) in self.ctx.links.all() {
-            // A link too busy to hear this ends when its process does; its rows are safe on both sides.
-            if handle.try_send(Cmd::Stop(Farewell::BackSoon)).is_err() {
-                log::warn!("a link of {} is too busy to be told to stop", route.mesh);
-            }
-        }
-        self.leaving.extend(self.links.drain().map(|(_, (_, running))| running));
-        std::mem::take(&mut self.leaving)
     }
 
     fn registered(&mut self, session: &Arc<Session>, replaced: &[Arc<Session>]) {
@@ -248,56 +253,39 @@ impl Supervisor {
     }
 
     fn forget(&mut self, session: &Session) {
-        self.watch(reaper::Cmd::Forget(session.token));
+        self.watch(reaper::Cmd::Forget(session.serial));
     }
 
-    fn start_session_link(&mut self, membership: &Arc<Membership>, session: &Arc<Session>) {
-        if session.key.is_some() {
-            self.start_link(Identity { membership: membership.clone(), session: Some(session.clone()) });
+    /// Whether this daemon is still the one of its files: an answer given on databases that nobody finds again is a lie.
+    fn check_files(&self, lock: &mut Lock) -> Result<(), String> {
+        let databases = [self.ctx.paths.outbox_db(), self.ctx.paths.inbox_db()];
+        let found = databases.map(file_of);
+        if found != self.databases {
+            return Err(format!("the databases in {} were taken away or replaced", self.ctx.paths.daemon_dir().display()));
         }
-    }
-
-    fn start_link(&mut self, identity: Identity) {
-        self.next_serial += 1;
-        let route = identity.route();
-        match link::start(&self.ctx, identity, self.next_serial) {
-            Ok(running) => {
-                if let Some((_, old)) = self.links.insert(route, (self.next_serial, running)) {
-                    self.leaving.push(old);
-                }
+        match lock.keep_name() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("another daemon has taken these files".to_owned()),
+            Err(err) => {
+                log::error!("daemon.pid can not be kept: {err}");
+                Ok(())
             }
-            Err(err) => log::error!("a link of {} could not be started: {err}", route.mesh),
-        }
-    }
-
-    fn stop_session_link(&mut self, session: &Session, farewell: Farewell) {
-        if let Some(SessionKey(_)) = session.public_key() {
-            let sender = session.public_key().map_or(crate::store::outbox::Sender::Member, crate::store::outbox::Sender::Session);
-            self.stop_link(Route { mesh: session.mesh.clone(), sender }, farewell);
-        }
-    }
-
-    fn stop_link(&mut self, route: Route, farewell: Farewell) {
-        let Some((_, running)) = self.links.remove(&route) else { return };
-        self.leaving.push(running);
-        if let Some(handle) = self.ctx.links.get(&route)
-            && handle.try_send(Cmd::Stop(farewell)).is_err()
-        {
-            self.farewells.push((route, farewell));
         }
     }
 
     /// What is done whether or not anything happened.
-    fn look_around(&mut self, listener: &ipc::Listener) {
+    fn look_around(&mut self, listener: &ipc::Listener, lock: &mut Lock) -> Result<(), String> {
         let now = Instant::now();
         if now < self.next_look {
-            return;
+            return Ok(());
         }
         self.next_look = now + LOOK_EVERY;
+        self.check_files(lock)?;
         self.read_config();
         listener.check();
         log_file::keep_small(&self.ctx.paths.log_file(), self.ctx.settings().log_limit());
         self.leaving.retain(|running| !running.is_finished());
+        self.replace_dead_links();
         for cmd in std::mem::take(&mut self.unwatched) {
             self.watch(cmd);
         }
@@ -316,6 +304,7 @@ impl Supervisor {
                 log::warn!("the clock was set: nothing is cleared by its age this time");
             }
         }
+        Ok(())
     }
 
     /// Reads the settings and the configuration again, as SIGHUP asks for.
@@ -351,23 +340,9 @@ impl Supervisor {
         }
         self.config_seen = seen;
     }
+}
 
-    fn meshes_changed(&mut self, change: &Change) {
-        let sessions = self.ctx.sessions.all();
-        for old in &change.dropped {
-            log::info!("mesh {} is dropped", old.slug);
-            for session in sessions.iter().filter(|session| session.mesh == old.slug) {
-                self.stop_session_link(session, Farewell::Ended);
-            }
-            self.stop_link(Route { mesh: old.slug.clone(), sender: crate::store::outbox::Sender::Member }, Farewell::Ended);
-            self.ctx.rosters.forget(&old.slug);
-        }
-        for new in &change.attached {
-            log::info!("mesh {} is attached ({})", new.slug, new.broker_url);
-            self.start_link(Identity { membership: new.clone(), session: None });
-            for session in sessions.iter().filter(|session| session.mesh == new.slug) {
-                self.start_session_link(new, session);
-            }
-        }
-    }
+/// Device and inode of what is at `path`.
+fn file_of(path: PathBuf) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }

@@ -151,6 +151,25 @@ fn read_pid(file: &mut File) -> Option<u32> {
     text.trim().parse().ok().filter(|pid| *pid != 0)
 }
 
+impl Lock {
+    /// Sees to it that the lock stands under its name, where whoever starts looks for it: a file that was removed is made
+    /// again. False when another process has taken the name meanwhile.
+    pub fn keep_name(&mut self) -> io::Result<bool> {
+        if names(&self.path, &self.file)? {
+            return Ok(true);
+        }
+        match acquire(&self.path) {
+            Ok(mut again) => {
+                // What goes with `again` is the file without a name.
+                std::mem::swap(&mut self.file, &mut again.file);
+                Ok(true)
+            }
+            Err(Refused::Held { .. }) => Ok(false),
+            Err(Refused::Io(err)) => Err(err),
+        }
+    }
+}
+
 impl Drop for Lock {
     /// Removes the file, if it is still ours, before the lock goes: the other order could remove the next holder's.
     fn drop(&mut self) {
@@ -170,6 +189,23 @@ mod tests {
         let path = std::env::temp_dir().join(format!("claudemesh-lock-{}-{name}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         path
+    }
+
+    #[test]
+    fn a_name_that_was_taken_away_is_taken_back_unless_somebody_has_it() {
+        let path = temp("name");
+        let mut lock = acquire(&path).unwrap();
+        assert!(lock.keep_name().unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(lock.keep_name().unwrap());
+        assert!(matches!(acquire(&path), Err(Refused::Held { .. })), "it holds again");
+        std::fs::remove_file(&path).unwrap();
+        let other = acquire(&path).unwrap();
+        assert!(!lock.keep_name().unwrap());
+        drop(lock);
+        assert!(path.exists(), "what is another's stays");
+        drop(other);
+        assert!(!path.exists());
     }
 
     #[test]

@@ -63,6 +63,8 @@ codes! {
     BlockedByGrants = "blocked_by_grants",
     /// The same client message id with other content.
     IdempotencyConflict = "idempotency_conflict",
+    /// The mesh of this name is another one than when the message was accepted.
+    MeshChanged = "mesh_changed",
     /// The broker could not store it now.
     Unavailable = "unavailable",
     /// No answer within the deadline.
@@ -96,6 +98,7 @@ impl Code {
             | Code::BlockedByGrants
             | Code::TooLarge
             | Code::IdempotencyConflict
+            | Code::MeshChanged
             | Code::Invalid
             | Code::Forbidden
             | Code::NotFound

@@ -195,7 +195,7 @@ fn foreground(paths: &Paths, wanted: &Wanted) -> Exit {
 
 /// Runs the daemon, and the broker of `home` with it. What it held is free when it returns.
 fn serve(paths: &Paths, wanted: &Wanted) -> Result<Exit, NotStarted> {
-    let lock = daemon::lock(paths).map_err(NotStarted::Daemon)?;
+    let mut lock = daemon::lock(paths).map_err(NotStarted::Daemon)?;
     let mut settings = daemon::admit(paths, wanted.clone_policy).map_err(NotStarted::Daemon)?;
     wanted.apply(&mut settings);
     // Only now: the broker's files belong to whoever holds the lock, on the host that they are for.
@@ -216,7 +216,7 @@ fn serve(paths: &Paths, wanted: &Wanted) -> Result<Exit, NotStarted> {
             log::warn!("nobody reads that the daemon has started: {err}");
         }
     });
-    let ended = daemon::run(daemon::Options { paths: paths.clone(), settings, ready }, &lock);
+    let ended = daemon::run(daemon::Options { paths: paths.clone(), settings, ready }, &mut lock);
     if let Some(broker) = broker {
         broker.stop();
     }

@@ -46,6 +46,8 @@ pub(super) enum Event {
     /// A connection of the link is open, and takes this many rows at once.
     LinkUp(Route, usize, Epoch),
     LinkDown(Route, Epoch),
+    /// The link failed without having answered for what it had.
+    LinkDied(Route),
     Answered(Route, Vec<(RowId, Answer)>),
     /// A peer came back: what waits for it goes at once.
     PeerBack(Slug, PublicKey),
@@ -138,6 +140,7 @@ impl Worker {
                 self.state.link_up(route, window, epoch);
             }
             Event::LinkDown(route, epoch) => self.state.link_down(&route, epoch),
+            Event::LinkDied(route) => outcomes.extend(self.state.link_died(&route)),
             Event::Answered(route, answers) => {
                 let now = now_millis();
                 for (row, answer) in answers {
@@ -266,5 +269,5 @@ fn outgoing(row: Row, epoch: Epoch) -> Outgoing {
         ciphertext: row.ciphertext,
         reply_to_id: row.reply_to,
     };
-    Outgoing { row: row.id, epoch, frame }
+    Outgoing { row: row.id, epoch, membership: row.membership, frame }
 }

@@ -22,8 +22,11 @@ const RETRY_TO: Duration = Duration::from_secs(60);
 /// How often a peer that is away is tried without having been heard of. Its return wakes its rows at once.
 const AWAY_RETRY: Duration = Duration::from_secs(300);
 
+/// A broker can not ask for a longer pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
 /// One connection of a link, told from the one before and the one after.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::daemon) struct Epoch(pub(in crate::daemon) u64);
 
 /// The schedule over all links.
@@ -70,6 +73,9 @@ impl State {
 
     pub(super) fn link_up(&mut self, route: Route, window: usize, epoch: Epoch) {
         let lane = self.lanes.entry(route).or_default();
+        if epoch < lane.epoch {
+            return; // told late: a later connection has opened since
+        }
         lane.window = Some(window.max(1));
         lane.epoch = epoch;
         lane.stale = lane.in_flight.len();
@@ -95,6 +101,18 @@ impl State {
             lane.window = None;
         }
         self.forget_idle(route);
+    }
+
+    /// The link is gone without a word: what it had is sent again by the next.
+    pub(super) fn link_died(&mut self, route: &Route) -> Vec<(RowId, Outcome)> {
+        let lost = self.lanes.get_mut(route).map(|lane| {
+            lane.window = None;
+            lane.stale = 0;
+            lane.wanted = true;
+            lane.in_flight.drain().map(|(row, _)| (row, Outcome::Returned)).collect()
+        });
+        self.forget_idle(route);
+        lost.unwrap_or_default()
     }
 
     /// Times that were computed before mean nothing any more. Returns the links that may have rows waiting.
@@ -176,7 +194,7 @@ impl State {
                 Outcome::Returned
             }
             Answer::Refused { code, text, retry_after_ms } => {
-                let asked = Duration::from_millis(retry_after_ms.unwrap_or(0));
+                let asked = Duration::from_millis(retry_after_ms.unwrap_or(0)).min(LONGEST_PAUSE);
                 let backed_off = backoff::delay(RETRY_FROM, RETRY_TO, attempts.saturating_sub(1), random);
                 match code.retry() {
                     Retry::Never => Outcome::Dead { error: text, at: now },
@@ -194,7 +212,8 @@ impl State {
                         // What follows on this link would meet the same refusal, unless this is about the one message: what
                         // goes to the same recipient waits behind it anyway.
                         if !matches!(code, Code::Other(_) | Code::Timeout) {
-                            lane.paused_until = lane.due;
+                            // Until the last of those that were refused together is due: the broker counts from each.
+                            lane.paused_until = lane.paused_until.max(outcome.due());
                         }
                         outcome
                     }

@@ -12,7 +12,7 @@ use crate::daemon::drain;
 use crate::daemon::meshes::Membership;
 use crate::daemon::resolve::{self, Resolved};
 use crate::store::RowId;
-use crate::store::outbox::{Accepted, Existing, NewRow, Route, Sender, Status};
+use crate::store::outbox::{self, Accepted, Existing, NewRow, Route, Sender, Status};
 use crate::wire::address::Address;
 use crate::wire::client::{ClientFrame, Send};
 use crate::wire::ipc::{Recipient, SendReceipt, SendStatus};
@@ -69,6 +69,7 @@ fn accept(call: &Call<'_>) -> Result<Reply, Reply> {
         fingerprint,
         payload: wanted.message.into_bytes(),
         route: route.clone(),
+        membership: outbox::Membership { mesh: membership.mesh.clone(), member: membership.key },
         target: resolved.target.to_string(),
         nonce: sealed.nonce_b64,
         ciphertext: sealed.ciphertext_b64,
@@ -82,7 +83,7 @@ fn accept(call: &Call<'_>) -> Result<Reply, Reply> {
             call.ctx.store_failed(&err);
             Err(Reply::store(&err))
         }
-        Ok(Accepted::Existing(existing)) => Ok(existing_reply(&client_id, &existing, &fingerprint)),
+        Ok(Accepted::Existing(existing)) => Ok(existing_reply(&client_id, &existing, &fingerprint, Some(&route))),
         Ok(Accepted::New) => {
             call.ctx.drain.tell(drain::Event::Wake(route));
             let status = Some(SendStatus::Queued);
@@ -107,7 +108,9 @@ fn address(call: &Call<'_>, wanted: &Wanted) -> Result<Addressed, Reply> {
     let address = Address::parse(&wanted.to).map_err(|err| Reply::error(400, "invalid 'to'").detail(&err.to_string()))?;
     let membership = mesh(call, wanted, &address)?;
     let speaker = Speaker::of(call, &membership);
-    let resolved = resolve::resolve(&address, speaker.key, || call.ctx.rosters.of(&membership.slug, &call.ctx.links))
+    let (rosters, links) = (&call.ctx.rosters, &call.ctx.links);
+    let at_hand = || rosters.at_hand(&membership.slug, links);
+    let resolved = resolve::resolve(&address, speaker.key, at_hand, || rosters.of(&membership.slug, links))
         .map_err(|err| unroutable(&membership.slug, &err))?;
     let sealed = seal(call, wanted, &resolved.target, speaker.secret)?;
     check_frame(wanted, &resolved.target, &sealed)?;
@@ -129,7 +132,7 @@ fn unroutable(mesh: &Slug, err: &resolve::Error) -> Reply {
 fn known(call: &Call<'_>, wanted: &Wanted, fingerprint: &[u8; 32]) -> Result<Option<Reply>, Reply> {
     let Some(id) = &wanted.client_id else { return Ok(None) };
     let existing = call.ctx.outbox.find(id.clone()).map_err(|err| Reply::store(&err))?;
-    Ok(existing.map(|existing| existing_reply(id, &existing, fingerprint)))
+    Ok(existing.map(|existing| existing_reply(id, &existing, fingerprint, None)))
 }
 
 fn recipient(mesh: &Slug, resolved: &Resolved) -> Recipient {
@@ -265,9 +268,14 @@ fn too_large(bytes: usize, most: usize) -> Refusal {
         .hint("send it in parts, or send where to find it")
 }
 
-/// The reference's table of what a known id answers.
-fn existing_reply(id: &ClientId, existing: &Existing, fingerprint: &[u8; 32]) -> Reply {
-    let same = fingerprint::equal(&existing.fingerprint, fingerprint);
+/// The reference's table of what a known id answers. The same text under the same id is another message still when another
+/// session sends it, or on another mesh; without a `route` that is not known.
+fn existing_reply(id: &ClientId, existing: &Existing, fingerprint: &[u8; 32], route: Option<&Route>) -> Reply {
+    let same_route = match (route, &existing.mesh) {
+        (Some(route), Some(mesh)) => route.mesh == *mesh && route.sender == existing.sender,
+        _ => true,
+    };
+    let same = same_route && fingerprint::equal(&existing.fingerprint, fingerprint);
     let receipt = |status, broker_message_id, duplicate| SendReceipt {
         client_message_id: id.clone(),
         status,

@@ -12,7 +12,7 @@ use crate::base::time::now_millis;
 use crate::crypto::keys::{KeyPair, SecretKey};
 use crate::daemon::outward::{Outward, parse_group};
 use crate::daemon::registry;
-use crate::daemon::sessions::{Session, TokenHash};
+use crate::daemon::sessions::{Serial, Session, TokenHash};
 use crate::daemon::supervisor::Event;
 use crate::store::outbox::{Route, Sender};
 use crate::sys::process::{self, StartTime};
@@ -37,10 +37,9 @@ pub(super) fn register(call: &Call<'_>) -> Reply {
         return Reply::error(503, "store_unavailable").detail(&format!("the session's key can not be kept: {err}")).into();
     }
     let answer = Registered { ok: true, registered_at: session.registered_at, presence_accepted: session.key.is_some() };
-    let (session, replaced) = call.ctx.sessions.insert(session);
-    log::info!("session {} ({}) registered on {}, pid {}", session.id, session.name, session.mesh, session.pid);
+    log::info!("session {} ({}) registers on {}, pid {}", session.id, session.name, session.mesh, session.pid);
     let (done, settled) = bounded(1);
-    let told = call.ctx.supervisor.send_timeout(Event::Registered { session, replaced, done }, PATIENCE).is_ok();
+    let told = call.ctx.supervisor.send_timeout(Event::Register { session: Box::new(session), done }, PATIENCE).is_ok();
     if !told || settled.recv_timeout(PATIENCE).is_err() {
         return Reply::error(503, "stopping").detail("the daemon is stopping, or too busy to take a session").into();
     }
@@ -75,6 +74,7 @@ fn read(body: &[u8]) -> Result<Session, Reply> {
     }
     let groups = request.groups.iter().filter_map(|group| group.as_str()).filter_map(parse_group).collect();
     Ok(Session {
+        serial: Serial::default(),
         token: TokenHash::of(&token),
         token_prefix: token.prefix(),
         id: SessionId::new(request.session_id),
@@ -105,12 +105,13 @@ fn key_pair(presence: json::Value, mesh: &str) -> Option<KeyPair> {
 pub(super) fn deregister(call: &Call<'_>) -> Reply {
     let Some(token) = Token::parse(&call.item) else { return Reply::error(400, "invalid token").into() };
     let token_prefix = token.prefix();
-    let Some(session) = call.ctx.sessions.remove(&TokenHash::of(&token)) else {
+    let token = TokenHash::of(&token);
+    if call.ctx.sessions.get(&token).is_none() {
         return Reply::with(404, &Deregistered { ok: false, token_prefix });
-    };
+    }
     let (done, settled) = bounded(1);
-    // The session is out of the table already; a supervisor that is stopping ends its link anyway.
-    if call.ctx.supervisor.send_timeout(Event::Deregistered { session, done }, PATIENCE).is_ok() {
+    // A supervisor that is stopping ends the session's link anyway.
+    if call.ctx.supervisor.send_timeout(Event::Deregister { token, done }, PATIENCE).is_ok() {
         let _ = settled.recv_timeout(PATIENCE);
     }
     Reply::ok(&Deregistered { ok: true, token_prefix })

@@ -204,7 +204,7 @@ pub(super) fn start(ctx: &Arc<Ctx>, identity: Identity, serial: u64) -> io::Resu
     let route = identity.route();
     ctx.links.insert(route.clone(), serial, handle);
     let short = identity.session_key().map_or_else(|| "member".to_owned(), |key| key.0.short());
-    let link = Link { ctx: ctx.clone(), identity, route, serial };
+    let mut link = Link { ctx: ctx.clone(), identity, route, serial, one_at_a_time: false };
     thread::spawn(&format!("link-{short}"), thread::CONNECTION_STACK, move || link.run(&inbox))
 }
 
@@ -215,6 +215,8 @@ struct Link {
     identity: Identity,
     route: Route,
     serial: u64,
+    /// The broker closed the last connection on a frame that was too large for it. One message at a time shows which.
+    one_at_a_time: bool,
 }
 
 /// What follows a connection's end.
@@ -232,7 +234,7 @@ enum Next {
 }
 
 impl Link {
-    fn run(self, inbox: &ws::Inbox<Cmd>) {
+    fn run(&mut self, inbox: &ws::Inbox<Cmd>) {
         // A link begins when a key appears: with the mesh, or with the session.
         reopen::retry(&self.ctx, &self.identity);
         let mut backoff = Backoff::new(RECONNECT_FROM, RECONNECT_TO);
@@ -283,7 +285,7 @@ impl Link {
     }
 
     /// One connection from dial to end.
-    fn connect(&self, inbox: &ws::Inbox<Cmd>) -> Next {
+    fn connect(&mut self, inbox: &ws::Inbox<Cmd>) -> Next {
         let url = match dial::Url::parse(&self.identity.membership.broker_url) {
             Ok(url) => url,
             Err(err) => return Next::Final(format!("brokerUrl in config.json is no address: {err}")),
@@ -293,10 +295,13 @@ impl Link {
             Err(err) => return Next::Again { useful: false, why: err.to_string() },
         };
         let epoch = self.ctx.next_epoch();
-        let mut talk = Talk::new(&self.ctx, &self.identity, &self.route, self.serial, epoch, Instant::now());
+        let now = Instant::now();
+        let mut talk = Talk::new(&self.ctx, &self.identity, &self.route, (self.serial, epoch), self.one_at_a_time, now);
         let end = ws::run(&mut socket, &mut talk, inbox);
         let was_open = talk.is_open();
-        let done = talk.finish();
+        let too_big = matches!(end, ws::End::ClosedByPeer { code: ws::code::TOO_BIG, .. });
+        let done = talk.finish(too_big);
+        self.one_at_a_time = too_big;
         if was_open {
             self.ctx.drain.tell(drain::Event::LinkDown(self.route.clone(), epoch));
             self.ctx.rosters.forget(&self.route.mesh);

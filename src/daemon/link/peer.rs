@@ -13,6 +13,7 @@ use crate::store::RowId;
 use crate::store::inbox::{Inserted, NewInbound};
 use crate::store::outbox::Route;
 use crate::wire::client::{ClientFrame, ListPeers};
+use crate::wire::code::Code;
 use crate::wire::event::{Event, SystemEvent};
 use crate::wire::ipc::LinkStatus;
 use crate::wire::json;
@@ -20,7 +21,7 @@ use crate::wire::limits::SEND_WINDOW;
 use crate::wire::server::{Feature, HelloAck, Push};
 use crate::wire::state::StateChange;
 
-use super::state::{Answer, Effect, Ending, State};
+use super::state::{Answer, Effect, Ending, Outgoing, State};
 use super::{Cmd, Farewell, Identity, Reply};
 use crate::daemon::ctx::Ctx;
 use crate::daemon::drain::{self, Epoch};
@@ -43,6 +44,8 @@ pub(super) struct Talk<'a> {
     route: &'a Route,
     serial: u64,
     epoch: Epoch,
+    /// Whatever the broker promises.
+    one_at_a_time: bool,
     state: State,
     /// The hello, until it is sent.
     hello: Option<ClientFrame>,
@@ -71,8 +74,8 @@ impl<'a> Talk<'a> {
         ctx: &'a Arc<Ctx>,
         identity: &'a Identity,
         route: &'a Route,
-        serial: u64,
-        epoch: Epoch,
+        (serial, epoch): (u64, Epoch),
+        one_at_a_time: bool,
         now: Instant,
     ) -> Talk<'a> {
         Talk {
@@ -81,6 +84,7 @@ impl<'a> Talk<'a> {
             route,
             serial,
             epoch,
+            one_at_a_time,
             state: State::new(epoch, now),
             hello: Some(identity.hello()),
             effects: Vec::new(),
@@ -97,10 +101,10 @@ impl<'a> Talk<'a> {
         self.state.is_open()
     }
 
-    /// After the connection's end: everything that waits is answered.
-    pub(super) fn finish(mut self) -> Done {
+    /// After the connection's end: everything that waits is answered. `too_big`: the broker ended it on a frame of ours.
+    pub(super) fn finish(mut self, too_big: bool) -> Done {
         let mut effects = Vec::new();
-        std::mem::replace(&mut self.state, State::new(self.epoch, Instant::now())).end(&mut effects);
+        std::mem::replace(&mut self.state, State::new(self.epoch, Instant::now())).end(too_big, &mut effects);
         for effect in effects {
             match effect {
                 Effect::Answered(row, answer) => self.answered.push((row, answer)),
@@ -153,7 +157,8 @@ impl<'a> Talk<'a> {
         }
         self.ctx.report_link(self.route, self.serial, LinkStatus::Open, None);
         // A broker that answers out of order gets one message at a time, or the order of a conversation would be lost.
-        self.ctx.drain.tell(drain::Event::LinkUp(self.route.clone(), if ordered { SEND_WINDOW } else { 1 }, self.epoch));
+        let window = if ordered && !self.one_at_a_time { SEND_WINDOW } else { 1 };
+        self.ctx.drain.tell(drain::Event::LinkUp(self.route.clone(), window, self.epoch));
     }
 
     /// Nobody waits for this answer; if there is none, the state ends the connection.
@@ -167,6 +172,12 @@ impl<'a> Talk<'a> {
                 out.text(frame.encode());
             }
         }
+    }
+
+    /// Whether a message was accepted for this link's mesh, by its member. Its name may have come to mean another.
+    fn is_for(&self, outgoing: &Outgoing) -> bool {
+        let own = &self.identity.membership;
+        outgoing.membership.as_ref().is_none_or(|accepted| accepted.mesh == own.mesh && accepted.member == own.key)
     }
 
     fn reply(&mut self, ticket: u64, reply: Reply) {
@@ -279,6 +290,15 @@ impl ws::Peer for Talk<'_> {
 
     fn on_cmd(&mut self, cmd: Cmd, now: Instant, out: &mut Outbox) -> Flow {
         match cmd {
+            Cmd::Send(outgoing) if !self.is_for(&outgoing) => {
+                let text = format!(
+                    "{}: \"{}\" was another mesh, or another member's, when it was accepted",
+                    Code::MeshChanged,
+                    self.route.mesh
+                );
+                let answer = Answer::Refused { code: Code::MeshChanged, text, retry_after_ms: None };
+                self.effects.push(Effect::Answered(outgoing.row, answer));
+            }
             Cmd::Send(outgoing) => self.state.send(*outgoing, now, &mut self.effects),
             Cmd::Call(call) => {
                 self.next_ticket += 1;

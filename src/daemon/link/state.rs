@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::base::ids::{ClientId, MessageId};
 use crate::daemon::drain::Epoch;
 use crate::store::RowId;
+use crate::store::outbox::Membership;
 use crate::wire::client::{ClientAck, ClientFrame, Send};
 use crate::wire::code::Code;
 use crate::wire::json;
@@ -33,6 +34,8 @@ pub(in crate::daemon) struct Outgoing {
     pub(in crate::daemon) row: RowId,
     /// The connection it was meant for: on a later one it would overtake what was meant for the earlier.
     pub(in crate::daemon) epoch: Epoch,
+    /// On which mesh and as whom it was accepted.
+    pub(in crate::daemon) membership: Option<Membership>,
     pub(in crate::daemon) frame: Send,
 }
 
@@ -339,9 +342,18 @@ impl State {
         }
     }
 
-    /// The connection has ended: everything that still waits is told so.
-    pub(super) fn end(self, out: &mut Vec<Effect>) {
-        out.extend(self.sends.into_values().map(|row| Effect::Answered(row, Answer::Lost)));
+    /// The connection has ended: everything that still waits is told so. Where the broker ended it on a frame that was
+    /// `too_big`, and only one message was on its way, it was that one.
+    pub(super) fn end(self, too_big: bool, out: &mut Vec<Effect>) {
+        let refused = too_big && self.sends.len() == 1;
+        let answer = |row| match refused {
+            false => Effect::Answered(row, Answer::Lost),
+            true => {
+                let text = format!("{}: the broker closed the connection on it", Code::TooLarge);
+                Effect::Answered(row, Answer::Refused { code: Code::TooLarge, text, retry_after_ms: None })
+            }
+        };
+        out.extend(self.sends.into_values().map(answer));
         out.extend(self.calls.into_values().map(|call| Effect::Replied(call.ticket, Err(Code::ConnectionLost))));
     }
 }

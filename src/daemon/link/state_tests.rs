@@ -16,7 +16,7 @@ fn outgoing(id: &str) -> Outgoing {
         ciphertext: "c".into(),
         reply_to_id: None,
     };
-    Outgoing { row: RowId::new(format!("row-{id}")), epoch: Epoch(1), frame }
+    Outgoing { row: RowId::new(format!("row-{id}")), epoch: Epoch(1), membership: None, frame }
 }
 
 fn list_peers(id: String) -> ClientFrame {
@@ -102,7 +102,7 @@ impl Talk {
 
     fn ends(self) -> Vec<String> {
         let mut out = Vec::new();
-        self.state.end(&mut out);
+        self.state.end(false, &mut out);
         let mut texts = texts(out);
         texts.sort();
         texts
@@ -320,4 +320,20 @@ fn the_second_shape_of_an_answer_is_nobodys() {
     );
     assert_eq!(talk.hears(r#"{"type":"state_value","state":null,"_reqId":"r-1"}"#), [""; 0]);
     assert_eq!(talk.hears(r#"{"type":"state_change","key":"k","value":2,"updatedBy":"b"}"#), ["changed k"]);
+}
+
+#[test]
+fn a_message_on_which_the_broker_closed_is_refused_when_it_was_alone() {
+    for (count, expected) in [(1, vec!["row-0 refused payload_too_large"]), (2, vec!["row-0 lost", "row-1 lost"])] {
+        let mut talk = Talk::open();
+        let mut out = Vec::new();
+        for n in 0..count {
+            talk.state.send(outgoing(&n.to_string()), talk.now, &mut out);
+        }
+        let mut out = Vec::new();
+        talk.state.end(true, &mut out);
+        let mut told = texts(out);
+        told.sort();
+        assert_eq!(told, expected);
+    }
 }

@@ -3,20 +3,26 @@
 use rusqlite::types::Type;
 use rusqlite::{Row as SqlRow, params};
 
-use super::{Accepted, Existing, NewRow, Status, sender_sql};
-use crate::base::ids::{ClientId, MessageId};
+use super::{Accepted, Existing, NewRow, Sender, Status, sender_sql};
+use crate::base::ids::{ClientId, MessageId, PublicKey, SessionKey, Slug};
 use crate::store::Error;
 use crate::store::db::Db;
 
 pub(super) fn find(db: &Db<'_>, client_id: ClientId) -> Result<Option<Existing>, Error> {
     db.first(
-        "SELECT status, request_fingerprint, broker_message_id FROM outbox WHERE client_message_id = ?1",
+        "SELECT status, request_fingerprint, broker_message_id, mesh, sender_session_pubkey FROM outbox
+          WHERE client_message_id = ?1",
         [client_id.as_str()],
         |row| {
             Ok(Existing {
                 status: status(row, 0)?,
                 fingerprint: fingerprint(row, 1)?,
                 broker_id: row.get::<_, Option<String>>(2)?.map(MessageId::new),
+                mesh: row.get::<_, Option<String>>(3)?.map(Slug::new),
+                sender: row
+                    .get::<_, Option<String>>(4)?
+                    .and_then(|key| PublicKey::parse(&key))
+                    .map_or(Sender::Member, |key| Sender::Session(SessionKey(key))),
             })
         },
     )
@@ -26,8 +32,9 @@ pub(super) fn accept(db: &Db<'_>, row: NewRow) -> Result<Accepted, Error> {
     db.check_room()?;
     let written = db.execute(
         "INSERT INTO outbox (id, client_message_id, request_fingerprint, payload, enqueued_at, next_attempt_at, status,
-                             mesh, target_spec, nonce, ciphertext, priority, sender_session_pubkey, reply_to_id, meta)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?5, 'pending', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                             mesh, target_spec, nonce, ciphertext, priority, sender_session_pubkey, reply_to_id, meta,
+                             mesh_id, member_pubkey)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, 'pending', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
          ON CONFLICT (client_message_id) DO NOTHING",
         params![
             row.id.as_str(),
@@ -43,6 +50,8 @@ pub(super) fn accept(db: &Db<'_>, row: NewRow) -> Result<Accepted, Error> {
             sender_sql(row.route.sender),
             row.reply_to,
             row.meta,
+            row.membership.mesh.as_str(),
+            row.membership.member.to_string(),
         ],
     )?;
     if written == 1 {

@@ -8,8 +8,8 @@ use rusqlite::{Row as SqlRow, params};
 
 use super::accept::fingerprint;
 use super::schema::NO_ROUTE;
-use super::{Claimed, LEASE_MILLIS, Outcome, Route, Row, Sender, sender_sql};
-use crate::base::ids::{ClientId, PublicKey, SessionKey, Slug};
+use super::{Claimed, LEASE_MILLIS, Membership, Outcome, Route, Row, Sender, sender_sql};
+use crate::base::ids::{ClientId, MemberKey, MeshId, PublicKey, SessionKey, Slug};
 use crate::base::time::Millis;
 use crate::store::db::Db;
 use crate::store::{Error, RowId};
@@ -89,7 +89,7 @@ fn take(db: &Db<'_>, rowid: i64, now: Millis) -> Result<Option<Row>, Error> {
     let row = db.first(
         "UPDATE outbox SET status = 'inflight', attempts = attempts + 1, next_attempt_at = ?2 WHERE rowid = ?1
          RETURNING id, client_message_id, request_fingerprint, target_spec, nonce, ciphertext, priority, reply_to_id, meta,
-                   attempts, enqueued_at",
+                   attempts, enqueued_at, mesh_id, member_pubkey",
         params![rowid, now + LEASE_MILLIS],
         read,
     )?;
@@ -108,6 +108,7 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Option<Row>> {
         id: RowId::new(row.get::<_, String>(0)?),
         client_id: ClientId::new(row.get::<_, String>(1)?),
         fingerprint: fingerprint(row, 2)?,
+        membership: membership(row, 11)?,
         target: row.get(3)?,
         nonce,
         ciphertext,
@@ -117,6 +118,13 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Option<Row>> {
         attempts: row.get(9)?,
         enqueued_at: row.get(10)?,
     }))
+}
+
+/// The columns `mesh_id` and `member_pubkey`, from `column` on.
+fn membership(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<Membership>> {
+    let mesh = row.get::<_, Option<String>>(column)?.map(MeshId::new);
+    let member = row.get::<_, Option<String>>(column + 1)?.and_then(|key| PublicKey::parse(&key)).map(MemberKey);
+    Ok(mesh.zip(member).map(|(mesh, member)| Membership { mesh, member }))
 }
 
 pub(super) fn settle(db: &Db<'_>, outcomes: Vec<(RowId, Outcome)>) -> Result<(), Error> {

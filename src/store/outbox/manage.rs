@@ -153,9 +153,11 @@ pub(super) fn requeue(
     };
     let written = db.execute(
         "INSERT INTO outbox (id, client_message_id, request_fingerprint, payload, enqueued_at, next_attempt_at, status,
-                             mesh, target_spec, nonce, ciphertext, priority, sender_session_pubkey, reply_to_id, meta)
+                             mesh, target_spec, nonce, ciphertext, priority, sender_session_pubkey, reply_to_id, meta,
+                             mesh_id, member_pubkey)
          SELECT ?2, ?3, request_fingerprint, payload, ?4, ?4, 'pending',
-                mesh, target_spec, nonce, ciphertext, priority, sender_session_pubkey, reply_to_id, meta
+                mesh, target_spec, nonce, ciphertext, priority, sender_session_pubkey, reply_to_id, meta,
+                mesh_id, member_pubkey
            FROM outbox WHERE id = ?1
          ON CONFLICT (client_message_id) DO NOTHING",
         params![row.as_str(), new_row.as_str(), new_client_id.as_str(), now],

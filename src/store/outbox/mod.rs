@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::owner::{self, Kind, commands};
 use super::{Error, RowId};
-use crate::base::ids::{ClientId, MessageId, SessionKey, Slug};
+use crate::base::ids::{ClientId, MemberKey, MeshId, MessageId, SessionKey, Slug};
 use crate::base::thread::Running;
 use crate::base::time::Millis;
 use crate::wire::ipc::OutboxCounts;
@@ -69,6 +69,7 @@ pub struct NewRow {
     /// The text as the sender gave it. Dropped once the row is done.
     pub payload: Vec<u8>,
     pub route: Route,
+    pub membership: Membership,
     /// The wire's `targetSpec`.
     pub target: String,
     pub nonce: String,
@@ -80,12 +81,22 @@ pub struct NewRow {
     pub now: Millis,
 }
 
+/// On which mesh, and as which of its members, a message was accepted. A slug may come to mean another mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    pub mesh: MeshId,
+    pub member: MemberKey,
+}
+
 /// The row that already has a client id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Existing {
     pub status: Status,
     pub fingerprint: [u8; 32],
     pub broker_id: Option<MessageId>,
+    /// `None` in rows from before routing was stored.
+    pub mesh: Option<Slug>,
+    pub sender: Sender,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +112,8 @@ pub struct Row {
     pub id: RowId,
     pub client_id: ClientId,
     pub fingerprint: [u8; 32],
+    /// `None` in rows from before it was kept.
+    pub membership: Option<Membership>,
     pub target: String,
     pub nonce: String,
     pub ciphertext: String,
@@ -138,6 +151,16 @@ pub enum Outcome {
         error: String,
         at: Millis,
     },
+}
+
+impl Outcome {
+    /// When the row is tried again, if it is.
+    pub fn due(&self) -> Option<Millis> {
+        match self {
+            Outcome::Later { at, .. } => Some(*at),
+            Outcome::Done { .. } | Outcome::Returned | Outcome::Dead { .. } => None,
+        }
+    }
 }
 
 /// A row as people see it: never the text.

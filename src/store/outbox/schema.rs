@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use crate::store::Error;
 use crate::store::migrate::{Step, add_columns};
 
-pub(super) const STEPS: &[Step] = &[complete];
+pub(super) const STEPS: &[Step] =
+    &[complete, |conn| add_columns(conn, "outbox", &[("mesh_id", "TEXT"), ("member_pubkey", "TEXT")])];
 
 pub(super) const NO_ROUTE: &str = "no_route: written before routing was stored";
 

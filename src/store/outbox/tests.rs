@@ -16,6 +16,7 @@ fn row(id: &str, target: &str, now: Millis) -> NewRow {
         fingerprint: [1; 32],
         payload: b"hello".to_vec(),
         route: route(None),
+        membership: Membership { mesh: MeshId::new("m"), member: MemberKey(PublicKey::from_bytes([9; 32])) },
         target: target.to_owned(),
         nonce: "n".to_owned(),
         ciphertext: format!("sealed {id}"),
@@ -58,7 +59,8 @@ fn one_row_per_client_id() {
     let (_dir, outbox) = open();
     assert_eq!(outbox.accept(row("a", "t", 5)), Ok(Accepted::New));
     let again = NewRow { id: RowId::new("other"), fingerprint: [2; 32], ..row("a", "u", 6) };
-    let existing = Existing { status: Status::Pending, fingerprint: [1; 32], broker_id: None };
+    let mesh = Some(Slug::new("home"));
+    let existing = Existing { status: Status::Pending, fingerprint: [1; 32], broker_id: None, mesh, sender: Sender::Member };
     assert_eq!(outbox.accept(again), Ok(Accepted::Existing(existing.clone())));
     assert_eq!(outbox.find(ClientId::new("a")), Ok(Some(existing)));
     assert_eq!(outbox.find(ClientId::new("b")), Ok(None));
@@ -67,6 +69,7 @@ fn one_row_per_client_id() {
 
     let claimed = outbox.claim(route(None), 5, 10).unwrap().rows;
     let expected = Row {
+        membership: Some(row("a", "t", 5).membership),
         id: RowId::new("row-a"),
         client_id: ClientId::new("a"),
         fingerprint: [1; 32],
@@ -81,7 +84,9 @@ fn one_row_per_client_id() {
     };
     assert_eq!(claimed, [expected]);
     settle(&outbox, "a", Outcome::Done { broker_id: MessageId::new("m"), at: 9 });
-    let done = Existing { status: Status::Done, fingerprint: [1; 32], broker_id: Some(MessageId::new("m")) };
+    let mesh = Some(Slug::new("home"));
+    let broker_id = Some(MessageId::new("m"));
+    let done = Existing { status: Status::Done, fingerprint: [1; 32], broker_id, mesh, sender: Sender::Member };
     assert_eq!(outbox.accept(row("a", "t", 10)), Ok(Accepted::Existing(done)));
     let listed = outbox.list(listing(Some(Status::Done), 0)).unwrap().remove(0);
     assert_eq!((listed.payload_bytes, listed.delivered_at, listed.last_error), (0, Some(9), None));
@@ -323,5 +328,5 @@ fn a_newer_schema_is_left_alone() {
     let dir = TestDir::new();
     let path = dir.file("outbox.db");
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert_eq!(Outbox::open(&path).map(drop), Err(Error::TooNew { found: 99, known: 1 }));
+    assert_eq!(Outbox::open(&path).map(drop), Err(Error::TooNew { found: 99, known: 2 }));
 }
