@@ -16,6 +16,7 @@ mod harness;
 mod hostile;
 mod lifecycle;
 mod mailboxes;
+mod many;
 mod parsers;
 mod races;
 mod reference;

@@ -82,6 +82,30 @@ impl<'c> Db<'c> {
         Ok(self.prepare(sql)?.query_map(params, read)?.collect::<Result<_, _>>()?)
     }
 
+    /// The rows up to the one with which their weight exceeds `budget`, and whether there are more.
+    pub(super) fn some<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        mut read: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+        weigh: impl Fn(&T) -> usize,
+        budget: usize,
+    ) -> Result<(Vec<T>, bool), Error> {
+        let mut statement = self.prepare(sql)?;
+        let mut rows = statement.query(params)?;
+        let mut some = Vec::new();
+        let mut weight = 0;
+        while let Some(row) = rows.next()? {
+            if budget < weight {
+                return Ok((some, true));
+            }
+            let row = read(row)?;
+            weight += weigh(&row);
+            some.push(row);
+        }
+        Ok((some, false))
+    }
+
     /// Runs a pragma that SQLite obeys while it compiles it, so that a prepared one would do nothing.
     pub(super) fn pragma(&self, sql: &str) -> Result<(), Error> {
         Ok(self.conn.execute_batch(sql)?)

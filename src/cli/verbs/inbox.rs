@@ -68,11 +68,15 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         unread_only,
         mark_seen: false,
     };
-    let items = client.inbox(&query)?.items;
+    let page = client.inbox(&query)?;
+    let items = page.items;
     if out.is_json() {
         out.json_pretty(&items)?;
     } else {
         list(&items, mesh.as_deref(), unread_only, out)?;
+    }
+    if page.more {
+        out.remark("older messages are left out, because these are large; narrow it with --since, --from or --search")?;
     }
     out.flush()?;
     let new: Vec<String> = items.into_iter().filter(|item| item.seen_at.is_none()).map(|item| item.id).collect();

@@ -129,6 +129,9 @@ fn show_mesh(slug: &str, status: LinkStatus, mesh: Option<&MeshHealth>, out: &mu
     if mesh.sessions != 0 {
         out.line(&Line::new().and(Style::Dim, format!("  sessions: {} of {} connected", mesh.sessions_open, mesh.sessions)))?;
     }
+    if mesh.queued != 0 {
+        out.line(&Line::new().and(Style::Dim, format!("  waiting to be sent: {}", mesh.queued)))?;
+    }
     match mesh.clock_skew_ms.filter(|skew| WORTH_A_WORD <= skew.unsigned_abs()) {
         Some(skew) => out.line(&Line::new().and(Style::Yellow, format!("  the broker's clock differs by {skew} ms"))),
         None => Ok(()),

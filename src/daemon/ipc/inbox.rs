@@ -38,7 +38,10 @@ pub(super) fn list(call: &Call<'_>) -> Reply {
         _ => call.caller.session().is_some(),
     };
     match call.ctx.inbox.list(filter, mark.then(now_millis)) {
-        Ok((rows, marked_seen)) => Reply::ok(&InboxPage { items: rows.into_iter().map(item).collect(), marked_seen }),
+        Ok(page) => {
+            let items = page.rows.into_iter().map(item).collect();
+            Reply::ok(&InboxPage { items, marked_seen: page.marked, more: page.more })
+        }
         Err(err) => Reply::store(&err),
     }
 }

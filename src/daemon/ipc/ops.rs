@@ -31,6 +31,10 @@ pub(super) fn health(call: &Call<'_>) -> Reply {
     let mut meshes = BTreeMap::new();
     for membership in ctx.meshes.all() {
         let (report, sessions_open) = ctx.links.of_mesh(&membership.slug);
+        let queued = match ctx.outbox.waiting(membership.slug.clone()) {
+            Ok(queued) => queued,
+            Err(err) => return Reply::store(&err),
+        };
         let status = report.as_ref().map_or(LinkStatus::Connecting, |report| report.status);
         brokers.insert(membership.slug.to_string(), status);
         meshes.insert(
@@ -40,6 +44,7 @@ pub(super) fn health(call: &Call<'_>) -> Reply {
                 broker_url: membership.broker_url.clone(),
                 sessions_open,
                 sessions: sessions.iter().filter(|session| session.mesh == membership.slug).count(),
+                queued,
                 last_error: report.as_ref().and_then(|report| report.last_error.clone()),
                 clock_skew_ms: report.and_then(|report| report.clock_skew_ms),
             },

@@ -118,6 +118,16 @@ pub struct Filter {
     pub limit: usize,
 }
 
+/// One page of messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    pub rows: Vec<Inbound>,
+    /// How many of them were noted as seen.
+    pub marked: usize,
+    /// Their texts were too large together for all that match and the limit allows.
+    pub more: bool,
+}
+
 impl Filter {
     /// The newest `limit` messages of a scope.
     pub fn newest(scope: Scope, limit: usize) -> Filter {
@@ -148,9 +158,9 @@ commands! {
     /// The last place given out, whether or not its row is still there.
     Read LastSeq => read::last_seq: pub fn last_seq() -> Seq;
 
-    Read List => read::list: fn list_only(filter: Filter) -> Vec<Inbound>;
+    Read List => read::list: fn list_only(filter: Filter) -> Listing;
 
-    Lazy ListMarking => read::list_marking: fn list_marking(filter: Filter, now: Millis) -> (Vec<Inbound>, usize);
+    Lazy ListMarking => read::list_marking: fn list_marking(filter: Filter, now: Millis) -> Listing;
 
     /// Notes that these were seen, where that was not known and where `scope` allows it. Returns how many.
     Lazy MarkSeen => read::mark_seen: pub fn mark_seen(ids: Vec<RowId>, scope: Scope, now: Millis) -> usize;
@@ -200,11 +210,11 @@ impl Inbox {
     }
 
     /// The messages that match, newest first, with `seen_at` as it was before. With `mark_seen_at`, those that were unseen
-    /// are noted as seen then, in the same step; their number is the second value.
-    pub fn list(&self, filter: Filter, mark_seen_at: Option<Millis>) -> Result<(Vec<Inbound>, usize), Error> {
+    /// are noted as seen then, in the same step.
+    pub fn list(&self, filter: Filter, mark_seen_at: Option<Millis>) -> Result<Listing, Error> {
         match mark_seen_at {
             Some(now) => self.list_marking(filter, now),
-            None => Ok((self.list_only(filter)?, 0)),
+            None => self.list_only(filter),
         }
     }
 

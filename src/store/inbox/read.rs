@@ -6,7 +6,7 @@ use rusqlite::{Row as SqlRow, params};
 use serde::Deserialize;
 
 use super::scope::{self, Values};
-use super::{Body, Filter, Inbound, Recipient, Scope, insert, recipient_sql};
+use super::{Body, Filter, Inbound, Listing, Recipient, Scope, insert, recipient_sql};
 use crate::base::ids::{ClientId, MemberKey, MessageId, PublicKey, SessionKey, Slug};
 use crate::base::time::Millis;
 use crate::store::db::Db;
@@ -109,10 +109,21 @@ fn union(legs: &[&str], index: &str, conditions: &str, order: &str) -> String {
     format!("{} ORDER BY place {order} LIMIT :limit", all.join(" UNION ALL "))
 }
 
-pub(super) fn list(db: &Db<'_>, filter: Filter) -> Result<Vec<Inbound>, Error> {
-    let Some(floor) = floor(db, &filter)? else { return Ok(Vec::new()) };
+/// Text of one page above which it ends, in bytes: what a reply to a reader may cost this process.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+pub(super) fn list(db: &Db<'_>, filter: Filter) -> Result<Listing, Error> {
+    let Some(floor) = floor(db, &filter)? else { return Ok(Listing::default()) };
     let (sql, values) = listing(&filter, floor);
-    db.all(&sql, values.bind().as_slice(), read)
+    let (rows, more) = db.some(&sql, values.bind().as_slice(), read, weight, PAGE_BYTES)?;
+    Ok(Listing { rows, marked: 0, more })
+}
+
+fn weight(message: &Inbound) -> usize {
+    match &message.body {
+        Body::Opened(text) | Body::Plain(text) => text.len(),
+        Body::Unreadable { nonce, ciphertext, .. } => nonce.len() + ciphertext.len(),
+    }
 }
 
 /// The query that lists what matches, no older than the row `floor`.
@@ -181,13 +192,12 @@ fn floor(db: &Db<'_>, filter: &Filter) -> Result<Option<Option<i64>>, Error> {
     Ok(Some(floor))
 }
 
-pub(super) fn list_marking(db: &Db<'_>, filter: Filter, now: Millis) -> Result<(Vec<Inbound>, usize), Error> {
-    let rows = list(db, filter)?;
-    let mut marked = 0;
-    for row in rows.iter().filter(|row| row.seen_at.is_none()) {
-        marked += db.execute("UPDATE inbox SET seen_at = ?2 WHERE id = ?1", params![row.id.as_str(), now])?;
+pub(super) fn list_marking(db: &Db<'_>, filter: Filter, now: Millis) -> Result<Listing, Error> {
+    let mut page = list(db, filter)?;
+    for row in page.rows.iter().filter(|row| row.seen_at.is_none()) {
+        page.marked += db.execute("UPDATE inbox SET seen_at = ?2 WHERE id = ?1", params![row.id.as_str(), now])?;
     }
-    Ok((rows, marked))
+    Ok(page)
 }
 
 pub(super) fn mark_seen(db: &Db<'_>, ids: Vec<RowId>, scope: Scope, now: Millis) -> Result<usize, Error> {

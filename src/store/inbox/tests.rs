@@ -51,7 +51,7 @@ fn ids(rows: &[Inbound]) -> Vec<&str> {
 }
 
 fn listed(inbox: &Inbox, filter: Filter) -> Vec<String> {
-    ids(&inbox.list(filter, None).unwrap().0).into_iter().map(str::to_owned).collect()
+    ids(&inbox.list(filter, None).unwrap().rows).into_iter().map(str::to_owned).collect()
 }
 
 #[test]
@@ -195,10 +195,10 @@ fn a_session_sees_and_touches_its_own_its_members_and_old_rows() {
 fn listing_marks_exactly_what_it_returns() {
     let (_dir, inbox) = mixed();
     let mine = scope("home", Some(1));
-    let (rows, marked) = inbox.list(Filter::newest(mine.clone(), 2), Some(50)).unwrap();
+    let Listing { rows, marked, .. } = inbox.list(Filter::newest(mine.clone(), 2), Some(50)).unwrap();
     assert_eq!((ids(&rows), marked), (vec!["mine too", "member"], 2));
     assert!(rows.iter().all(|row| row.seen_at.is_none()));
-    let (rows, marked) = inbox.list(Filter::newest(mine.clone(), 9), Some(60)).unwrap();
+    let Listing { rows, marked, .. } = inbox.list(Filter::newest(mine.clone(), 9), Some(60)).unwrap();
     assert_eq!(rows.iter().map(|row| row.seen_at).collect::<Vec<_>>(), [Some(50), Some(50), None]);
     assert_eq!((marked, inbox.unread(mine)), (1, Ok(0)));
 }
@@ -371,4 +371,16 @@ fn senders_are_found_by_name_and_by_the_beginning_of_their_key() {
     assert_eq!(like("mou"), ["c", "a"]);
     assert_eq!(like("0808"), ["b"]);
     assert_eq!(like("%"), [""; 0]);
+}
+
+#[test]
+fn a_page_of_large_texts_ends_early_and_says_so() {
+    let (_dir, inbox) = open();
+    let large = |n: i64| NewInbound { body: Body::Opened("x".repeat(60_000)), ..message(&format!("{n:03}"), n) };
+    inbox.insert((0..100).map(large).collect()).unwrap();
+    let page = inbox.list(Filter::newest(Scope::Everything, 1000), Some(1)).unwrap();
+    assert!(page.more && page.rows.len() < 100 && page.rows.len() == page.marked, "{} of 100", page.rows.len());
+    assert_eq!(page.rows[0].client_id.as_str(), "099", "the newest");
+    let rest = inbox.list(Filter { unread_only: true, ..Filter::newest(Scope::Everything, 1000) }, None).unwrap();
+    assert_eq!((rest.rows.len() + page.rows.len(), rest.more), (100, false));
 }

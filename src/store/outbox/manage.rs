@@ -7,7 +7,7 @@ use super::{Filter, Listed, Requeued, Route, Sender, Shown, Status, sender_sql};
 use crate::base::ids::{ClientId, MessageId, PublicKey, SessionKey, Slug};
 use crate::base::time::Millis;
 use crate::store::db::Db;
-use crate::store::{Error, RowId, limit_sql};
+use crate::store::{Error, RowId, count, limit_sql};
 use crate::wire::ipc::OutboxCounts;
 use crate::wire::priority::Priority;
 
@@ -123,6 +123,18 @@ pub(super) fn counts(db: &Db<'_>) -> Result<OutboxCounts, Error> {
         *slot = u64::try_from(n).unwrap_or(0);
     }
     Ok(counts)
+}
+
+/// Where counting what waits ends.
+const COUNTED: usize = 10_000;
+
+pub(super) fn waiting(db: &Db<'_>, mesh: Slug) -> Result<usize, Error> {
+    let count_of = |index: &str, status: &str| {
+        let some = format!("SELECT 1 FROM outbox INDEXED BY {index} WHERE status = '{status}' AND mesh = ?1 LIMIT ?2");
+        let sql = format!("SELECT count(*) FROM ({some})");
+        Ok::<_, Error>(db.first(&sql, params![mesh.as_str(), limit_sql(COUNTED)], |row| row.get::<_, i64>(0))?.map_or(0, count))
+    };
+    Ok((count_of("outbox_waiting", "pending")? + count_of("outbox_flying", "inflight")?).min(COUNTED))
 }
 
 pub(super) fn requeue(

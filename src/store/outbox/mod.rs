@@ -252,6 +252,9 @@ commands! {
 
     Read Counts => manage::counts: pub fn counts() -> OutboxCounts;
 
+    /// How many rows of a mesh wait to be sent. Counting ends at 10,000.
+    Read Waiting => manage::waiting: pub fn waiting(mesh: Slug) -> usize;
+
     /// Aborts a row that is not done and queues its message again under a new client id, in one step. With `sender`, only
     /// that sender's.
     Sync Requeue => manage::requeue: pub fn requeue(

@@ -45,6 +45,9 @@ pub struct InboxPage {
     pub items: Vec<InboxItem>,
     #[serde(default)]
     pub marked_seen: usize,
+    /// The texts were too large together: there are more than these within the limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// `POST /v1/inbox/seen`.

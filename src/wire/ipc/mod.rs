@@ -63,6 +63,9 @@ pub struct MeshHealth {
     /// Sessions whose own link is open, of all that are registered on this mesh.
     pub sessions_open: usize,
     pub sessions: usize,
+    /// Messages that wait to be sent on this mesh; counted up to 10,000.
+    #[serde(default)]
+    pub queued: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// The broker's clock minus ours, as of the last hello.
