@@ -14,6 +14,7 @@ mod support;
 
 mod commands;
 mod flow;
+mod growth;
 mod sizes;
 mod table;
 
@@ -25,10 +26,12 @@ const ROWS: &[Row] = &[
     Row { number: 2, run: commands::version },
     Row { number: 4, run: commands::daemon_start },
     Row { number: 5, run: sizes::daemon_memory },
+    Row { number: 6, run: sizes::idle },
     Row { number: 7, run: flow::requests },
     Row { number: 8, run: flow::sends },
     Row { number: 9, run: flow::end_to_end },
     Row { number: 10, run: flow::burst },
+    Row { number: 13, run: growth::growth },
 ];
 
 fn main() {

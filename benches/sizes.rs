@@ -1,6 +1,7 @@
 //! Memory.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::commands::megabytes;
 use crate::support::home::Home;
@@ -55,4 +56,33 @@ pub(crate) fn daemon_memory(scale: Scale) -> Vec<Measured> {
         Measured::at_most("the same, with its own broker inside", "MB", megabytes(carrying), 8.0),
         Measured::at_most("each further session", "KB", after.saturating_sub(before) / count as u64, 64),
     ]
+}
+
+/// Processor time that a process has used, in clock ticks: fields 14 and 15 of proc_pid_stat(5).
+fn ticks(pid: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after = text.rsplit(')').next().unwrap();
+    after.split_ascii_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+}
+
+/// Ticks in a second, as Linux has them for programs.
+const TICKS: f64 = 100.0;
+
+pub(crate) fn idle(scale: Scale) -> Vec<Measured> {
+    let world = World::pair();
+    let sessions: Vec<Session> = (0..200)
+        .map(|n| Session::prepare(&world.alice, "acme", &format!("s{n}")))
+        .inspect(|s| s.register(std::process::id()))
+        .collect();
+    sessions.iter().for_each(Session::await_link);
+    let pid = world.alice.pid();
+    // A minute has two pings on each link in it.
+    let span = Duration::from_secs(if matches!(scale, Scale::Full) { 60 } else { 20 });
+    let before = ticks(pid);
+    let (_still, quiet) = std::sync::mpsc::channel::<()>();
+    // Nothing is ever sent here: this is what idle means.
+    assert!(quiet.recv_timeout(span).is_err());
+    let used = (ticks(pid) - before) as f64 / TICKS;
+    let share = (used / span.as_secs_f64() * 10_000.0).round() / 100.0;
+    vec![Measured::at_most("daemon, idle, 200 sessions: processor", "%", share, 0.1)]
 }

@@ -64,6 +64,15 @@ impl Measured {
         Measured::figure(promise, format!("≥ {limit} {unit}"), format!("{figure} {unit}"), kept)
     }
 
+    /// What something costs at each of several sizes, against how much more than at the first it may cost at any.
+    pub(crate) fn flat(promise: &str, steps: &[(usize, Duration)], most: f64) -> Measured {
+        let base = steps[0].1.as_secs_f64();
+        let worst = steps.iter().map(|(_, cost)| cost.as_secs_f64() / base).fold(0.0, f64::max);
+        let costs: Vec<String> = steps.iter().map(|(count, cost)| format!("{count}: {}", show(*cost))).collect();
+        let promise = format!("{promise} ({})", costs.join(", "));
+        Measured::figure(&promise, format!("≤ {most:.1} x"), format!("{worst:.2} x"), worst <= most)
+    }
+
     fn figure(promise: &str, target: String, median: String, kept: bool) -> Measured {
         Measured { promise: promise.to_owned(), target, median, p99: String::new(), kept }
     }
@@ -89,6 +98,12 @@ pub(crate) fn header() {
     );
     println!("|  # | {:<58} | {:<25} | {:>12} | {:>9} | {:<7} |", "promise", "target", "median", "p99", "verdict");
     println!("|---:|{0:-<60}|{0:-<27}|{0:->13}:|{0:->10}:|---------|", "");
+}
+
+/// The one in the middle.
+pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
 }
 
 fn show(time: Duration) -> String {
