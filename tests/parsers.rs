@@ -86,7 +86,13 @@ fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
 fn storm(name: &str, seeds: &[&[u8]], parse: impl Fn(&[u8])) {
     let rounds = std::env::var("CLAUDEMESH_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for seed in seeds {
+    // The seeds that cargo-fuzz begins with, where a target of this name has some.
+    let kept = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds").to_owned() + "/" + name);
+    let mut kept: Vec<_> = kept.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    kept.sort();
+    let kept: Vec<Vec<u8>> = kept.iter().map(|path| std::fs::read(path).unwrap()).collect();
+    let seeds: Vec<&[u8]> = seeds.iter().copied().chain(kept.iter().map(Vec::as_slice)).collect();
+    for seed in &seeds {
         parse(seed);
     }
     for round in 0..rounds {
@@ -98,6 +104,19 @@ fn storm(name: &str, seeds: &[&[u8]], parse: impl Fn(&[u8])) {
 
 fn text(parse: impl Fn(&str)) -> impl Fn(&[u8]) {
     move |bytes| parse(&String::from_utf8_lossy(bytes))
+}
+
+#[test]
+fn every_fuzz_target_has_seeds() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz");
+    let names = |dir: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(format!("{root}/{dir}")).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("fuzz_targets"), names("seeds"));
 }
 
 #[test]
@@ -125,7 +144,7 @@ fn frames() {
 fn addresses_names_and_times() {
     let seeds: [&[u8]; 6] = [b"alice@home", b"#deploys", b"@eng/api", b"8a88e3dd7409f195", b"2025-10-09T08:53:20.000Z", b"*"];
     storm(
-        "addresses",
+        "address",
         &seeds,
         text(|text| {
             if let Err(invalid) = Address::parse(text) {
@@ -147,7 +166,7 @@ fn configuration_and_json() {
         br#"{"a":[1,2.5e-7,-0,1e21],"10":null,"__proto__":{"x":1},"e":"\u00e9"}"#,
         br#"{"to":"alice","message":"hello","meta":{"a":1},"priority":"now"}"#,
     ];
-    storm("configuration", &seeds, |bytes| {
+    storm("config", &seeds, |bytes| {
         let _ = Config::parse(bytes);
         let _ = json::decode::<ipc::SendRequest>(bytes);
         let _ = json::decode::<ipc::Register>(bytes);
