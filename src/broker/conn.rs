@@ -21,7 +21,7 @@ use super::Shared;
 use super::handle::mailbox::Mailbox;
 use super::handle::send::Sends;
 use super::handle::{events, memory, presence, skill, state};
-use super::hello::{self, Admitted, Refusal};
+use super::hello::{self, Admitted, BANNED, Refusal};
 use super::presence::{Kind, Line, Newcomer};
 use super::router::How;
 
@@ -34,6 +34,8 @@ pub(super) enum Cmd {
     Event(Arc<str>),
     /// Another connection has taken this one's place.
     Replaced,
+    /// The member was shut out, or the mesh is no more.
+    ShutOut,
     /// The broker stops.
     Stop,
 }
@@ -304,6 +306,7 @@ impl ws::Peer for State {
             Cmd::Mail => {}
             Cmd::Event(text) => out.shared(text),
             Cmd::Replaced => return Flow::close(ws::code::NORMAL, "session_replaced"),
+            Cmd::ShutOut => return Flow::close(BANNED, "banned"),
             Cmd::Stop => return Flow::close(ws::code::GOING_AWAY, "shutting down"),
         }
         Flow::Go

@@ -12,7 +12,7 @@ use crate::wire::code::Code;
 use super::presence::{Kind, valid_groups};
 
 /// Close code of a member that was shut out.
-const BANNED: u16 = 4002;
+pub(super) const BANNED: u16 = 4002;
 
 /// Longest text of a hello's field, in bytes.
 const MAX_FIELD: usize = 1024;

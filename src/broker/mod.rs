@@ -1,6 +1,7 @@
 //! A broker: passes sealed messages on, and keeps them while their recipients are away. One process or one part of the
 //! daemon's, one port, one database, a thread per connection.
 
+pub mod access;
 mod conn;
 mod handle;
 mod hello;
@@ -25,10 +26,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::exit::Exit;
-use crate::base::ids::{MemberId, MemberKey, MeshId, PresenceId};
+use crate::base::ids::{MemberId, MemberKey, MeshId, PresenceId, Token};
 use crate::base::thread::{self, Joined, Running as Thread};
 use crate::crypto::random;
 use crate::net::listen::{self, Count, Listener};
+use crate::net::tls::TlsError;
 use crate::store;
 use crate::store::hub::Hub;
 use crate::sys::dirs;
@@ -44,6 +46,7 @@ use crate::wire::limits::LEASE;
 use crate::wire::peer::Status;
 use crate::wire::profile::Profile;
 
+use self::access::{Access, Gate};
 use self::conn::Cmd;
 use self::hello::Refusal;
 use self::limits::{Limits, MAX_CONNECTIONS};
@@ -70,6 +73,7 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// Port 0 lets the system choose.
     pub listen: SocketAddr,
+    pub access: Access,
 }
 
 /// Why a broker could not start.
@@ -82,6 +86,9 @@ pub enum StartError {
     Store(PathBuf, store::Error),
     AddressInUse(SocketAddr),
     Listen(SocketAddr, io::Error),
+    /// The admin token can be neither read nor made.
+    AdminToken(io::Error),
+    Tls(TlsError),
     Thread(io::Error),
 }
 
@@ -97,6 +104,8 @@ impl fmt::Display for StartError {
             }
             StartError::AddressInUse(address) => write!(f, "{address} is in use by another program"),
             StartError::Listen(address, err) => write!(f, "can not listen on {address}: {err}"),
+            StartError::AdminToken(err) => write!(f, "the admin token: {err}"),
+            StartError::Tls(err) => write!(f, "the certificate can not be used: {err}"),
             StartError::Thread(err) => write!(f, "a thread can not be started: {err}"),
         }
     }
@@ -110,6 +119,7 @@ struct Shared {
     hub: Hub,
     router: Router,
     limits: Limits,
+    gate: Gate,
     janitor: Ringer,
     stopping: AtomicBool,
     started: Instant,
@@ -145,6 +155,7 @@ pub struct Running {
     janitor: Thread,
     store: Thread,
     failed: Receiver<String>,
+    new_token: Option<Token>,
     _lock: Lock,
 }
 
@@ -158,6 +169,10 @@ pub fn start(options: Options) -> Result<Running, StartError> {
                 lock::Refused::Io(err) => StartError::Lock(err),
             }
         })?;
+    let admin =
+        options.access.admin.then(|| access::admin_token(&options.data_dir)).transpose().map_err(StartError::AdminToken)?;
+    let new_token = admin.clone().filter(|(_, made)| *made).map(|(token, _)| token);
+    let gate = Gate::new(options.access, admin.map(|(token, _)| token)).map_err(StartError::Tls)?;
     // Before the database: a port that is taken is the likelier failure, and nothing has been touched then.
     let listener = Listener::tcp(options.listen).map_err(|err| match err.kind() {
         io::ErrorKind::AddrInUse => StartError::AddressInUse(options.listen),
@@ -176,6 +191,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         hub,
         router,
         limits: Limits::default(),
+        gate,
         janitor: janitor_ringer,
         stopping: AtomicBool::new(false),
         started: Instant::now(),
@@ -188,7 +204,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         move || accept(&shared, listener, &stop)
     })
     .map_err(StartError::Thread)?;
-    Ok(Running { address, shared, stop_accepting, accept, janitor, store, failed, _lock: lock })
+    Ok(Running { address, shared, stop_accepting, accept, janitor, store, failed, new_token, _lock: lock })
 }
 
 /// Keeps the places of those who were here when the last broker on these files ended.
@@ -238,6 +254,11 @@ impl Running {
         self.address
     }
 
+    /// The admin token, if it was made now: the only time that it is shown.
+    pub fn new_admin_token(&self) -> Option<&Token> {
+        self.new_token.as_ref()
+    }
+
     /// Its database.
     pub fn hub(&self) -> &Hub {
         &self.shared.hub
@@ -273,7 +294,7 @@ fn join(running: Thread, until: Instant) {
 }
 
 /// Runs a broker alone until a signal ends it. `ready` is called once it listens.
-pub fn run(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<Exit, StartError> {
+pub fn run(options: Options, ready: impl FnOnce(&Running)) -> Result<Exit, StartError> {
     dirs::umask_private();
     let (sender, signal) = bounded(4);
     // A signal that finds no room is one of many of its kind.
@@ -283,12 +304,16 @@ pub fn run(options: Options, ready: impl FnOnce(SocketAddr)) -> Result<Exit, Sta
     .map_err(StartError::Thread)?;
     let running = start(options)?;
     log::info!("the broker listens on {}", running.local_addr());
-    ready(running.local_addr());
+    ready(&running);
     say(notify::State::Ready);
     let exit = loop {
         crossbeam_channel::select! {
             recv(signal) -> signal => match signal {
-                Ok(Signal::Hangup) => {}
+                Ok(Signal::Hangup) => {
+                    if let Err(err) = running.shared.gate.reload() {
+                        log::error!("the certificate stays as it is: {err}");
+                    }
+                }
                 Ok(Signal::Terminate | Signal::Interrupt) | Err(_) => break Exit::Success,
             },
             recv(running.failed) -> why => {

@@ -1,6 +1,8 @@
 //! Who is here: the presences of every mesh, how to reach their connections, and whose place is kept for a while after a
 //! connection ended.
 
+mod of_member;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

@@ -11,6 +11,7 @@ use crate::base::ids::{MemberId, MemberKey, MeshId, Slug};
 use crate::base::paths::Paths;
 use crate::base::time::{iso, now_millis};
 use crate::broker;
+use crate::broker::access::Access;
 use crate::crypto::keys::KeyPair;
 use crate::crypto::random;
 use crate::store;
@@ -98,7 +99,8 @@ fn create(paths: &Paths, config: &mut Config) -> Result<broker::Running, HomeErr
 }
 
 fn start(paths: &Paths, port: u16) -> Result<broker::Running, broker::StartError> {
-    broker::start(broker::Options { data_dir: paths.home_broker_dir(), listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) })
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    broker::start(broker::Options { data_dir: paths.home_broker_dir(), listen, access: Access::closed() })
 }
 
 fn url(addr: SocketAddr) -> String {

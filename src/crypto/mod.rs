@@ -5,8 +5,10 @@ pub mod base64;
 mod ffi;
 pub mod fingerprint;
 pub mod hello;
+pub mod invite;
 pub mod keys;
 pub mod random;
+pub mod request;
 pub mod sealed;
 pub mod sign;
 

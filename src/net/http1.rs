@@ -116,6 +116,11 @@ impl Head {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
+    /// The last header of this name, in any case.
+    pub fn last_header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().rfind(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
     /// Whether a comma-separated header lists `token`, in any case.
     pub fn lists(&self, name: &str, token: &str) -> bool {
         let values = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));

@@ -9,6 +9,7 @@ pub mod ipc;
 pub mod json;
 pub mod limits;
 pub mod memory;
+pub mod mesh_api;
 pub mod peer;
 pub mod priority;
 pub mod profile;

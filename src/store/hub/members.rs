@@ -14,6 +14,7 @@ pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_shared.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_presence.sql"))?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_invites.sql"))?),
 ];
 
 /// A column that only this program writes, and only with keys.

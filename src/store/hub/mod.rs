@@ -1,6 +1,7 @@
 //! `hub.db`: what a broker keeps. Meshes, their members, the session keys that have been there, and the messages that
 //! somebody does not have yet.
 
+pub mod invites;
 mod members;
 mod queue;
 mod shared;
@@ -8,6 +9,7 @@ mod status;
 
 use std::path::Path;
 
+use self::invites::{AddedInvite, Invite, NewInvite, Redeem, Redeemed};
 use super::owner::{self, Kind, commands};
 use super::{Error, Seq};
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PublicKey, SessionKey, Slug};
@@ -324,6 +326,28 @@ commands! {
     Read FindSkill => shared::skill: pub fn skill(mesh: MeshId, name: String) -> Option<SkillRow>;
 
     Sync RemoveSkill => shared::remove_skill: pub fn remove_skill(mesh: MeshId, name: String, by: Author) -> Outcome;
+
+    /// Other names for a mesh. False if there is none that stands.
+    Sync RenameMesh => invites::rename_mesh: pub fn rename_mesh(mesh: MeshId, slug: Slug, name: String) -> bool;
+
+    /// Closes a mesh for good: nobody may come in, and what it kept goes. False if there is none that stands.
+    Sync ArchiveMesh => invites::archive_mesh: pub fn archive_mesh(mesh: MeshId, now: Millis) -> bool;
+
+    /// Keeps an invite, or returns the one that has its token.
+    Sync AddInvite => invites::add: pub fn add_invite(invite: NewInvite) -> AddedInvite;
+
+    Read FindInvite => invites::find: pub fn invite(id: String) -> Option<Invite>;
+
+    Read InviteByCode => invites::by_code: pub fn invite_by_code(code: String) -> Option<Invite>;
+
+    /// The invites of a mesh, the latest first.
+    Read Invites => invites::list: pub fn invites(mesh: MeshId) -> Vec<Invite>;
+
+    /// False if there is none, or it was done before.
+    Sync RevokeInvite => invites::revoke: pub fn revoke_invite(id: String, now: Millis) -> bool;
+
+    /// Adds a member by an invite, which is used up by one; or says why not. A member that stands uses nothing up.
+    Sync Redeem => invites::redeem: pub fn redeem(redeem: Redeem) -> Redeemed;
 
     /// How many copies wait, over all meshes.
     Read Depth => status::depth: pub fn depth() -> usize;

@@ -1,0 +1,156 @@
+//! The port: WebSockets at `/ws`, meshes and invites over HTTP beside it, all of it through TLS if there is a certificate.
+
+mod answer;
+mod auth;
+mod invite;
+mod join;
+mod mesh;
+mod page;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::net::http1::{self, Head, Method, ReadError};
+use crate::net::stream::Stream;
+use crate::net::tls::Tls;
+use crate::net::ws;
+use crate::wire::json::json;
+use crate::wire::limits::{HELLO_DEADLINE, MAX_FRAME};
+use crate::wire::mesh_api::MAX_BODY;
+
+use self::answer::{Answer, Ask, plain};
+use super::Shared;
+use super::conn::State;
+use super::limits::QUEUE;
+
+/// A peer's frame, with room for the fields around the sealed part. The buffer is what an idle connection costs.
+const SOCKET: ws::Limits = ws::Limits { max_message: MAX_FRAME + 16 * 1024, read_buffer: 4096 };
+
+/// Said to a connection too many.
+const TOO_MANY: &str = "too many connections from this address";
+
+/// Serves one connection until it ends.
+pub(super) fn serve(shared: &Arc<Shared>, stream: Stream) {
+    if let Err(err) = exchange(shared, stream) {
+        log::debug!("a connection ended early: {err}");
+    }
+}
+
+fn exchange(shared: &Arc<Shared>, stream: Stream) -> io::Result<()> {
+    let peer = match &stream {
+        Stream::Tcp(tcp) => tcp.peer_addr()?.ip(),
+        Stream::Tls(_) | Stream::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    // What a proxy passes on is counted by where it comes from, which only the head says.
+    let mut guard = if shared.gate.is_proxy(peer) { None } else { shared.limits.connect(peer) };
+    let deadline = Instant::now() + HELLO_DEADLINE;
+    let crowded = guard.is_none() && !shared.gate.is_proxy(peer);
+    if crowded {
+        return plain(&mut { stream }, 503, TOO_MANY);
+    }
+    let mut stream = encrypted(shared, stream, deadline)?;
+    let mut head = match http1::read_head(&mut stream, deadline) {
+        Ok(head) => head,
+        Err(err) => return refuse(&mut stream, &err),
+    };
+    let origin = shared.gate.origin(peer, &head);
+    if guard.is_none() {
+        guard = shared.limits.connect(origin);
+        if guard.is_none() {
+            return plain(&mut stream, 503, TOO_MANY);
+        }
+    }
+    if head.target.path == "/ws" {
+        return converse(shared, stream, &mut head, deadline);
+    }
+    if head.target.path == "/health" {
+        return if head.method == Method::Get { health(shared, &mut stream) } else { plain(&mut stream, 405, "GET only") };
+    }
+    let body = match http1::read_body(&mut stream, &mut head, deadline, MAX_BODY) {
+        Ok(body) => body,
+        Err(ReadError::BodyTooLarge) => return Answer::refused(413, "payload too large").send(&mut stream),
+        Err(err) => return refuse(&mut stream, &err),
+    };
+    if shared.gate.admit(origin, Instant::now()).is_err() {
+        return Answer::refused(429, "rate_limited").send(&mut stream);
+    }
+    let ask = Ask { head: &head, body: &body, peer, origin };
+    let answered = route(shared, &ask).unwrap_or_else(|refused| refused).send(&mut stream);
+    drop(guard);
+    answered
+}
+
+/// Through TLS, if there is a certificate.
+fn encrypted(shared: &Shared, stream: Stream, deadline: Instant) -> io::Result<Stream> {
+    match (stream, shared.gate.identity()) {
+        (Stream::Tcp(tcp), Some(identity)) => {
+            let tls = Tls::accept(&identity, tcp, deadline).map_err(|err| io::Error::other(err.to_string()))?;
+            Ok(Stream::Tls(Box::new(tls)))
+        }
+        (stream, _) => Ok(stream),
+    }
+}
+
+/// Says what is wrong with a request that could not be read, if there is anybody to say it to.
+fn refuse(stream: &mut Stream, err: &ReadError) -> io::Result<()> {
+    err.status().map_or(Ok(()), |status| plain(stream, status, &err.to_string()))
+}
+
+fn converse(shared: &Arc<Shared>, mut stream: Stream, head: &mut Head, deadline: Instant) -> io::Result<()> {
+    if !head.wants_websocket() {
+        return plain(&mut stream, 426, "this is a WebSocket");
+    }
+    let mut socket = match ws::accept(stream, head, SOCKET, deadline) {
+        Ok(socket) => socket,
+        Err(err) => {
+            log::debug!("no WebSocket: {err}");
+            return Ok(());
+        }
+    };
+    let (handle, inbox) = ws::channel(QUEUE)?;
+    let mut state = State::new(shared.clone(), handle, Instant::now());
+    let end = ws::run(&mut socket, &mut state, &inbox);
+    // Our daemon says so when a session is over; any other end may be followed by a return.
+    let over = matches!(&end, ws::End::ClosedByPeer { code: ws::code::NORMAL, reason } if reason == "session_ended");
+    if let ws::End::Protocol { .. } = &end {
+        log::info!("a connection broke the protocol: {end}");
+    }
+    state.end(over);
+    Ok(())
+}
+
+/// Everything beside the WebSocket and `/health`.
+fn route(shared: &Shared, ask: &Ask<'_>) -> Result<Answer, Answer> {
+    let parts: Vec<&str> = ask.head.target.path.split('/').skip(1).collect();
+    match (ask.head.method, parts.as_slice()) {
+        (Method::Post, ["join"]) => join::join(shared, ask),
+        (Method::Post, ["mesh"]) => mesh::create(shared, ask),
+        (Method::Patch, ["mesh", id]) => mesh::rename(shared, ask, id),
+        (Method::Delete, ["mesh", id]) => mesh::delete(shared, ask, id),
+        (Method::Post, ["mesh", id, "leave"]) => mesh::leave(shared, ask, id),
+        (Method::Get, ["mesh", id, "invites"]) => invite::list(shared, ask, id),
+        (Method::Post, ["invite"]) => invite::create(shared, ask),
+        (Method::Delete, ["invite", id]) => invite::revoke(shared, ask, id),
+        (Method::Get, ["i", code]) => invite::short_link(shared, ask, code),
+        // The reference's second form of invites enrols a key that can not say hello; it is off there by default, too.
+        (Method::Post, ["invites", _, "claim"]) => Err(Answer::refused(501, "invite_v2_disabled")),
+        (_, ["join" | "mesh" | "invite" | "i", ..]) => Err(Answer::refused(405, "method_not_allowed")),
+        _ => Err(Answer::not_found()),
+    }
+}
+
+fn health(shared: &Shared, stream: &mut Stream) -> io::Result<()> {
+    let depth = shared.hub.depth();
+    let body = json!({
+        "status": if depth.is_ok() { "ok" } else { "degraded" },
+        "db": if depth.is_ok() { "up" } else { "down" },
+        "version": env!("CARGO_PKG_VERSION"),
+        "gitSha": option_env!("CLAUDEMESH_GIT_SHA").unwrap_or("unknown"),
+        "uptime": shared.started.elapsed().as_secs(),
+        "connections": shared.connections.get(),
+        "queued": depth.as_ref().ok(),
+    });
+    let status = if depth.is_ok() { 200 } else { 503 };
+    Answer::json(status, &body).send(stream)
+}
