@@ -17,6 +17,7 @@ mod hostile;
 mod lifecycle;
 mod mailboxes;
 mod many;
+mod meshes;
 mod parsers;
 mod races;
 mod reference;

@@ -31,6 +31,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("httparse", &["src/net"]),
     ("rustix", &["src/sys"]),
     ("signal_hook", &["src/sys"]),
+    ("qrcodegen", &["src/cli/qr.rs"]),
     ("pico_args", &["src/cli/parse.rs"]),
     ("env_logger", &["src/base/logging.rs"]),
     (
@@ -54,6 +55,7 @@ const DEPENDENCIES: &[&str] = &[
     "libsodium-sys-stable",
     "log",
     "pico-args",
+    "qrcodegen",
     "rusqlite",
     "rustix",
     "rustls",

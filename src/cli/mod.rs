@@ -1,6 +1,7 @@
 //! The command line: finds the verb, reads its arguments, asks the policy, runs it, and turns what comes back into text and
 //! an exit status. Nothing here knows any verb by name.
 
+mod broker_http;
 mod complete;
 mod context;
 mod demo;
@@ -9,9 +10,12 @@ mod error;
 mod help;
 mod home;
 mod left_out;
+mod link;
 mod man;
+mod membership;
 mod parse;
 mod policy;
+mod qr;
 mod render;
 mod spec;
 mod suggest;

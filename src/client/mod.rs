@@ -1,6 +1,7 @@
 //! The daemon's local API as typed methods: what the command line, the hooks and the MCP shim call. Paths, keys and statuses
 //! are the reference's; the bodies are in [`crate::wire::ipc`].
 
+pub mod config_edit;
 pub mod error;
 pub mod events;
 pub mod host;

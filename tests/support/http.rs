@@ -74,6 +74,19 @@ pub(crate) fn over_tcp(address: &str, bytes: &[u8]) -> io::Result<Reply> {
     exchange(stream, bytes)
 }
 
+/// Any request over TCP, for the broker.
+pub(crate) fn request_tcp(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) -> io::Result<Reply> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    exchange(stream, &compose(method, path, headers, body))
+}
+
 fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> io::Result<Reply> {
     // A server may have answered and gone before it has read everything; its answer is what counts.
     let sent = stream.write_all(bytes);

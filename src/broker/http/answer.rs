@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::page;
 use crate::base::time::now_millis;
 use crate::net::http1::{self, Head, Method};
 use crate::net::stream::{Stream, write_all_by};
@@ -87,10 +88,11 @@ impl Answer {
 
     /// What the program serves is small, private and changes: nobody keeps it, and pages load nothing.
     pub(super) fn send(&self, stream: &mut Stream) -> io::Result<()> {
+        let policy = page::content_policy();
         let headers = [
             ("Content-Type", self.kind),
             ("Cache-Control", "no-store"),
-            ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+            ("Content-Security-Policy", policy.as_str()),
             ("Referrer-Policy", "no-referrer"),
             ("X-Content-Type-Options", "nosniff"),
         ];

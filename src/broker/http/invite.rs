@@ -89,6 +89,7 @@ pub(super) fn create(shared: &Shared, ask: &Ask<'_>) -> Result<Answer, Answer> {
     };
     match shared.hub.add_invite(new)? {
         AddedInvite::Kept(invite) => Ok(Answer::json(201, &CreatedInvite { ok: true, invite: row(&invite, now) })),
+        AddedInvite::Taken => Err(Answer::refused(409, "invite_exists")),
         AddedInvite::Full => Err(Answer::explained(409, "full", "the mesh has 1000 open invites; revoke some")),
     }
 }

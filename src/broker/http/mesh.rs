@@ -98,7 +98,8 @@ pub(super) fn delete(shared: &Shared, ask: &Ask<'_>, id: &str) -> Result<Answer,
 pub(super) fn leave(shared: &Shared, ask: &Ask<'_>, id: &str) -> Result<Answer, Answer> {
     let mesh = auth::mesh(shared, &MeshId::new(id))?;
     let signer = auth::signed(shared, ask)?;
-    let member = auth::member(shared, &mesh.id, signer.key)?;
+    let member = shared.hub.member(mesh.id.clone(), MemberKey(signer.key))?.filter(|member| !member.revoked);
+    let member = member.ok_or_else(|| Answer::explained(404, "not_a_member", "that key is no member's"))?;
     if member.key == mesh.owner {
         return Err(Answer::explained(409, "is_owner", "the owner of a mesh can delete it, not leave it"));
     }

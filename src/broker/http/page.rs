@@ -2,6 +2,7 @@
 
 use crate::base::names::neutralise_line;
 use crate::base::time::iso;
+use crate::crypto::{base64, fingerprint};
 use crate::store::hub::Mesh;
 use crate::store::hub::invites::Invite;
 
@@ -9,6 +10,12 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40em;marg
 code,pre{font-family:ui-monospace,monospace;background:#f3f1ee;border-radius:4px}pre{padding:1em;overflow-wrap:anywhere;\
 white-space:pre-wrap}code{padding:.1em .3em}small{color:#666}\
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#1b1b1b}pre,code{background:#2b2a28}}";
+
+/// What a browser may load for a page: its one style sheet.
+pub(super) fn content_policy() -> String {
+    let hash = base64::encode(&fingerprint::sha256(STYLE.as_bytes()));
+    format!("default-src 'none'; style-src 'sha256-{hash}'; frame-ancestors 'none'")
+}
 
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

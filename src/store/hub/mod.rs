@@ -333,7 +333,7 @@ commands! {
     /// Closes a mesh for good: nobody may come in, and what it kept goes. False if there is none that stands.
     Sync ArchiveMesh => invites::archive_mesh: pub fn archive_mesh(mesh: MeshId, now: Millis) -> bool;
 
-    /// Keeps an invite, or returns the one that has its token.
+    /// Keeps an invite, if no other has its token.
     Sync AddInvite => invites::add: pub fn add_invite(invite: NewInvite) -> AddedInvite;
 
     Read FindInvite => invites::find: pub fn invite(id: String) -> Option<Invite>;

@@ -1,0 +1,137 @@
+//! Meshes over their lives: joined twice, under other names, left, renamed, deleted; and invitations that let nobody in.
+
+use super::{Server, await_mesh, config, fails, ok, run};
+use crate::support::home::Home;
+use crate::support::servers::Daemon;
+use crate::support::wait::until;
+
+#[test]
+fn twice_the_same_mesh_and_two_of_one_name() {
+    let (alice, bob) = (Home::new(), Home::new());
+    let (one, two) = (Server::start(&[]), Server::start(&[]));
+    ok(&alice, &["mesh", "create", "dev", "--broker", &one.url()]);
+    assert!(fails(&alice, &["mesh", "create", "dev", "--broker", &two.url()], 6).contains("--as dev-2"));
+    let made = ok(&alice, &["create", "dev", "--broker", &two.url(), "--as", "dev-2"]);
+    assert_eq!(made["slug"], "dev-2");
+    let links =
+        ["dev", "dev-2"].map(|mesh| ok(&alice, &["invite", "--mesh", mesh, "--uses", "2"])["url"].as_str().unwrap().to_owned());
+    ok(&bob, &["join", &links[0]]);
+    let before = config(bob.path());
+    assert_eq!(ok(&bob, &["join", &links[0]])["already_member"], true);
+    assert_eq!(ok(&bob, &["join", "dev"])["already_member"], true);
+    assert!(fails(&bob, &["join", &links[1]], 6).contains("--as dev-2"));
+    assert_eq!(config(bob.path()), before, "nothing is written over");
+    let used = |mesh: &str| ok(&alice, &["invite", "list", "--mesh", mesh])["invites"][0]["used"].clone();
+    assert_eq!((used("dev"), used("dev-2")), (1.into(), 0.into()), "to come again uses nothing up");
+    assert_eq!(ok(&bob, &["join", &links[1], "--as", "other"])["slug"], "other");
+    let after = config(bob.path());
+    let meshes = after["meshes"].as_array().unwrap();
+    assert_eq!((meshes.len(), &meshes[0], &meshes[1]["name"]), (2, &before["meshes"][0], &"dev".into()));
+    assert_ne!(meshes[0]["pubkey"], meshes[1]["pubkey"], "a key for each mesh");
+    let listed = ok(&bob, &["mesh", "list"]);
+    assert_eq!((&listed["meshes"][1]["slug"], &listed["meshes"][1]["status"]), (&"other".into(), &serde_json::Value::Null));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(bob.join("config.json")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn invitations_that_let_nobody_in() {
+    let (alice, server) = (Home::new(), Server::start(&[]));
+    ok(&alice, &["mesh", "create", "team", "--broker", &server.url()]);
+    let invite = || ok(&alice, &["invite"]);
+    let text = |invite: &serde_json::Value, key: &str| invite[key].as_str().unwrap().to_owned();
+    let used = invite();
+    assert_ne!(invite()["token"], used["token"], "two within one second are two");
+    ok(&Home::new(), &["join", &text(&used, "url")]);
+    let late = Home::new();
+    assert!(fails(&late, &["join", &text(&used, "url")], 1).contains("used up"));
+    let revoked = invite();
+    ok(&alice, &["invite", "revoke", &text(&revoked, "id")]);
+    assert!(fails(&late, &["join", &text(&revoked, "url")], 1).contains("taken back"));
+    assert!(fails(&late, &["join", &text(&revoked, "token")], 1).contains("taken back"));
+    let token = text(&invite(), "token");
+    assert!(fails(&late, &["join", &token[..token.len() - 8]], 1).contains("can not be read"));
+    let middle = token.len() / 2;
+    let other = if &token[middle..=middle] == "A" { "B" } else { "A" };
+    let bent = format!("{}{other}{}", &token[..middle], &token[middle + 1..]);
+    let said = fails(&late, &["join", &bent], 1);
+    assert!(said.contains("can not be read") || said.contains("changed on the way"), "{said}");
+    assert!(fails(&late, &["join", &format!("{}/i/ABCDEFGHJKLM", server.url())], 5).contains("does not know this invitation"));
+    assert!(fails(&late, &["join", "ABCDEFGHJKLM"], 3).contains("--broker URL"));
+    assert!(fails(&late, &["join", "not a link"], 3).contains("no invitation"));
+    for bad in [["--expires", "0d"], ["--uses", "0"], ["--role", "king"]] {
+        fails(&alice, &["invite", bad[0], bad[1]], 3);
+    }
+    assert!(!late.join("config.json").exists());
+    // Each of the forms lets in, the code with its broker among them.
+    ok(&Home::new(), &["join", &format!("ic://join/{token}")]);
+    ok(&Home::new(), &["join", &text(&invite(), "code"), "--broker", &server.url()]);
+    let path = format!("https://claudemesh.example/de/join/{}/", text(&invite(), "token"));
+    ok(&late, &["join", &path]);
+    let states: Vec<String> =
+        ok(&alice, &["invite", "list"])["invites"].as_array().unwrap().iter().map(|row| text(row, "state")).collect();
+    assert_eq!(states.iter().filter(|state| *state == "used_up").count(), 4, "{states:?}");
+    assert_eq!(states.iter().filter(|state| *state == "revoked").count(), 1, "{states:?}");
+}
+
+#[test]
+fn only_admins_invite_and_only_the_owner_deletes() {
+    let (alice, bob, carol, server) = (Home::new(), Home::new(), Home::new(), Server::start(&[]));
+    ok(&alice, &["mesh", "create", "team", "--broker", &server.url()]);
+    let link = |home: &Home, flags: &[&str]| ok(home, &[&["invite"], flags].concat())["url"].as_str().unwrap().to_owned();
+    ok(&bob, &["join", &link(&alice, &[])]);
+    assert!(fails(&bob, &["invite"], 7).contains("only admins"));
+    assert!(fails(&bob, &["invite", "list"], 7).contains("only admins"));
+    ok(&carol, &["join", &link(&alice, &["--role", "admin"])]);
+    let dave = Home::new();
+    let by_carol = link(&carol, &[]);
+    ok(&dave, &["join", &by_carol]);
+    assert!(fails(&carol, &["mesh", "delete", "team", "--yes"], 7).contains("only the owner"));
+    assert!(fails(&bob, &["mesh", "rename", "team", "x"], 7).contains("only admins"));
+    assert!(fails(&alice, &["leave", "team"], 7).contains("you are the owner"));
+    // What an admin has signed is worth nothing when the admin has gone.
+    let leftover = link(&carol, &["--uses", "5"]);
+    ok(&carol, &["leave", "team"]);
+    assert!(fails(&Home::new(), &["join", &leftover], 1).contains("may not invite"));
+    assert_eq!(run(&alice, &["invite", "--approval-mode", "plan"]).status.code(), Some(7));
+}
+
+#[test]
+fn left_renamed_and_deleted() {
+    let (alice, bob, server) = (Home::new(), Home::new(), Server::start(&[]));
+    ok(&alice, &["mesh", "create", "team", "--broker", &server.url()]);
+    let link = ok(&alice, &["invite", "--uses", "5"])["url"].as_str().unwrap().to_owned();
+    ok(&bob, &["join", &link]);
+    let daemon = Daemon::start(bob.path());
+    await_mesh(&bob, "team");
+    let entry = config(bob.path())["meshes"][0].clone();
+    assert_eq!(ok(&bob, &["leave", "team"])["remaining"], 0);
+    until("the daemon to let go of the mesh", || daemon.get("/v1/health").json()["brokers"].get("team").is_none().then_some(()));
+    assert!(fails(&bob, &["leave", "team"], 2).contains("no mesh is joined"));
+    // Nor does the key come in again, were it kept.
+    let body = serde_json::json!({
+        "invite_token": ok(&alice, &["invite", "list"])["invites"][0]["id"], "invite_payload": {}, "peer_pubkey": entry["pubkey"],
+        "display_name": "bob",
+    });
+    assert_eq!(server.post("/join", &body).status, 400);
+    ok(&bob, &["join", &link]);
+    await_mesh(&bob, "team");
+    assert_ne!(config(bob.path())["meshes"][0]["pubkey"], entry["pubkey"], "whoever comes back is somebody new");
+
+    assert_eq!(ok(&alice, &["mesh", "rename", "team", "field"])["slug"], "field");
+    assert_eq!(config(alice.path())["meshes"][0]["slug"], "field");
+    let carol = Home::new();
+    let renamed = ok(&alice, &["invite"])["url"].as_str().unwrap().to_owned();
+    assert_eq!(ok(&carol, &["join", &renamed])["slug"], "field");
+    assert!(fails(&alice, &["mesh", "rename", "field", "A B"], 3).contains("no slug"));
+
+    assert!(fails(&alice, &["mesh", "delete", "field"], 1).contains("nothing was deleted"));
+    ok(&alice, &["mesh", "delete", "field", "--yes"]);
+    until("bob's daemon to be sent away", || (ok(&bob, &["list"])["meshes"][0]["status"] != "open").then_some(()));
+    assert!(fails(&Home::new(), &["join", &link], 5).contains("does not know this invitation"));
+    ok(&carol, &["leave", "field"]);
+    assert_eq!(config(carol.path())["meshes"], serde_json::json!([]));
+    drop(server);
+    assert!(fails(&bob, &["leave", "team"], 4).contains("--local"));
+    ok(&bob, &["leave", "team", "--local"]);
+}
