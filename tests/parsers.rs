@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use claudemesh::base::config::Config;
 use claudemesh::base::{hex, names, time};
+use claudemesh::crypto::invite::Invite;
 use claudemesh::crypto::{base64, sealed};
 use claudemesh::net::{http1, sse, target};
 use claudemesh::wire::address::Address;
 use claudemesh::wire::client::ClientFrame;
 use claudemesh::wire::json::{self, Value};
+use claudemesh::wire::mesh_api::{InvitePayload, SignedBy};
 use claudemesh::wire::server::ServerFrame;
 use claudemesh::wire::target::Target;
 use claudemesh::wire::{event, ipc, rpc};
@@ -214,6 +216,34 @@ fn http_heads_and_bodies() {
             let _ = target::percent_decode(&request.head.target.path);
         }
     });
+}
+
+#[test]
+fn invitations_and_signatures() {
+    let seeds: [&[u8]; 2] = [
+        br#"{"v":1,"mesh_id":"m","mesh_slug":"acme","broker_url":"wss://b/ws","expires_at":1760600000,"mesh_root_key":"CQk","role":"member","owner_pubkey":"8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c","signature":"00"}"#,
+        b"key=8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c,ts=1760000000000,nonce=0123456789abcdef,sig=00",
+    ];
+    storm(
+        "invitations",
+        &seeds,
+        text(|text| {
+            if let Some(signed) = SignedBy::parse(text) {
+                assert_eq!(SignedBy::parse(&signed.header()), Some(signed));
+            }
+            let Ok(payload) = json::decode::<InvitePayload>(text.as_bytes()) else { return };
+            let invite = Invite {
+                mesh_id: &payload.mesh_id,
+                mesh_slug: &payload.mesh_slug,
+                broker_url: &payload.broker_url,
+                expires_at: payload.expires_at,
+                mesh_root_key: &payload.mesh_root_key,
+                role: &payload.role,
+                owner_pubkey: &payload.owner_pubkey,
+            };
+            assert!(!invite.is_signed(&payload.signature));
+        }),
+    );
 }
 
 #[test]

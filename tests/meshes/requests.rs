@@ -1,6 +1,7 @@
 //! The broker's HTTP routes spoken to by hand: the reference's body for joining, and signatures that should not count.
 
 use claudemesh::base::ids::{MemberId, MemberKey, MeshId, Slug};
+use claudemesh::base::thread::Joined;
 use claudemesh::base::time::now_millis;
 use claudemesh::crypto::base64;
 use claudemesh::crypto::invite::Invite;
@@ -29,7 +30,8 @@ impl Mesh {
     fn new(invites: &[(&Value, i64, u32)]) -> Mesh {
         let (home, owner) = (Home::new(), KeyPair::from_seed([1; 32]));
         std::fs::create_dir(home.join("data")).unwrap();
-        std::os::unix::fs::PermissionsExt::set_mode(&mut std::fs::metadata(home.join("data")).unwrap().permissions(), 0o700);
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(home.join("data"), private).unwrap();
         let (hub, thread) = Hub::open(&home.join("data").join(HUB)).unwrap();
         for id in [MESH, "other"] {
             let (mesh, key, now) = (MeshId::new(id), MemberKey(owner.public), now_millis());
@@ -59,7 +61,8 @@ impl Mesh {
             hub.add_invite(new).unwrap();
         }
         drop(hub);
-        drop(thread.join_by(std::time::Instant::now() + crate::support::wait::PATIENCE));
+        let ended = thread.join_by(std::time::Instant::now() + crate::support::wait::PATIENCE);
+        assert_eq!(ended, Joined::Ended(()));
         Mesh { server: Server::start_in(home, &[]), owner }
     }
 
