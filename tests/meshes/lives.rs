@@ -1,5 +1,8 @@
 //! Meshes over their lives: joined twice, under other names, left, renamed, deleted; and invitations that let nobody in.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+
 use super::{Server, await_mesh, config, fails, ok, run};
 use crate::support::home::Home;
 use crate::support::servers::Daemon;
@@ -134,4 +137,65 @@ fn left_renamed_and_deleted() {
     drop(server);
     assert!(fails(&bob, &["leave", "team"], 4).contains("--local"));
     ok(&bob, &["leave", "team", "--local"]);
+}
+
+/// A way to a broker on which the first answer is lost; where it begins.
+fn forgetful(broker: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, broker) = (listener.local_addr().unwrap().to_string(), broker.to_owned());
+    std::thread::spawn(move || {
+        for (n, client) in listener.incoming().take(2).enumerate() {
+            let (mut client, mut server) = (client.unwrap(), TcpStream::connect(&broker).unwrap());
+            let (mut asks, mut takes) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let asking = std::thread::spawn(move || std::io::copy(&mut asks, &mut takes));
+            let mut answer = Vec::new();
+            server.read_to_end(&mut answer).unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+            if n != 0 {
+                client.write_all(&answer).unwrap();
+            }
+            client.shutdown(Shutdown::Both).unwrap();
+            // A connection that was shut down has nothing more to copy, with an error or without.
+            drop(asking.join());
+        }
+    });
+    address
+}
+
+#[test]
+fn a_lost_answer_costs_no_second_use() {
+    let (alice, bob, server) = (Home::new(), Home::new(), Server::start(&[]));
+    ok(&alice, &["mesh", "create", "team", "--broker", &server.url()]);
+    let by = format!("http://{}", forgetful(server.address()));
+    let token = ok(&alice, &["invite", "--broker", &by])["token"].as_str().unwrap().to_owned();
+    let said = fails(&bob, &["join", &token], 4);
+    assert!(said.contains("can not be reached"), "{said}");
+    assert!(!bob.join("config.json").exists());
+    let kept: Vec<_> = std::fs::read_dir(bob.join("pending")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&kept[0]).unwrap().permissions());
+    assert_eq!((kept.len(), mode & 0o777), (1, 0o600));
+    ok(&bob, &["join", &token]);
+    let secret = config(bob.path())["meshes"][0]["secretKey"].as_str().unwrap().to_owned();
+    assert_eq!((secret.len(), kept[0].exists()), (128, false));
+    let row = &ok(&alice, &["invite", "list"])["invites"][0];
+    assert_eq!((&row["used"], &row["state"]), (&1.into(), &"used_up".into()));
+}
+
+#[test]
+fn many_commands_at_once_lose_no_entry() {
+    let (home, server) = (Home::new(), Server::start(&[]));
+    let url = server.url();
+    let names: Vec<String> = (0..8).map(|n| format!("mesh{n}")).collect();
+    let running: Vec<_> = names
+        .iter()
+        .map(|name| crate::support::process::Process::spawn(home.command(&["mesh", "create", name, "--broker", &url])))
+        .collect();
+    for process in running {
+        let ended = process.finish();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    let mut slugs: Vec<String> =
+        config(home.path())["meshes"].as_array().unwrap().iter().map(|mesh| mesh["slug"].as_str().unwrap().to_owned()).collect();
+    slugs.sort();
+    assert_eq!(slugs, names);
 }
