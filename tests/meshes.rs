@@ -165,6 +165,35 @@ fn through_tls_with_an_authority_of_ones_own() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_used_changes_nothing() {
+    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/net/testdata");
+    let home = Home::new();
+    for name in ["cert.pem", "key.pem"] {
+        std::fs::copy(testdata.join(name), home.join(name)).unwrap();
+    }
+    let server = Server::start_in(home, &["--tls-cert", "cert.pem", "--tls-key", "key.pem"]);
+    let (cert, url) = (server.home.join("cert.pem"), format!("https://{}", server.address()));
+    let create = |name: &str| {
+        let home = Home::new();
+        let mut command = home.command(&["mesh", "create", name, "--broker", &url]);
+        command.env("SSL_CERT_FILE", testdata.join("cert.pem"));
+        let ended = Process::run(command);
+        assert!(ended.status.success(), "{ended:?}");
+    };
+    std::fs::write(&cert, "not a certificate").unwrap();
+    server.process.signal(rustix::process::Signal::HUP);
+    until("the broker to say so", || server.process.errors().contains("the certificate stays as it is").then_some(()));
+    create("one");
+    std::fs::copy(testdata.join("cert.pem"), &cert).unwrap();
+    server.process.signal(rustix::process::Signal::HUP);
+    create("two");
+    drop(server);
+    let broken = Home::new();
+    let args = ["broker", "--listen", "127.0.0.1:0", "--data", "data", "--tls-cert", "no.pem", "--tls-key", "no.pem"];
+    assert!(fails(&broken, &args, 1).contains("no.pem"));
+}
+
+#[test]
 fn who_may_make_a_mesh() {
     let home = Home::new();
     let create = |server: &Server| vec!["mesh".to_owned(), "create".into(), "team".into(), "--broker".into(), server.url()];
@@ -210,6 +239,7 @@ fn who_may_make_a_mesh() {
     };
     assert_eq!(refused(&[]), (401, "unauthorized".into()));
     assert_eq!(refused(&[("X-Forwarded-For", "192.0.2.1")]), (401, "admin_token_required".into()));
+    assert_eq!(refused(&[("Origin", "http://127.0.0.1:7900")]), (401, "admin_token_required".into()), "a web page's");
     assert_eq!(refused(&[("Authorization", "Bearer 00")]), (401, "admin_token_wrong".into()));
 }
 

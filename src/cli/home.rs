@@ -2,6 +2,7 @@
 //! broker runs inside the daemon's process and listens on 127.0.0.1 alone. Neither knows of the other; this file puts them
 //! together.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -12,11 +13,12 @@ use crate::base::paths::Paths;
 use crate::base::time::{iso, now_millis};
 use crate::broker;
 use crate::broker::access::Access;
+use crate::client::config_edit::{self, EditError};
 use crate::crypto::keys::KeyPair;
 use crate::crypto::random;
 use crate::store;
 use crate::store::hub::{NewMember, NewMesh, Role};
-use crate::wire::json::Map;
+use crate::wire::json::{Map, Value};
 
 /// Its name among the joined meshes.
 pub(super) const SLUG: &str = "home";
@@ -25,6 +27,7 @@ pub(super) const SLUG: &str = "home";
 #[derive(Debug)]
 pub(super) enum HomeError {
     Config(config::Error),
+    Edit(EditError),
     Broker(broker::StartError),
     Store(store::Error),
 }
@@ -32,7 +35,7 @@ pub(super) enum HomeError {
 impl HomeError {
     pub(super) fn exit(&self) -> Exit {
         match self {
-            HomeError::Config(_) => Exit::Io,
+            HomeError::Config(_) | HomeError::Edit(_) => Exit::Io,
             HomeError::Broker(_) | HomeError::Store(_) => Exit::Failure,
         }
     }
@@ -42,6 +45,7 @@ impl fmt::Display for HomeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HomeError::Config(err) => err.fmt(f),
+            HomeError::Edit(err) => err.fmt(f),
             HomeError::Broker(err) => err.fmt(f),
             HomeError::Store(err) => err.fmt(f),
         }
@@ -53,12 +57,12 @@ impl std::error::Error for HomeError {}
 /// The broker of `home`, running, if this machine has one: made now if no mesh is joined at all, started again if it was made
 /// before. `None` if all meshes are elsewhere.
 pub(super) fn open(paths: &Paths) -> Result<Option<broker::Running>, HomeError> {
-    let mut config = Config::load(&paths.config_file()).map_err(HomeError::Config)?;
+    let config = Config::load(&paths.config_file()).map_err(HomeError::Config)?;
     if config.meshes.is_empty() {
-        return create(paths, &mut config).map(Some);
+        return create(paths).map(Some);
     }
     let is_ours = |mesh: &&mut Mesh| mesh.slug.as_str() == SLUG;
-    let Some(entry) = config.meshes.iter_mut().rfind(is_ours) else { return Ok(None) };
+    let Some(entry) = config.mesh(&Slug::new(SLUG)) else { return Ok(None) };
     let Some(port) = local_port(&entry.broker_url).filter(|_| paths.home_broker_dir().is_dir()) else { return Ok(None) };
     let running = match start(paths, port) {
         Err(broker::StartError::AddressInUse(_)) => start(paths, 0),
@@ -68,13 +72,24 @@ pub(super) fn open(paths: &Paths) -> Result<Option<broker::Running>, HomeError> 
     let url = url(running.local_addr());
     if entry.broker_url != url {
         log::warn!("port {port} is taken: the broker of \"{SLUG}\" is at {url} now");
-        entry.broker_url = url;
-        config.store(&paths.config_file()).map_err(HomeError::Config)?;
+        change(paths, |config| {
+            if let Some(entry) = config.meshes.iter_mut().rfind(is_ours) {
+                entry.broker_url = url;
+            }
+        })?;
     }
     Ok(Some(running))
 }
 
-fn create(paths: &Paths, config: &mut Config) -> Result<broker::Running, HomeError> {
+fn change(paths: &Paths, how: impl FnOnce(&mut Config)) -> Result<(), HomeError> {
+    let changed = config_edit::edit(paths, |config| {
+        how(config);
+        Ok::<_, Infallible>(())
+    });
+    changed.map(|_| ()).map_err(HomeError::Edit)
+}
+
+fn create(paths: &Paths) -> Result<broker::Running, HomeError> {
     let running = start(paths, 0).map_err(HomeError::Broker)?;
     let pair = KeyPair::generate();
     let (mesh, member) = (MeshId::new(random::id32()), MemberId::new(random::id32()));
@@ -82,7 +97,9 @@ fn create(paths: &Paths, config: &mut Config) -> Result<broker::Running, HomeErr
     let owner = NewMember { id: member.clone(), mesh: mesh.clone(), key, display_name: SLUG.to_owned(), role: Role::Admin, now };
     let new = NewMesh { id: mesh.clone(), slug: Slug::new(SLUG), name: SLUG.to_owned(), owner: key, now };
     running.hub().create_mesh(new, owner).map_err(HomeError::Store)?;
-    config.meshes.push(Mesh {
+    let mut rest = Map::new();
+    rest.insert("role".to_owned(), Value::from("owner"));
+    let entry = Mesh {
         mesh_id: mesh,
         member_id: member,
         slug: Slug::new(SLUG),
@@ -91,9 +108,10 @@ fn create(paths: &Paths, config: &mut Config) -> Result<broker::Running, HomeErr
         secret_key: pair.secret.to_secret_text(),
         broker_url: url(running.local_addr()),
         joined_at: iso(now),
-        rest: Map::new(),
-    });
-    config.store(&paths.config_file()).map_err(HomeError::Config)?;
+        rest,
+    };
+    // Somebody may have joined another meanwhile: what is in the file now counts, not what was read before.
+    change(paths, |config| config.meshes.push(entry))?;
     log::info!("no mesh was joined: made \"{SLUG}\" at {}", running.local_addr());
     Ok(running)
 }

@@ -47,7 +47,7 @@ impl Group {
             Group::Messages => "Messages",
             Group::Sessions => "Sessions and peers",
             Group::Daemon => "Daemon",
-            Group::Servers => "Servers",
+            Group::Servers => "Meshes and servers",
             Group::About => "This program",
         }
     }

@@ -39,9 +39,10 @@ impl Ask<'_> {
         }
     }
 
-    /// From this very machine and not passed on by a proxy, as far as one can see.
+    /// From a program of this very machine: not passed on by a proxy, as far as one can see, and not by a web page.
     pub(super) fn is_local(&self) -> bool {
-        let passed_on = ["x-forwarded-for", "forwarded", "x-real-ip", "via"].iter().any(|name| self.head.header(name).is_some());
+        let passed_on =
+            ["x-forwarded-for", "forwarded", "x-real-ip", "via", "origin"].iter().any(|name| self.head.header(name).is_some());
         self.peer.to_canonical().is_loopback() && !passed_on
     }
 }

@@ -126,3 +126,30 @@ fn failed(err: broker::StartError) -> CliError {
         _ => refused,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::parse::{Words, parse};
+
+    #[test]
+    fn strangers_make_no_meshes_unless_somebody_says_so() {
+        for (line, expected) in [
+            ("", Some(Policy::Local)),
+            ("--listen [::1]:7900", Some(Policy::Local)),
+            ("--listen 0.0.0.0:7900", Some(Policy::Token)),
+            ("--listen [::]:7900", Some(Policy::Token)),
+            ("--listen 127.0.0.1:7900 --trusted-proxy 127.0.0.1", Some(Policy::Token)),
+            ("--listen 0.0.0.0:7900 --mesh-policy open", Some(Policy::Open)),
+            ("--mesh-policy closed", Some(Policy::Closed)),
+            ("--mesh-policy token", Some(Policy::Token)),
+            ("--trusted-proxy localhost", None),
+            ("--tls-cert x.pem", None),
+            ("--tls-key x.pem", None),
+        ] {
+            let parsed = parse(&VERB, Words::split(line.split_whitespace().map(Into::into).collect()).unwrap()).unwrap();
+            let listen = parsed.value(&LISTEN).unwrap_or("127.0.0.1:7900").parse().unwrap();
+            assert_eq!(access(&parsed, listen).ok().map(|access| access.policy), expected, "{line}");
+        }
+    }
+}
