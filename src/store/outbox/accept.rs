@@ -28,7 +28,7 @@ pub(super) fn find(db: &Db<'_>, client_id: ClientId) -> Result<Option<Existing>,
     )
 }
 
-pub(super) fn accept(db: &Db<'_>, row: NewRow) -> Result<Accepted, Error> {
+pub(super) fn accept(db: &Db<'_>, row: Box<NewRow>) -> Result<Accepted, Error> {
     db.check_room()?;
     let written = db.execute(
         "INSERT INTO outbox (id, client_message_id, request_fingerprint, payload, enqueued_at, next_attempt_at, status,

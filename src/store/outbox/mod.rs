@@ -223,8 +223,7 @@ commands! {
     /// The row that has this client id.
     Read Find => accept::find: pub fn find(client_id: ClientId) -> Option<Existing>;
 
-    /// Keeps a message, unless its client id is taken. On return it survives a power cut.
-    Sync Accept => accept::accept: pub fn accept(row: NewRow) -> Accepted;
+    Sync Accept => accept::accept: fn accept_boxed(row: Box<NewRow>) -> Accepted;
 
     /// Takes up to `limit` due rows of one route, oldest first, passing over recipients that have an older row which is
     /// not due yet. Each must be settled within [`LEASE_MILLIS`].
@@ -281,6 +280,12 @@ commands! {
 }
 
 impl Outbox {
+    /// Keeps a message, unless its client id is taken. On return it survives a power cut.
+    pub fn accept(&self, row: NewRow) -> Result<Accepted, Error> {
+        // The queue has room for many commands, and most are small.
+        self.accept_boxed(Box::new(row))
+    }
+
     /// Opens the database and starts its thread. Rows that were in flight are pending again.
     pub fn open(path: &Path) -> Result<(Outbox, Running), Error> {
         let kind = Kind { thread: "store-outbox", cache_kib: 512, steps: schema::STEPS, recover: schema::recover };
