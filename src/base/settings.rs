@@ -50,6 +50,9 @@ pub struct Settings {
     pub public_health: bool,
     /// Size in MiB at which `daemon.log` is put aside and begun anew.
     log_mib: u32,
+    /// Within so many seconds one sender may wake a session [`Settings::wake_budget`] times without a person.
+    wake_window_seconds: u32,
+    wake_budget: u32,
 }
 
 impl Default for Settings {
@@ -62,6 +65,8 @@ impl Default for Settings {
             tcp_port: None,
             public_health: false,
             log_mib: 8,
+            wake_window_seconds: 600,
+            wake_budget: 20,
         }
     }
 }
@@ -106,6 +111,7 @@ impl Settings {
             ("sentDays", settings.sent_days),
             ("giveUpDays", settings.give_up_days),
             ("logMib", settings.log_mib),
+            ("wakeWindowSeconds", settings.wake_window_seconds),
         ];
         match numbers.iter().find(|(_, number)| *number == 0) {
             Some((key, _)) => Err(Error::Zero(path.to_owned(), key)),
@@ -123,6 +129,15 @@ impl Settings {
 
     pub fn give_up(&self) -> Duration {
         DAY.saturating_mul(self.give_up_days)
+    }
+
+    pub fn wake_window(&self) -> Duration {
+        Duration::from_secs(u64::from(self.wake_window_seconds))
+    }
+
+    /// How often one sender may wake one session within the window. With 0, mail always waits for a person.
+    pub fn wake_budget(&self) -> usize {
+        usize::try_from(self.wake_budget).unwrap_or(usize::MAX)
     }
 
     /// In bytes.

@@ -28,10 +28,12 @@ use crate::base::ids::Token;
 use crate::base::paths::Paths;
 use crate::net::target::percent_encode;
 use crate::wire::ipc::{
-    Abort, Aborted, Deregistered, Health, InboxPage, Marked, Me, OutboxCounts, OutboxPage, OutboxRow, Peers, Problem, Prune,
-    Register, Registered, Removed, Requeue, Requeued, Seen, SendReceipt, SendRequest, Sessions, Version,
+    Abort, Aborted, Changed, Claim, Claimed, Deregistered, Handled, Health, InboxPage, Marked, Me, OutboxCounts, OutboxPage,
+    OutboxRow, Path as DeliveryPath, Peers, Problem, ProfileSet, Prune, Register, Registered, Removed, Requeue, Requeued, Seen,
+    SendReceipt, SendRequest, Sessions, Version,
 };
 use crate::wire::json;
+use crate::wire::peer::Status;
 
 pub use self::error::Error;
 use self::http::{Ask, Connection};
@@ -232,6 +234,36 @@ impl Client {
     /// `POST /v1/inbox/seen`.
     pub fn mark_seen(&self, ids: &[String]) -> Result<Marked, Error> {
         self.post("/v1/inbox/seen", &Seen { ids: ids.to_vec() })
+    }
+
+    /// `POST /v1/inbox/claim`; it takes as long as it waits for mail, and the usual deadline.
+    pub fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+        let within = CALL_DEADLINE + Duration::from_millis(claim.wait_ms.unwrap_or(0));
+        self.call("POST", "/v1/inbox/claim", Some(json::encode(claim)), within)
+    }
+
+    /// `POST /v1/inbox/offered`: these stand before the model now.
+    pub fn offered(&self, path: DeliveryPath, ids: &[String]) -> Result<Changed, Error> {
+        self.post("/v1/inbox/offered", &Handled { ids: ids.to_vec(), path })
+    }
+
+    /// Notes that the session read these with a command. A daemon that knows no claims is told that they were seen.
+    pub fn read_by_tool(&self, ids: &[String]) -> Result<(), Error> {
+        match self.offered(DeliveryPath::Tool, ids) {
+            Err(Error::Refused { status: 404, .. }) => self.mark_seen(ids).map(drop),
+            told => told.map(drop),
+        }
+    }
+
+    /// `POST /v1/inbox/unclaim`: these could not be put before the model.
+    pub fn unclaim(&self, path: DeliveryPath, ids: &[String]) -> Result<Changed, Error> {
+        self.post("/v1/inbox/unclaim", &Handled { ids: ids.to_vec(), path })
+    }
+
+    /// `POST /v1/profile`, as a hook says what its session does. The daemon answers when the broker has; what it was told
+    /// holds from the start.
+    pub fn set_status(&self, status: Status) -> Result<ProfileSet, Error> {
+        self.post("/v1/profile", &json::json!({ "status": status, "auto": true }))
     }
 
     /// `DELETE /v1/inbox`: everything of `mesh`, or what is older than `before` (ISO 8601).

@@ -16,11 +16,13 @@ use crate::wire::ipc::LinkStatus;
 use super::bus::Bus;
 use super::channels::Channels;
 use super::drain::{Drain, Epoch};
+use super::guard::Guard;
 use super::links::Links;
 use super::meshes::Meshes;
 use super::rosters::Rosters;
 use super::sessions::Sessions;
 use super::supervisor;
+use super::waiters::Waiters;
 
 /// The daemon, as its threads see it.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(super) struct Ctx {
     pub(super) rosters: Rosters,
     pub(super) channels: Channels,
     pub(super) bus: Arc<Bus>,
+    pub(super) guard: Guard,
+    pub(super) waiters: Waiters,
     pub(super) drain: Drain,
     pub(super) supervisor: Sender<supervisor::Event>,
     pub(super) epochs: AtomicU64,

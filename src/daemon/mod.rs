@@ -5,6 +5,7 @@ mod bus;
 mod channels;
 mod ctx;
 mod drain;
+mod guard;
 mod hold_off;
 mod identity;
 mod inbound;
@@ -27,6 +28,7 @@ pub mod service;
 mod sessions;
 mod supervisor;
 mod upkeep;
+mod waiters;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -174,6 +176,8 @@ pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
         rosters: rosters::Rosters::default(),
         channels: channels::Channels::default(),
         bus: Arc::new(Bus::default()),
+        guard: guard::Guard::default(),
+        waiters: waiters::Waiters::default(),
         drain,
         supervisor: supervisor.clone(),
         epochs: std::sync::atomic::AtomicU64::new(1),

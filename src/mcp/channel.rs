@@ -162,7 +162,7 @@ fn line(text: &str, limit: usize) -> String {
 }
 
 /// Takes the tags of the client's own marks out of peer text: their `<` becomes `‹`, everything else stays as written.
-fn unmarked(text: &str) -> Cow<'_, str> {
+pub(crate) fn unmarked(text: &str) -> Cow<'_, str> {
     if !text.contains('<') {
         return Cow::Borrowed(text);
     }

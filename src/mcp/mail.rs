@@ -13,13 +13,16 @@ use crate::client::events::{self, Item, Lost, Stop};
 use crate::client::spawn::{self, Launcher};
 use crate::client::{Client, Error, InboxQuery};
 use crate::wire::event::{Event, Message};
-use crate::wire::ipc::InboxItem;
+use crate::wire::ipc::{Claim, InboxItem, Path as DeliveryPath};
 
 /// Rows written that wait to be marked as seen. When full, more stay unread until the next listing finds them.
 pub(super) const RECEIPTS: usize = 256;
 
 /// Most unread rows offered at the start and after each reconnect: the newest. Older ones are in the inbox.
 const UNREAD: u32 = 500;
+
+/// Rows claimed at a time: few, because each is written before the lease of its claim is over.
+const CLAIM: usize = 50;
 
 /// Rows remembered so that none is offered twice: more than a listing and the queues together hold.
 const REMEMBERED: usize = 4096;
@@ -60,30 +63,19 @@ pub(super) struct Mail {
     offers: Receiver<Offer>,
     stop: Stop,
     events: Running,
-    receipts: Option<Running>,
+    receipts: Running,
 }
 
 impl Mail {
     /// Starts to follow. `written` yields the rows that the client has been given; it ends when their writer does.
-    pub(super) fn start(
-        paths: Paths,
-        token: Token,
-        start: Start,
-        written: Receiver<String>,
-        mark_seen: bool,
-    ) -> io::Result<Mail> {
+    pub(super) fn start(paths: Paths, token: Token, start: Start, written: Receiver<String>) -> io::Result<Mail> {
         let client = || Client::new(&paths).with_token(Some(token.clone())).with_deadline(DEADLINE);
         let (events, stop) = events::subscribe(&client(), None);
         // Bounded to nothing: an event that the client cannot take yet stays with the daemon.
         let (offer, offers) = bounded(0);
-        let mut follower = Follower { client: client(), offer, offered: Offered::default() };
-        let receipts = match mark_seen {
-            true => {
-                let client = client();
-                Some(thread::spawn("receipts", STACK, move || receipts(&client, &written))?)
-            }
-            false => None,
-        };
+        let mut follower = Follower { claims: true, client: client(), offer, offered: Offered::default() };
+        let teller = client();
+        let receipts = thread::spawn("receipts", STACK, move || receipts(&teller, &written))?;
         let events = thread::spawn("events", STACK, move || {
             ensure_daemon(&paths, &start);
             follower.follow(events);
@@ -99,9 +91,7 @@ impl Mail {
     pub(super) fn stop(self, deadline: Instant) {
         self.stop.stop();
         drop(self.offers);
-        if let Some(receipts) = self.receipts {
-            receipts.join_by(deadline);
-        }
+        self.receipts.join_by(deadline);
         self.events.join_by(deadline);
     }
 }
@@ -118,6 +108,8 @@ fn ensure_daemon(paths: &Paths, start: &Start) {
 }
 
 struct Follower {
+    /// False with a daemon that knows no claims, as the reference's: then what is unread is offered.
+    claims: bool,
     client: Client,
     offer: Sender<Offer>,
     offered: Offered,
@@ -131,7 +123,7 @@ impl Follower {
         for item in events {
             let done = match item {
                 // Listed after the stream is open: what arrives in between comes both ways, and is offered once.
-                Item::Connected => self.offer_unread(),
+                Item::Connected => self.offer_waiting(),
                 Item::Event { event, .. } => self.offer_event(event),
                 Item::Lost(lost) => {
                     report(&lost);
@@ -145,12 +137,33 @@ impl Follower {
     }
 
     fn offer_event(&mut self, event: Box<Event>) -> Result<(), Ended> {
-        if let Event::Message(message) = &*event
-            && !self.offered.insert(&message.id)
-        {
-            return Ok(());
+        if let Event::Message(message) = &*event {
+            if self.claims {
+                // Another path may have been quicker: what is left is claimed.
+                return self.offer_waiting();
+            }
+            if !self.offered.insert(&message.id) {
+                return Ok(());
+            }
         }
         self.offer(Offer::Event(event))
+    }
+
+    /// Whatever waits for this session, and for no other path.
+    fn offer_waiting(&mut self) -> Result<(), Ended> {
+        let claim = Claim { path: DeliveryPath::Channel, limit: Some(CLAIM), wait_ms: None, priorities: None };
+        while self.claims {
+            match self.client.claim(&claim) {
+                Ok(claimed) if claimed.items.is_empty() => return Ok(()),
+                Ok(claimed) => self.offer_items(claimed.items)?,
+                Err(Error::Refused { status: 404, .. }) => self.claims = false,
+                Err(err) => {
+                    log::warn!("mail can not be claimed: {err}");
+                    return Ok(());
+                }
+            }
+        }
+        self.offer_unread()
     }
 
     /// Oldest first, whatever the order of the listing.
@@ -165,6 +178,10 @@ impl Follower {
         };
         items.retain(|item| item.seen_at.is_none());
         items.sort_by(|a, b| (a.seq, &a.received_at).cmp(&(b.seq, &b.received_at)));
+        self.offer_items(items)
+    }
+
+    fn offer_items(&mut self, items: Vec<InboxItem>) -> Result<(), Ended> {
         for item in items {
             let offer = match self.offered.insert(&item.id) {
                 true => Offer::Event(Box::new(Event::Message(Box::new(message(item))))),
@@ -235,6 +252,14 @@ impl Offered {
     }
 }
 
+/// Tells the daemon what stands before the model. One that knows no claims is told what was seen.
+fn confirm(client: &Client, rows: &[String]) -> Result<(), Error> {
+    match client.offered(DeliveryPath::Channel, rows) {
+        Err(Error::Refused { status: 404, .. }) => client.mark_seen(rows).map(drop),
+        told => told.map(drop),
+    }
+}
+
 /// Marks what was written, until nothing more will be. Rows that cannot be marked now are tried again with the next.
 fn receipts(client: &Client, written: &Receiver<String>) {
     let mut rows: Vec<String> = Vec::new();
@@ -248,8 +273,8 @@ fn receipts(client: &Client, written: &Receiver<String>) {
         rows.extend(next);
         rows.extend(written.try_iter().take(BATCH.saturating_sub(rows.len())));
         if !rows.is_empty() {
-            match client.mark_seen(&rows) {
-                Ok(_) => rows.clear(),
+            match confirm(client, &rows) {
+                Ok(()) => rows.clear(),
                 Err(err) => log::debug!("rows cannot be marked as seen: {err}"),
             }
         }

@@ -52,9 +52,9 @@ pub struct Options {
     pub token: Option<Token>,
     /// What to do when no daemon answers at the start.
     pub start: Start,
-    /// Whether a message that was written to the client counts as seen. The client never says whether it showed it, and
-    /// drops it when its channels are off: then only other ways may count.
-    pub mark_seen: bool,
+    /// Whether the client shows channel notifications. It never says so, and drops them without a word where they are off:
+    /// then mail is left to the hooks.
+    pub channels: bool,
 }
 
 /// Serves one client until its input ends or its output breaks.
@@ -64,7 +64,8 @@ pub fn run(connection: Connection, options: Options) -> Exit {
     let (out, queue) = bounded::<Out>(OUT_QUEUE);
     let (written, receipts) = bounded::<String>(mail::RECEIPTS);
     let Ok(writer) = stdio::write_lines(connection.output, queue, written) else { return Exit::Internal };
-    let mut server = Server { session: Session::new(options.token.is_some()), options, out, ended, receipts, mail: None };
+    let mut server =
+        Server { session: Session::new(options.token.is_some(), options.channels), options, out, ended, receipts, mail: None };
     server.serve(&lines, &writer.ended);
     let deadline = Instant::now() + STOP_DEADLINE;
     let Server { out, mail, receipts, .. } = server;
@@ -160,11 +161,11 @@ impl Server {
 
     fn start_mail(&mut self) {
         let Some(token) = self.options.token.clone() else { return };
-        if self.mail.is_some() {
+        if self.mail.is_some() || !self.options.channels {
             return;
         }
         let paths = self.options.paths.clone();
-        match Mail::start(paths, token, self.options.start.clone(), self.receipts.clone(), self.options.mark_seen) {
+        match Mail::start(paths, token, self.options.start.clone(), self.receipts.clone()) {
             Ok(mail) => self.mail = Some(mail),
             Err(err) => log::error!("mail cannot be followed: {err}"),
         }

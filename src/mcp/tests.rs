@@ -23,7 +23,7 @@ struct Shim {
 
 impl Shim {
     fn start(scratch: &Scratch, token: Option<Token>) -> Shim {
-        Shim::with(Options { paths: scratch.paths(), token, start: Start::Wait, mark_seen: true })
+        Shim::with(Options { paths: scratch.paths(), token, start: Start::Wait, channels: true })
     }
 
     fn with(options: Options) -> Shim {
@@ -198,7 +198,8 @@ fn unread_mail_then_events_each_once_and_marked_after_it_was_written() {
     let subscribed = daemon.asked();
     assert_eq!(subscribed.path, "/v1/events");
     assert_eq!(subscribed.header("authorization"), Some(format!("ClaudeMesh-Session {}", "07".repeat(32)).as_str()));
-    assert_eq!(daemon.asked().path, "/v1/inbox?limit=500&unread_only=true&mark_seen=false");
+    assert_eq!(daemon.asked().path, "/v1/inbox/claim");
+    assert_eq!(daemon.asked().path, "/v1/inbox?limit=500&unread_only=true&mark_seen=false", "it knows no claims");
     let mut marked = seen(&daemon);
     while marked.len() < 2 {
         marked.extend(seen(&daemon));
@@ -224,7 +225,7 @@ fn what_the_client_did_not_take_stays_unread() {
     let daemon = mailbox.serve(&scratch);
     let mut shim = Shim::start(&scratch, token());
     shim.shake_hands();
-    assert_eq!(daemon.asked_for("/v1/inbox").method, "GET");
+    assert_eq!(daemon.asked_for("/v1/inbox?").method, "GET");
     // The client's reading end is gone, its writing end still there.
     let Far { to_server, from_server } = shim.far.take().unwrap();
     drop(from_server);
@@ -275,7 +276,7 @@ fn a_daemon_that_cannot_be_started_is_waited_for() {
     mailbox.put("a", 1);
     let (executable, deadline) = ("/bin/false".into(), Duration::from_secs(10));
     let start = Start::With(crate::client::spawn::Launcher { executable, flags: Vec::new(), deadline, disabled: false });
-    let mut shim = Shim::with(Options { paths: scratch.paths(), token: token(), start, mark_seen: true });
+    let mut shim = Shim::with(Options { paths: scratch.paths(), token: token(), start, channels: true });
     shim.shake_hands();
     assert_eq!(shim.ask(PING)["id"], 99);
     let until = Instant::now() + deadline;
@@ -304,16 +305,45 @@ fn without_a_session_nobodys_mail_is_touched() {
 }
 
 #[test]
-fn channels_that_may_be_off_take_nothing_from_other_ways() {
+fn where_channels_are_off_mail_is_left_to_other_paths() {
     let scratch = Scratch::new();
     let mailbox = Mailbox::default();
     mailbox.put("a", 1);
     let daemon = mailbox.serve(&scratch);
-    let mut shim = Shim::with(Options { paths: scratch.paths(), token: token(), start: Start::Wait, mark_seen: false });
+    let mut shim = Shim::with(Options { paths: scratch.paths(), token: token(), start: Start::Wait, channels: false });
+    let initialized = shim.ask(INITIALIZE);
+    assert!(initialized["result"]["instructions"].as_str().unwrap().contains("begins with `[claudemesh]`"));
+    shim.write(INITIALIZED);
+    assert_eq!(shim.ask(PING)["id"], 99);
+    shim.end();
+    assert!(daemon.rest().is_empty());
+}
+
+#[test]
+fn what_another_path_has_claimed_is_not_shown_and_what_was_shown_is_confirmed() {
+    let scratch = Scratch::new();
+    let (blocks, stream) = unbounded();
+    let waiting = Arc::new(Mutex::new(vec![json!([item("a", 1)]), json!([]), json!([]), json!([item("c", 3)]), json!([])]));
+    let daemon = FakeDaemon::start(&scratch.paths(), move |asked| match asked.path.as_str() {
+        "/v1/events" => Answer::Stream(stream.clone()),
+        "/v1/inbox/claim" => {
+            let mut waiting = waiting.lock().unwrap();
+            let items = if waiting.is_empty() { json!([]) } else { waiting.remove(0) };
+            Answer::Json(200, encode(&json!({ "items": items })))
+        }
+        _ => Answer::Json(200, r#"{"changed":1}"#.into()),
+    });
+    let mut shim = Shim::start(&scratch, token());
     shim.shake_hands();
     assert_eq!(shim.content(), "Bob: body a");
+    let confirmed = daemon.asked_for("/v1/inbox/offered").body;
+    assert_eq!(confirmed, r#"{"ids":["a"],"path":"channel"}"#);
+    // A hook was quicker with b.
+    blocks.send(event("b", 2)).unwrap();
+    blocks.send(event("c", 3)).unwrap();
+    assert_eq!(shim.content(), "Bob: body c");
+    assert_eq!(daemon.asked_for("/v1/inbox/offered").body, r#"{"ids":["c"],"path":"channel"}"#);
     shim.end();
-    assert!(daemon.rest().iter().all(|asked| asked.path != "/v1/inbox/seen"));
 }
 
 #[test]
@@ -375,7 +405,7 @@ fn a_real_socket_serves_as_well_as_a_pipe() {
     let scratch = Scratch::new();
     let (near, mut far) = UnixStream::pair().unwrap();
     let connection = Connection { input: Box::new(near.try_clone().unwrap()), output: Box::new(near) };
-    let options = Options { paths: scratch.paths(), token: None, start: Start::Wait, mark_seen: true };
+    let options = Options { paths: scratch.paths(), token: None, start: Start::Wait, channels: true };
     let running = thread::spawn("shim", 512 * 1024, move || run(connection, options)).unwrap();
     writeln!(far, "{PING}").unwrap();
     far.shutdown(std::net::Shutdown::Write).unwrap();

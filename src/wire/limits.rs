@@ -33,6 +33,12 @@ pub const MAX_STREAMS: usize = 4096;
 /// Events that wait for one subscriber. When full, the subscriber is cut off with `lagged` and resumes by its cursor.
 pub const SUBSCRIBER_QUEUE: usize = 128;
 
+/// How long a message that a path claimed is its alone.
+pub const CLAIM_LEASE: Duration = Duration::from_secs(30);
+
+/// How long a claim waits for mail at most.
+pub const MAX_CLAIM_WAIT: Duration = Duration::from_secs(300);
+
 /// Silence on an event stream before a comment is sent.
 pub const STREAM_KEEPALIVE: Duration = Duration::from_secs(15);
 

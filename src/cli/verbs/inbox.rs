@@ -82,7 +82,7 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let new: Vec<String> = items.into_iter().filter(|item| item.seen_at.is_none()).map(|item| item.id).collect();
     // Looking at everything from outside does not mean that each session has seen its mail.
     if client.token().is_some() && !new.is_empty() {
-        client.mark_seen(&new)?;
+        client.read_by_tool(&new)?;
     }
     note_skew(&client, out)?;
     Ok(Exit::Success)

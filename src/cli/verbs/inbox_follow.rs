@@ -85,7 +85,7 @@ impl Follower<'_> {
             return Ok(true);
         }
         let ids: Vec<String> = self.shown.iter().cloned().collect();
-        match self.client.mark_seen(&ids) {
+        match self.client.read_by_tool(&ids) {
             Ok(_) => {
                 self.shown.clear();
                 Ok(true)

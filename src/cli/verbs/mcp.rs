@@ -9,6 +9,9 @@ use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Group, Verb};
 use crate::mcp::{self, Connection, Options, Start};
 
+/// Environment variable in which `launch` tells whether its client shows channel notifications: `on` or `off`.
+pub(super) const CHANNELS: &str = "CLAUDEMESH_CHANNELS";
+
 pub(in crate::cli) const VERB: Verb = Verb {
     name: "mcp",
     aliases: &[],
@@ -26,10 +29,12 @@ pub(in crate::cli) const VERB: Verb = Verb {
 fn run(_: &Parsed, _: &mut Out) -> Result<Exit, CliError> {
     logging::init(log::LevelFilter::Info);
     let token = session_token()?;
-    let options = Options { paths: paths()?, token, start: Start::Own, mark_seen: MARK_SEEN };
+    let options = Options { paths: paths()?, token, start: Start::Own, channels: channels() };
     Ok(mcp::run(Connection::stdio(), options))
 }
 
-/// A message counts as seen once its notification has been written and flushed: this protocol knows no later sign. A client
-/// whose channels are off drops it without a word; `claudemesh inbox` shows seen messages too.
-const MARK_SEEN: bool = true;
+/// What `launch` says about the client it starts. Without a word the client is taken to show what it is notified of: no other
+/// path is known to bring anything.
+fn channels() -> bool {
+    !std::env::var(CHANNELS).is_ok_and(|value| value == "off")
+}

@@ -101,6 +101,10 @@ fn show(health: &Health, version: Option<&str>, out: &mut Out) -> Result<(), Cli
         .map(|(status, count)| format!("{count} {}", status.as_str()))
         .collect();
     out.pairs(&[("outbox", counts.join(", "))])?;
+    if health.guard.held_pairs != 0 {
+        let pairs = format!("mail of {} waits for a person: it woke a session too often", health.guard.held_pairs);
+        out.warn(&pairs, Some("it comes with the next prompt, or with: claudemesh inbox"))?;
+    }
     if health.outbox.dead != 0 {
         out.hint("see what could not be delivered with: claudemesh daemon outbox list --failed")?;
     }

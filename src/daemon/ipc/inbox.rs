@@ -81,7 +81,7 @@ pub(super) fn delete(call: &Call<'_>) -> Reply {
 }
 
 /// A row as the API shows it.
-fn item(row: Inbound) -> InboxItem {
+pub(super) fn item(row: Inbound) -> InboxItem {
     let (body, plain, unreadable) = body_parts(row.body);
     let (recipient_pubkey, recipient_kind) = recipient_parts(row.recipient.as_ref());
     InboxItem {
@@ -103,6 +103,8 @@ fn item(row: Inbound) -> InboxItem {
         unreadable,
         plain,
         seq: row.seq.0,
+        offered_at: row.offered_at.map(iso),
+        offered_by: row.offered_by,
     }
 }
 

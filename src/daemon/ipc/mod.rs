@@ -1,6 +1,7 @@
 //! The local API: HTTP on the private socket, a thread per connection, one request each.
 
 mod auth;
+mod delivery;
 mod events;
 mod inbox;
 mod memory;

@@ -1,7 +1,9 @@
 //! `GET /v1/version` and `GET /v1/health`.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
+use crate::daemon::guard::Budget;
 use crate::wire::ipc::{Health, LinkStatus, MeshHealth, Version};
 
 use super::reply::Reply;
@@ -50,5 +52,8 @@ pub(super) fn health(call: &Call<'_>) -> Reply {
             },
         );
     }
-    Reply::ok(&Health { ok: true, pid: std::process::id(), brokers, meshes, outbox })
+    let settings = ctx.settings();
+    let budget = Budget { window: settings.wake_window(), wakes: settings.wake_budget() };
+    let guard = ctx.guard.report(budget, Instant::now());
+    Reply::ok(&Health { ok: true, pid: std::process::id(), brokers, meshes, outbox, guard })
 }

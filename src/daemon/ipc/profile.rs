@@ -13,6 +13,7 @@ use crate::wire::code::Code;
 use crate::wire::ipc::ProfileSet;
 use crate::wire::json::{self, Map, Value};
 use crate::wire::limits::RPC_DEADLINE;
+use crate::wire::peer::Status;
 use crate::wire::profile::Profile;
 
 use super::mesh::{self, Unanswered, own_route};
@@ -40,6 +41,12 @@ fn change(call: &Call<'_>) -> Result<Reply, Reply> {
         (None, None) => call.ctx.meshes.all().iter().map(|membership| membership.slug.clone()).collect(),
         (named, _) => vec![mesh::one(call, named)?.slug.clone()],
     };
+    // What a hook notes by itself does not undo what the user asked for.
+    let is_automatic = fields.get("auto") == Some(&Value::Bool(true));
+    let busy = call.caller.session().is_some_and(|session| session.outward().status == Some(Status::Dnd));
+    if is_automatic && busy {
+        return Ok(Reply::ok(&ProfileSet { ok: true, applied: Vec::new(), meshes: slugs, unanswered: Unanswered::new() }));
+    }
     let mut meshes = Vec::new();
     let mut unanswered = Unanswered::new();
     for slug in slugs {

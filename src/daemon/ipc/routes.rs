@@ -10,7 +10,7 @@ use crate::wire::limits::{MAX_SEND_BODY, MAX_SMALL_BODY};
 
 use super::auth::Caller;
 use super::reply::Reply;
-use super::{inbox, memory, ops, outbox, peers, profile, send, sessions, skills, state};
+use super::{delivery, inbox, memory, ops, outbox, peers, profile, send, sessions, skills, state};
 
 /// One request that has been read, admitted and matched to its route.
 #[derive(Debug)]
@@ -94,6 +94,9 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/send", MAX_SEND_BODY, send::post),
     get("/v1/inbox", inbox::list),
     post("/v1/inbox/seen", MAX_SMALL_BODY, inbox::seen),
+    post("/v1/inbox/claim", MAX_SMALL_BODY, delivery::claim),
+    post("/v1/inbox/offered", MAX_SMALL_BODY, delivery::offered),
+    post("/v1/inbox/unclaim", MAX_SMALL_BODY, delivery::unclaim),
     delete("/v1/inbox", inbox::flush),
     delete("/v1/inbox/*", inbox::delete),
     get("/v1/outbox", outbox::list),

@@ -1,5 +1,6 @@
 //! `inbox.db`: every message that reached this machine, for each of its recipients here.
 
+mod claim;
 mod insert;
 mod read;
 mod remove;
@@ -15,6 +16,8 @@ use crate::base::ids::{ClientId, MemberKey, MessageId, SessionKey, Slug};
 use crate::base::thread::Running;
 use crate::base::time::Millis;
 use crate::wire::priority::Priority;
+
+pub use self::claim::Claim;
 
 /// Whose connection a message came in on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +87,9 @@ pub struct Inbound {
     pub created_at: Option<String>,
     pub received_at: Millis,
     pub seen_at: Option<Millis>,
+    /// When it was put before the model, and by which path.
+    pub offered_at: Option<Millis>,
+    pub offered_by: Option<String>,
 }
 
 /// What a caller may see and touch.
@@ -165,6 +171,18 @@ commands! {
     /// Notes that these were seen, where that was not known and where `scope` allows it. Returns how many.
     Lazy MarkSeen => read::mark_seen: pub fn mark_seen(ids: Vec<RowId>, scope: Scope, now: Millis) -> usize;
 
+    /// Gives messages that nobody has offered to the model yet to one path, oldest first.
+    Lazy ClaimSome => claim::claim: pub fn claim(claim: Claim) -> Vec<Inbound>;
+
+    /// Notes that a path put these before the model: nobody offers them again. Returns for how many that was news.
+    Lazy Offered => claim::offered: pub fn offered(ids: Vec<RowId>, path: String, scope: Scope, now: Millis) -> usize;
+
+    /// Notes that these are not to be offered, and leaves them unread.
+    Lazy Withheld => claim::withheld: pub fn withheld(ids: Vec<RowId>, why: String, scope: Scope, now: Millis) -> usize;
+
+    /// Gives back what a path claimed and did not offer.
+    Lazy Unclaim => claim::unclaim: pub fn unclaim(ids: Vec<RowId>, path: String, scope: Scope) -> usize;
+
     /// How many messages nobody has seen. Counting ends at 10,000 for each kind of recipient.
     Read Unread => read::unread: pub fn unread(scope: Scope) -> usize;
 
@@ -241,5 +259,7 @@ fn recipient_sql(recipient: Recipient) -> (String, &'static str) {
     }
 }
 
+#[cfg(test)]
+mod claim_tests;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use crate::wire::priority::Priority;
 /// The first column orders rows by arrival.
 const COLUMNS: &str = "rowid AS place, seq, id, mesh, recipient_pubkey, recipient_kind, sender_pubkey, sender_member_pubkey,
     sender_name, coalesce(client_id, client_message_id), broker_message_id, body, unreadable, nonce, ciphertext, plain,
-    topic, reply_to_id, priority, subtype, created_at, meta, received_at, seen_at";
+    topic, reply_to_id, priority, subtype, created_at, meta, received_at, seen_at, offered_at, offered_by";
 
 /// How far back a search in the text goes: about a tenth of a second.
 const SEARCHED_ROWS: i64 = 100_000;
@@ -28,7 +28,7 @@ const COUNTED_ROWS: usize = 10_000;
 /// How far the clock may have been set back while messages came in without hiding any from a listing by time.
 const CLOCK_SLACK: Millis = 2 * 3_600_000;
 
-fn read(row: &SqlRow<'_>) -> rusqlite::Result<Inbound> {
+pub(super) fn read(row: &SqlRow<'_>) -> rusqlite::Result<Inbound> {
     let text = |name: &str| row.get::<_, Option<String>>(name);
     let key = |name: &str| Ok::<_, rusqlite::Error>(text(name)?.and_then(|key| PublicKey::parse(&key)));
     let recipient = key("recipient_pubkey")?.map(|key| match text("recipient_kind") {
@@ -57,6 +57,8 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Inbound> {
         created_at,
         received_at: row.get("received_at")?,
         seen_at: row.get("seen_at")?,
+        offered_at: row.get("offered_at")?,
+        offered_by: text("offered_by")?,
     })
 }
 
@@ -103,7 +105,7 @@ pub(super) fn since(db: &Db<'_>, after: Seq, scope: Scope, limit: usize) -> Resu
 }
 
 /// One query for each leg, merged by arrival without sorting.
-fn union(legs: &[&str], index: &str, conditions: &str, order: &str) -> String {
+pub(super) fn union(legs: &[&str], index: &str, conditions: &str, order: &str) -> String {
     let select = |leg: &&str| format!("SELECT {COLUMNS} FROM inbox {index} WHERE {leg}{conditions}");
     let all: Vec<String> = legs.iter().map(select).collect();
     format!("{} ORDER BY place {order} LIMIT :limit", all.join(" UNION ALL "))

@@ -5,7 +5,13 @@ use rusqlite::Connection;
 use crate::store::Error;
 use crate::store::migrate::{Step, add_columns};
 
-pub(super) const STEPS: &[Step] = &[complete, |conn| Ok(conn.execute_batch(include_str!("../schema/inbox_deleted.sql"))?)];
+pub(super) const STEPS: &[Step] =
+    &[complete, |conn| Ok(conn.execute_batch(include_str!("../schema/inbox_deleted.sql"))?), offered];
+
+fn offered(conn: &Connection) -> Result<(), Error> {
+    let columns = [("offered_at", "INTEGER"), ("offered_by", "TEXT"), ("claimed_by", "TEXT"), ("claimed_until", "INTEGER")];
+    add_columns(conn, "inbox", &columns)
+}
 
 fn complete(conn: &Connection) -> Result<(), Error> {
     conn.execute_batch(include_str!("../schema/inbox.sql"))?;

@@ -5,17 +5,17 @@ use crate::base::ids::PublicKey;
 use crate::base::thread::Joined;
 use crate::store::test_dir::TestDir;
 
-fn key(byte: u8) -> PublicKey {
+pub(super) fn key(byte: u8) -> PublicKey {
     PublicKey::from_bytes([byte; 32])
 }
 
-fn session(byte: u8) -> Recipient {
+pub(super) fn session(byte: u8) -> Recipient {
     Recipient::Session(SessionKey(key(byte)))
 }
 
-const MEMBER: u8 = 9;
+pub(super) const MEMBER: u8 = 9;
 
-fn scope(mesh: &str, session: Option<u8>) -> Scope {
+pub(super) fn scope(mesh: &str, session: Option<u8>) -> Scope {
     Scope::Session { mesh: Slug::new(mesh), session: session.map(|byte| SessionKey(key(byte))), member: MemberKey(key(MEMBER)) }
 }
 
@@ -40,13 +40,13 @@ pub(super) fn message(id: &str, at: Millis) -> NewInbound {
     }
 }
 
-fn open() -> (TestDir, Inbox) {
+pub(super) fn open() -> (TestDir, Inbox) {
     let dir = TestDir::new();
     let inbox = Inbox::open(&dir.file("inbox.db")).unwrap().0;
     (dir, inbox)
 }
 
-fn ids(rows: &[Inbound]) -> Vec<&str> {
+pub(super) fn ids(rows: &[Inbound]) -> Vec<&str> {
     rows.iter().map(|row| row.client_id.as_str()).collect()
 }
 
@@ -90,6 +90,8 @@ fn what_was_kept_comes_back_whole() {
         created_at: Some("2025-10-09T08:53:20.000Z".to_owned()),
         received_at: 1,
         seen_at: None,
+        offered_at: None,
+        offered_by: None,
     };
     assert_eq!(rows[0], expected);
     assert_eq!((&rows[1].body, rows[1].recipient), (&sealed, Some(Recipient::Member(MemberKey(key(MEMBER))))));

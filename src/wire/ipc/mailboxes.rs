@@ -37,6 +37,11 @@ pub struct InboxItem {
     /// Its place in the event stream.
     #[serde(default)]
     pub seq: u64,
+    /// ISO 8601: when it was put before the model, and by which path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offered_by: Option<String>,
 }
 
 /// `GET /v1/inbox`.

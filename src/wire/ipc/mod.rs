@@ -1,6 +1,7 @@
 //! Bodies of the daemon's local API (HTTP over `daemon.sock`). Paths, keys and statuses are the reference's; the routes
 //! themselves are listed in `daemon::ipc::routes`.
 
+mod delivery;
 mod mailboxes;
 mod shared;
 
@@ -14,6 +15,7 @@ use crate::base::ids::{ClientId, MessageId, SessionKey, Slug};
 use super::peer::Peer;
 use super::priority::Priority;
 
+pub use self::delivery::*;
 pub use self::mailboxes::*;
 pub use self::shared::*;
 
@@ -53,6 +55,8 @@ pub struct Health {
     pub meshes: BTreeMap<String, MeshHealth>,
     #[serde(default)]
     pub outbox: OutboxCounts,
+    #[serde(default)]
+    pub guard: GuardReport,
 }
 
 /// One mesh, for a person who asks what is wrong.

@@ -1,0 +1,206 @@
+//! The delivery ladder: `POST /v1/inbox/claim`, `POST /v1/inbox/offered`, `POST /v1/inbox/unclaim`. A session's message is
+//! put before its model once, by whichever path comes first and may.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, after, select};
+
+use crate::base::time::now_millis;
+use crate::daemon::bus::{News, Subscription};
+use crate::daemon::guard::Budget;
+use crate::daemon::sessions::Session;
+use crate::store::RowId;
+use crate::store::inbox::{self, Inbound};
+use crate::wire::ipc::{Changed, Claim, Claimed, Handled, Path};
+use crate::wire::limits::{CLAIM_LEASE, MAX_CLAIM_WAIT};
+use crate::wire::peer::Status;
+use crate::wire::priority::Priority;
+
+use super::inbox::{body_parts, item};
+use super::reply::Reply;
+use super::routes::Call;
+
+/// Messages of one claim: as asked, within these bounds.
+const DEFAULT_LIMIT: usize = 20;
+const MAX_LIMIT: usize = 200;
+
+/// Messages that come closer together than this are one burst, and one wake-up; but not for longer than [`MAX_BURST`].
+const BURST_GAP: Duration = Duration::from_millis(150);
+const MAX_BURST: Duration = Duration::from_secs(1);
+
+pub(super) fn claim(call: &Call<'_>) -> Reply {
+    let (session, claim) = match session_and::<Claim>(call) {
+        Ok(both) => both,
+        Err(refused) => return refused,
+    };
+    if claim.path.has_a_person() {
+        call.ctx.guard.reset(&session.id);
+    }
+    match wait(call, session, &claim) {
+        Ok(claimed) => Reply::ok(&claimed),
+        Err(refused) => refused,
+    }
+}
+
+pub(super) fn offered(call: &Call<'_>) -> Reply {
+    let (_, handled) = match session_and::<Handled>(call) {
+        Ok(both) => both,
+        Err(refused) => return refused,
+    };
+    let path = handled.path.as_str().to_owned();
+    changed(call.ctx.inbox.offered(row_ids(handled.ids), path, call.caller.scope(call.ctx), now_millis()))
+}
+
+pub(super) fn unclaim(call: &Call<'_>) -> Reply {
+    let (_, handled) = match session_and::<Handled>(call) {
+        Ok(both) => both,
+        Err(refused) => return refused,
+    };
+    let path = handled.path.as_str().to_owned();
+    changed(call.ctx.inbox.unclaim(row_ids(handled.ids), path, call.caller.scope(call.ctx)))
+}
+
+/// Delivery is to a session: without one there is no model to deliver to.
+fn session_and<'a, T: serde::de::DeserializeOwned>(call: &'a Call<'_>) -> Result<(&'a Arc<Session>, T), Reply> {
+    let session = call.caller.session().ok_or_else(|| Reply::from(Reply::error(401, "no session token")))?;
+    Ok((session, call.json()?))
+}
+
+fn row_ids(ids: Vec<String>) -> Vec<RowId> {
+    ids.into_iter().map(RowId::new).collect()
+}
+
+fn changed(changed: Result<usize, crate::store::Error>) -> Reply {
+    match changed {
+        Ok(changed) => Reply::ok(&Changed { changed }),
+        Err(err) => Reply::store(&err),
+    }
+}
+
+/// Claims now, or waits for something to claim as long as was asked.
+fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claimed, Reply> {
+    let patience = claim.wait_ms.map_or(Duration::ZERO, Duration::from_millis).min(MAX_CLAIM_WAIT);
+    if patience.is_zero() {
+        return Ok(Claimed { items: take(call, session, claim)?, displaced: false });
+    }
+    let until = Instant::now() + patience;
+    let scope = call.caller.scope(call.ctx);
+    let place = call.ctx.waiters.take_place(&session.id);
+    // Subscribed first, claimed second: the other order would miss what comes between.
+    let subscription = call.ctx.bus.subscribe(scope).ok_or_else(|| Reply::from(Reply::error(429, "too_many_streams")))?;
+    loop {
+        let items = take(call, session, claim)?;
+        if !items.is_empty() {
+            return Ok(Claimed { items, displaced: false });
+        }
+        // A claim of another path that came to nothing falls back without a word.
+        let left = until.saturating_duration_since(Instant::now());
+        let pause = left.min(CLAIM_LEASE);
+        select! {
+            recv(place.displaced) -> _ => return Ok(Claimed { items: Vec::new(), displaced: true }),
+            recv(subscription.news) -> news => match news {
+                Ok(News::Mail) => settle(&subscription, until),
+                Ok(News::Event(_)) => {}
+                Ok(News::Bye) | Err(_) => return Ok(Claimed::default()),
+            },
+            recv(after(pause)) -> _ => if left <= pause {
+                return Ok(Claimed::default());
+            },
+        }
+    }
+}
+
+/// Lets a burst of messages come to its end.
+fn settle(subscription: &Subscription, until: Instant) {
+    let end = until.min(Instant::now() + MAX_BURST);
+    loop {
+        subscription.mail_noticed();
+        let left = end.saturating_duration_since(Instant::now()).min(BURST_GAP);
+        match subscription.news.recv_timeout(left) {
+            Ok(News::Mail) => {}
+            Ok(News::Event(_)) if Instant::now() < end => {}
+            // The end of the subscription is met again where it is waited for.
+            Ok(_) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// One claim, without waiting; what must not be offered automatically is left out.
+fn take(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Vec<crate::wire::ipc::InboxItem>, Reply> {
+    let priorities = priorities(claim, session.outward().status);
+    if priorities.is_empty() {
+        return Ok(Vec::new());
+    }
+    let settings = call.ctx.settings();
+    let budget = Budget { window: settings.wake_window(), wakes: settings.wake_budget() };
+    let now = Instant::now();
+    let automatic = claim.path.is_automatic();
+    let held = if automatic { call.ctx.guard.held(&session.id, budget, now) } else { Vec::new() };
+    let wall = now_millis();
+    let lease = i64::try_from(CLAIM_LEASE.as_millis()).unwrap_or(i64::MAX);
+    let rows = call.ctx.inbox.claim(inbox::Claim {
+        scope: call.caller.scope(call.ctx),
+        path: claim.path.as_str().to_owned(),
+        priorities,
+        held,
+        limit: claim.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
+        now: wall,
+        until: wall.saturating_add(lease),
+    });
+    let rows = rows.map_err(|err| Reply::store(&err))?;
+    let admitted = |row: &Inbound| {
+        let text = body_parts(row.body.clone()).0.unwrap_or_default();
+        !automatic || call.ctx.guard.admit(&session.id, &row.sender_pubkey, &text, budget, now)
+    };
+    let (rows, repeats): (Vec<Inbound>, Vec<Inbound>) = rows.into_iter().partition(admitted);
+    if !repeats.is_empty() {
+        let ids = repeats.into_iter().map(|row| row.id).collect();
+        let withheld = call.ctx.inbox.withheld(ids, "repeat".to_owned(), call.caller.scope(call.ctx), wall);
+        withheld.map_err(|err| Reply::store(&err))?;
+    }
+    if automatic {
+        let mut senders: Vec<&str> = rows.iter().map(|row| row.sender_pubkey.as_str()).collect();
+        senders.sort_unstable();
+        senders.dedup();
+        senders.into_iter().for_each(|sender| call.ctx.guard.woke(&session.id, sender, now));
+    }
+    Ok(rows.into_iter().map(item).collect())
+}
+
+/// What a path may bring now: `now` interrupts, `next` waits for the end of the turn, `low` for a person.
+fn priorities(claim: &Claim, status: Option<Status>) -> Vec<Priority> {
+    let may: &[Priority] = match (claim.path, status) {
+        (Path::Wake | Path::Stop | Path::ToolUse, Some(Status::Dnd)) => &[],
+        (Path::Wake, Some(Status::Working)) | (Path::Stop | Path::ToolUse, _) => &[Priority::Now],
+        (Path::Wake, _) => &[Priority::Now, Priority::Next],
+        _ => &Priority::ALL,
+    };
+    let asked = |priority: &&Priority| claim.priorities.as_ref().is_none_or(|asked| asked.contains(priority));
+    may.iter().filter(asked).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_path_may_bring() {
+        use Priority::{Low, Next, Now};
+        for (path, status, asked, expected) in [
+            (Path::Wake, None, None, &[Now, Next][..]),
+            (Path::Wake, Some(Status::Idle), None, &[Now, Next]),
+            (Path::Wake, Some(Status::Working), None, &[Now]),
+            (Path::Wake, Some(Status::Dnd), None, &[]),
+            (Path::Stop, Some(Status::Working), None, &[Now]),
+            (Path::ToolUse, Some(Status::Dnd), None, &[]),
+            (Path::Prompt, Some(Status::Dnd), None, &[Now, Next, Low]),
+            (Path::Channel, None, None, &[Now, Next, Low]),
+            (Path::Wake, None, Some(vec![Low, Next]), &[Next]),
+            (Path::Prompt, None, Some(vec![]), &[]),
+        ] {
+            let claim = Claim { path, limit: None, wait_ms: None, priorities: asked };
+            assert_eq!(priorities(&claim, status), expected, "{path:?} {status:?}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Bodies of the routes by which a message reaches a model once: claim, confirm, give back.
+
+use serde::{Deserialize, Serialize};
+
+use super::InboxItem;
+use crate::wire::priority::Priority;
+
+/// A way into a model's context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Path {
+    /// A notification of the MCP server.
+    Channel,
+    /// The session read its inbox with a command.
+    Tool,
+    /// The hook at the start of a session.
+    SessionStart,
+    /// The hook at a person's prompt.
+    Prompt,
+    /// The hook behind a tool's use.
+    ToolUse,
+    /// The hook at the end of a turn.
+    Stop,
+    /// The hook that waits and wakes an idle session.
+    Wake,
+}
+
+impl Path {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Path::Channel => "channel",
+            Path::Tool => "tool",
+            Path::SessionStart => "session-start",
+            Path::Prompt => "prompt",
+            Path::ToolUse => "tool-use",
+            Path::Stop => "stop",
+            Path::Wake => "wake",
+        }
+    }
+
+    /// Whether this path makes a model work that nobody asked to: what two sessions could keep each other busy with.
+    pub fn is_automatic(self) -> bool {
+        matches!(self, Path::Stop | Path::Wake | Path::Channel)
+    }
+
+    /// Whether a person is there: what was held back from automatic paths may come now.
+    pub fn has_a_person(self) -> bool {
+        matches!(self, Path::Prompt | Path::Tool)
+    }
+}
+
+/// `POST /v1/inbox/claim`: the session's messages that nobody has read or offered, for one path alone until its lease ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claim {
+    pub path: Path,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// How long to wait for the first message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+    /// Only these; without it, those that the path may bring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priorities: Option<Vec<Priority>>,
+}
+
+/// Reply to [`Claim`], oldest first.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Claimed {
+    pub items: Vec<InboxItem>,
+    /// Another waiter of the same session took this one's place: do not come back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub displaced: bool,
+}
+
+/// `POST /v1/inbox/offered` and `POST /v1/inbox/unclaim`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Handled {
+    pub ids: Vec<String>,
+    pub path: Path,
+}
+
+/// Reply to [`Handled`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Changed {
+    pub changed: usize,
+}
+
+/// What is held back so that two sessions do not keep each other awake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GuardReport {
+    /// Pairs of sender and session whose mail waits for a person.
+    pub held_pairs: usize,
+    /// Messages that repeated an earlier one word for word and were left in the inbox.
+    pub repeats: u64,
+}
