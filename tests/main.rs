@@ -18,6 +18,7 @@ mod lifecycle;
 mod mailboxes;
 mod many;
 mod meshes;
+mod model;
 mod parsers;
 mod races;
 mod reference;

@@ -9,6 +9,8 @@ mod docs;
 mod error;
 mod help;
 mod home;
+mod hook;
+mod install;
 mod left_out;
 mod link;
 mod man;

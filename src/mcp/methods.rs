@@ -123,7 +123,7 @@ impl Session {
         let newest = REVISIONS[REVISIONS.len() - 1];
         let revision = REVISIONS.into_iter().find(|revision| Some(*revision) == asked).unwrap_or(newest);
         let form = if self.channels { CHANNEL } else { HOOKS };
-        let ambient = if self.has_session { "" } else { AMBIENT };
+        let ambient = if self.has_session || !self.channels { "" } else { AMBIENT };
         json!({
             "protocolVersion": revision,
             "capabilities": {

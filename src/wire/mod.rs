@@ -19,3 +19,4 @@ pub mod session_key;
 pub mod skill;
 pub mod state;
 pub mod target;
+pub mod tree;

@@ -7,6 +7,7 @@ pub(crate) mod follow;
 pub(crate) mod home;
 pub(crate) mod http;
 pub(crate) mod mesh;
+pub(crate) mod model;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod random;

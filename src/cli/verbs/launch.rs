@@ -16,10 +16,12 @@ use crate::base::paths::Paths;
 use crate::base::time::{iso, now_millis};
 use crate::cli::context::{one_mesh, paths};
 use crate::cli::error::CliError;
+use crate::cli::hook;
 use crate::cli::parse::Parsed;
 use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb};
 use crate::cli::verbs::down::offer_restart;
+use crate::cli::verbs::mcp::CHANNELS;
 use crate::client::{Client, spawn, token};
 use crate::crypto::keys::{KeyPair, SecretKey};
 use crate::crypto::random;
@@ -60,6 +62,9 @@ pub(in crate::cli) const VERB: Verb = Verb {
     ],
     run,
 };
+
+/// With this claude shows what an MCP server notifies it of.
+const CHANNELS_FLAG: &str = "--dangerously-load-development-channels";
 
 /// Everything that is known before the daemon is asked.
 struct Session {
@@ -177,8 +182,24 @@ fn command(parsed: &Parsed, session: &Session) -> Result<Command, CliError> {
         (None, true) => command.arg("--continue"),
         (None, false) => command.args(["--session-id", session.id.as_str()]),
     };
-    command.arg("--mcp-config").arg(mcp_config()?).args(&parsed.tail);
+    command.arg("--mcp-config").arg(mcp_config()?);
+    // Settings of the user's own are the only ones the client takes: then its hooks are those of the installation.
+    if !has(parsed, "--settings") {
+        command.arg("--settings").arg(settings()?);
+    }
+    command.env(CHANNELS, if has(parsed, CHANNELS_FLAG) { "on" } else { "off" }).args(&parsed.tail);
     Ok(command)
+}
+
+/// Whether a flag is among what goes to claude.
+fn has(parsed: &Parsed, flag: &str) -> bool {
+    parsed.tail.iter().any(|word| word.to_string_lossy().split('=').next() == Some(flag))
+}
+
+/// This program's hooks, as claude's `--settings` takes them: for this run alone.
+fn settings() -> Result<String, CliError> {
+    let me = std::env::current_exe().map_err(|err| CliError::io("this program's own path is not known", err))?;
+    Ok(json::encode(&json!({ "hooks": hook::settings::hooks(&me.to_string_lossy()) })))
 }
 
 /// This program's MCP server, as claude's `--mcp-config` takes it.
@@ -196,7 +217,7 @@ fn find(command: &OsString) -> Option<PathBuf> {
 }
 
 /// The session's key pair: the one it had, or a new one.
-fn keys(paths: &Paths, mesh: &Mesh, id: &SessionId) -> Result<KeyPair, CliError> {
+pub(in crate::cli) fn keys(paths: &Paths, mesh: &Mesh, id: &SessionId) -> Result<KeyPair, CliError> {
     let kept = session_keys::load(paths, &mesh.slug, id).and_then(|file| SecretKey::parse_hex(&file.secret_key));
     if let Some(secret) = kept {
         return Ok(KeyPair::from(secret));
@@ -214,7 +235,7 @@ fn keys(paths: &Paths, mesh: &Mesh, id: &SessionId) -> Result<KeyPair, CliError>
     Ok(pair)
 }
 
-fn write_token(paths: &Paths, id: &SessionId, token: &Token) -> Result<PathBuf, CliError> {
+pub(in crate::cli) fn write_token(paths: &Paths, id: &SessionId, token: &Token) -> Result<PathBuf, CliError> {
     let file = paths.session_token(id.as_str());
     let write = || {
         if let Some(dir) = file.parent() {

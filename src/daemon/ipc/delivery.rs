@@ -89,7 +89,8 @@ fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claime
     let place = call.ctx.waiters.take_place(&session.id);
     // Subscribed first, claimed second: the other order would miss what comes between.
     let subscription = call.ctx.bus.subscribe(scope).ok_or_else(|| Reply::from(Reply::error(429, "too_many_streams")))?;
-    loop {
+    // A session that has ended takes nothing any more, and its waiter has nobody to wake.
+    while call.ctx.sessions.get(&session.token).is_some() {
         let items = take(call, session, claim)?;
         if !items.is_empty() {
             return Ok(Claimed { items, displaced: false });
@@ -109,6 +110,7 @@ fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claime
             },
         }
     }
+    Ok(Claimed { items: Vec::new(), displaced: true })
 }
 
 /// Lets a burst of messages come to its end.

@@ -1,0 +1,177 @@
+//! Which session a hook speaks for, and how a client that `launch` did not start becomes one.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use crate::base::config::Config;
+use crate::base::ids::{SessionId, Token};
+use crate::base::names::{is_display_name, is_uuid};
+use crate::base::paths::Paths;
+use crate::cli::context::one_mesh;
+use crate::cli::verbs::launch;
+use crate::client::{Client, token};
+use crate::crypto::random;
+use crate::wire::ipc::{Presence, Register};
+use crate::wire::json::{self, Value};
+
+/// Longest hook input that is understood, in bytes; what stands behind it is read and dropped.
+const MAX_INPUT: u64 = 1024 * 1024;
+
+/// How much is read of it altogether.
+const MAX_DRAINED: u64 = 256 * 1024 * 1024;
+
+/// What the client says to a hook.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Input {
+    pub(super) session_id: Option<String>,
+    pub(super) cwd: Option<String>,
+    /// Why a session starts.
+    pub(super) source: Option<String>,
+}
+
+impl Input {
+    /// Reads all there is, and makes of it what can be made.
+    pub(super) fn read(mut from: impl Read) -> Input {
+        let mut bytes = Vec::new();
+        // What can not be read is not there; the environment says the most important part as well.
+        let _ = from.by_ref().take(MAX_INPUT).read_to_end(&mut bytes);
+        let _ = io::copy(&mut from.take(MAX_DRAINED), &mut io::sink());
+        let value: Value = json::decode(&bytes).unwrap_or_default();
+        let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+        Input {
+            session_id: text("session_id").or_else(|| env("CLAUDE_CODE_SESSION_ID")).filter(|id| is_uuid(id)),
+            cwd: text("cwd"),
+            source: text("source"),
+        }
+    }
+}
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The token of the session that the client runs: its own file if it has one, else what its environment names.
+pub(super) fn token(paths: &Paths, input: &Input) -> Option<Token> {
+    let own = input.session_id.as_deref().map(|id| paths.session_token(&id.to_ascii_lowercase()));
+    let read = |path: PathBuf| fs::read_to_string(path).ok().and_then(|text| Token::parse(text.trim()));
+    own.and_then(read).or_else(|| token::from_env().ok().flatten())
+}
+
+/// Whether `launch` started this very session: its process ends it, and nothing else.
+pub(super) fn is_launched(input: &Input) -> bool {
+    let launched = env("CLAUDEMESH_SESSION_ID");
+    let starts_anew = input.source.as_deref() == Some("startup");
+    match (launched, &input.session_id) {
+        (Some(launched), Some(id)) => {
+            launched.eq_ignore_ascii_case(id) || !starts_anew && token::from_env().is_ok_and(|token| token.is_some())
+        }
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}
+
+/// Makes the client a session of its own. `None` if there is no mesh for it, or several to choose from.
+pub(super) fn register(client: &Client, paths: &Paths, input: &Input) -> Option<Token> {
+    let id = SessionId::new(input.session_id.as_deref()?.to_ascii_lowercase());
+    let config = Config::load(&paths.config_file()).ok()?;
+    let mesh = one_mesh(&config, env("CLAUDEMESH_MESH").as_deref()).ok()?;
+    let keys = launch::keys(paths, mesh, &id).ok()?;
+    let token = random::token();
+    let taken: Vec<String> = client
+        .sessions()
+        .ok()?
+        .sessions
+        .into_iter()
+        .filter(|other| other.mesh == mesh.slug && other.session_id != id.as_str())
+        .map(|other| other.display_name)
+        .collect();
+    let presence = Presence {
+        session_pubkey: keys.public.to_hex(),
+        session_secret_key: keys.secret.to_secret_text().reveal().to_owned(),
+        parent_attestation: None,
+    };
+    let registration = Register {
+        token: token.reveal(),
+        session_id: id.to_string(),
+        mesh: mesh.slug.to_string(),
+        display_name: display_name(input, &id, &taken),
+        pid: i64::from(client_pid()),
+        cwd: input.cwd.clone(),
+        role: env("CLAUDEMESH_ROLE"),
+        groups: Vec::new(),
+        presence: json::decode(json::encode(&presence).as_bytes()).ok(),
+    };
+    let file = launch::write_token(paths, &id, &token).ok()?;
+    if client.register(&registration).is_err() {
+        // Without a session behind it the file would only mislead.
+        let _ = fs::remove_file(file);
+        return None;
+    }
+    tell_shells(&file);
+    Some(token)
+}
+
+/// Commands that the model runs act for its session.
+fn tell_shells(token_file: &std::path::Path) {
+    let Some(path) = std::env::var_os("CLAUDE_ENV_FILE") else { return };
+    let Some(text) = token_file.to_str().filter(|text| !text.contains(['\'', '\n'])) else { return };
+    let line = format!("export {}='{text}'\n", token::TOKEN_FILE);
+    let written = fs::OpenOptions::new().append(true).create(true).open(path);
+    // Without it, commands act for the member: that works, too.
+    let _ = written.and_then(|mut file| io::Write::write_all(&mut file, line.as_bytes()));
+}
+
+/// What others call it: as the user said, else as its directory is called, and told from others that are called so.
+fn display_name(input: &Input, id: &SessionId, taken: &[String]) -> String {
+    if let Some(name) = env("CLAUDEMESH_DISPLAY_NAME").filter(|name| is_display_name(name)) {
+        return name;
+    }
+    let dir = input.cwd.as_deref().and_then(|cwd| cwd.rsplit('/').find(|part| !part.is_empty()));
+    let plain: String = dir.unwrap_or_default().chars().filter(|c| c.is_alphanumeric() || "._-".contains(*c)).take(40).collect();
+    let name = Some(plain).filter(|name| is_display_name(name)).unwrap_or_else(|| "session".to_owned());
+    if taken.contains(&name) { format!("{name}-{}", &id.as_str()[..4]) } else { name }
+}
+
+/// The client's process: it says so itself, or it is what started this hook, past a shell.
+fn client_pid() -> u32 {
+    if let Some(pid) = env("CLAUDE_PID").and_then(|pid| pid.parse().ok()) {
+        return pid;
+    }
+    let parent = std::os::unix::process::parent_id();
+    let field = |name: &str| {
+        let status = fs::read_to_string(format!("/proc/{parent}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+    };
+    let is_shell = field("Name:").is_some_and(|name| ["sh", "bash", "dash", "zsh"].contains(&name.as_str()));
+    if is_shell { field("PPid:").and_then(|pid| pid.parse().ok()).unwrap_or(parent) } else { parent }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_is_taken_as_it_comes() {
+        let id = "01234567-89ab-cdef-0123-456789abcdef";
+        let read = |text: &str| Input::read(text.as_bytes());
+        let whole = read(&format!(r#"{{"session_id":"{id}","cwd":"/x","source":"startup","hook_event_name":"SessionStart"}}"#));
+        assert_eq!(whole, Input { session_id: Some(id.into()), cwd: Some("/x".into()), source: Some("startup".into()) });
+        for odd in ["", "{", "[]", "7", r#"{"session_id":7}"#, r#"{"session_id":"../../etc"}"#] {
+            assert_eq!(read(odd).cwd, None, "{odd}");
+            assert_ne!(read(odd).session_id.as_deref(), Some("../../etc"));
+        }
+    }
+
+    #[test]
+    fn names_come_from_the_directory() {
+        let id = SessionId::new("abcd4567-89ab-cdef-0123-456789abcdef");
+        let named = |cwd: &str, taken: &[String]| display_name(&Input { cwd: Some(cwd.into()), ..Input::default() }, &id, taken);
+        for (cwd, expected) in
+            [("/home/me/payments/", "payments"), ("/", "session"), ("/x/@#", "session"), ("/x/a b\u{202e}", "ab")]
+        {
+            assert_eq!(named(cwd, &[]), expected, "{cwd}");
+        }
+        assert_eq!(named("/x/payments", &["payments".to_owned()]), "payments-abcd");
+    }
+}

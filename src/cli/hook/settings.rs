@@ -1,0 +1,77 @@
+//! The hooks as the client's settings name them: for one session, for an installation, and for the plugin.
+
+use crate::wire::json::{Value, json};
+
+/// Each event, the hooks it runs (the word behind `hook`), and whether the client waits for them.
+const HOOKS: [(&str, &[(&str, Wait)]); 5] = [
+    ("SessionStart", &[("SessionStart", Wait::Seconds(5)), ("Wait", Wait::Rewake)]),
+    ("UserPromptSubmit", &[("UserPromptSubmit", Wait::Seconds(5))]),
+    ("PostToolUse", &[("PostToolUse", Wait::Seconds(5))]),
+    ("Stop", &[("Stop", Wait::Seconds(5)), ("Wait", Wait::Rewake)]),
+    ("SessionEnd", &[("SessionEnd", Wait::Seconds(1))]),
+];
+
+/// How the client treats a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// Waits for it, so long at most.
+    Seconds(u32),
+    /// Goes on without it, and wakes the session when it has something.
+    Rewake,
+}
+
+/// The longest that a waiting hook may wait: a day.
+const REWAKE_SECONDS: u32 = 86_400;
+
+/// `hooks` of a settings file, with this program.
+pub(in crate::cli) fn hooks(program: &str) -> Value {
+    let events = HOOKS.iter().map(|(event, hooks)| {
+        let handlers: Vec<Value> = hooks.iter().map(|(word, wait)| handler(program, word, *wait)).collect();
+        ((*event).to_owned(), json!([{ "hooks": handlers }]))
+    });
+    Value::Object(events.collect())
+}
+
+fn handler(program: &str, word: &str, wait: Wait) -> Value {
+    match wait {
+        Wait::Seconds(seconds) => json!({ "type": "command", "command": program, "args": ["hook", word], "timeout": seconds }),
+        Wait::Rewake => {
+            json!({ "type": "command", "command": program, "args": ["hook", word], "asyncRewake": true, "timeout": REWAKE_SECONDS })
+        }
+    }
+}
+
+/// Whether a handler of a settings file is one of ours, written by this program or by the reference's.
+pub(in crate::cli) fn is_ours(handler: &Value) -> bool {
+    let command = handler.get("command").and_then(Value::as_str).unwrap_or_default();
+    let mut words = command.split_whitespace();
+    let program = if handler.get("args").is_some() { command } else { words.next().unwrap_or_default() };
+    let verb = match handler.get("args").and_then(|args| args.get(0)).and_then(Value::as_str) {
+        Some(first) => first,
+        None => words.next().unwrap_or_default(),
+    };
+    program.rsplit('/').next() == Some("claudemesh") && verb == "hook"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ours_are_told_from_others() {
+        for (handler, expected) in [
+            (json!({ "type": "command", "command": "claudemesh", "args": ["hook", "Stop"] }), true),
+            (json!({ "type": "command", "command": "/opt/a b/claudemesh", "args": ["hook", "Stop"] }), true),
+            (json!({ "type": "command", "command": "claudemesh hook idle" }), true),
+            (json!({ "type": "command", "command": "claudemesh inbox" }), false),
+            (json!({ "type": "command", "command": "notify-claudemesh hook" }), false),
+            (json!({ "type": "command", "command": "echo", "args": ["claudemesh", "hook"] }), false),
+            (json!({ "type": "prompt" }), false),
+        ] {
+            assert_eq!(is_ours(&handler), expected, "{handler}");
+        }
+        let ours = hooks("/usr/bin/claudemesh");
+        let handlers = ours.as_object().unwrap().values().flat_map(|groups| groups[0]["hooks"].as_array().unwrap());
+        assert!(handlers.clone().all(is_ours) && handlers.count() == 7);
+    }
+}

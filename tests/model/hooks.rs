@@ -1,0 +1,174 @@
+//! The hooks and the delivery ladder, without the client.
+
+use serde_json::{Value, json};
+
+use super::{arrived, scene, write};
+use crate::support::home::Home;
+use crate::support::http;
+use crate::support::process::{Ended, Process};
+use crate::support::session::Session;
+use crate::support::wait::{PATIENCE, until};
+
+const EVENTS: [&str; 7] = ["SessionStart", "UserPromptSubmit", "PostToolUse", "PostToolBatch", "Stop", "SessionEnd", "Wait"];
+
+/// Runs a hook of this session with this on its standard input.
+fn hook(home: &Home, session: Option<&Session>, event: &str, input: &str) -> Ended {
+    let mut command = home.command(&["hook", event]);
+    if let Some(session) = session {
+        command.env("CLAUDEMESH_IPC_TOKEN", &session.token).env("CLAUDEMESH_SESSION_ID", &session.id);
+    }
+    let mut process = Process::spawn(command);
+    process.say(input);
+    process.finish()
+}
+
+fn claim(session: &Session, body: &Value) -> Vec<String> {
+    let reply = session.call("POST", "/v1/inbox/claim", Some(body)).unwrap();
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let page = reply.json();
+    page["items"].as_array().unwrap().iter().map(|item| item["body"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn without_a_daemon_a_session_or_sense_a_hook_says_nothing() {
+    let home = Home::new();
+    for event in EVENTS.iter().filter(|event| **event != "Wait") {
+        for input in ["{}", "", "{", r#"{"session_id":"01234567-89ab-cdef-0123-456789abcdef"}"#] {
+            let ended = hook(&home, None, event, input);
+            assert_eq!((ended.status.code(), ended.out.as_str(), ended.err.as_str()), (Some(0), "", ""), "{event} {input}");
+        }
+    }
+    assert!(!home.socket().exists(), "and starts nothing");
+    let (home, _daemon, alice) = scene();
+    for (session, event) in
+        EVENTS.iter().filter(|event| !["Wait", "SessionStart"].contains(event)).map(|event| (Some(&*alice), event))
+    {
+        let ended = hook(&home, session, event, "{}");
+        assert_eq!((ended.status.code(), ended.out.as_str(), ended.err.as_str()), (Some(0), "", ""), "{event}");
+    }
+}
+
+#[test]
+fn each_hook_brings_what_its_event_may_and_each_message_once() {
+    let (home, daemon, alice) = scene();
+    let bob = Session::open(&daemon, "home", "bob");
+    for (text, priority) in [("urgent", "now"), ("usual", "next"), ("idle talk", "low")] {
+        write(&alice, "bob", text, priority);
+        arrived(&daemon.socket(), text);
+    }
+    let said = |event: &str| {
+        let ended = hook(&home, Some(&bob), event, "{}");
+        assert_eq!(ended.status.code(), Some(if event == "Wait" { 2 } else { 0 }), "{ended:?}");
+        ended
+    };
+    let tool: Value = serde_json::from_str(&said("PostToolUse").out).unwrap();
+    let context = tool["hookSpecificOutput"]["additionalContext"].as_str().unwrap();
+    assert_eq!(tool["hookSpecificOutput"]["hookEventName"], "PostToolUse");
+    assert!(context.contains("| urgent\n") && !context.contains("usual"), "{context}");
+    assert_eq!(said("Stop").out, "", "nothing urgent is left");
+    let woken = said("Wait");
+    assert!(woken.out.is_empty() && woken.err.contains("| usual\n") && !woken.err.contains("idle talk"), "{woken:?}");
+    let prompted = said("UserPromptSubmit").out;
+    assert!(prompted.contains("| idle talk\\n") && !prompted.contains("urgent\\n"), "{prompted}");
+    assert_eq!(said("UserPromptSubmit").out, "");
+    assert!(bob.unread().is_empty(), "what the model saw is not unread");
+    write(&alice, "bob", "stop!", "now");
+    arrived(&daemon.socket(), "stop!");
+    let stopped: Value = serde_json::from_str(&said("Stop").out).unwrap();
+    assert_eq!(stopped["decision"], "block");
+    assert!(stopped["reason"].as_str().unwrap().contains("| stop!\n"));
+}
+
+#[test]
+fn a_waiter_gives_its_place_to_the_next_and_a_busy_session_is_not_woken() {
+    let (home, daemon, alice) = scene();
+    let bob = Session::open(&daemon, "home", "bob");
+    let wait = || {
+        let mut command = home.command(&["hook", "Wait"]);
+        command.env("CLAUDEMESH_IPC_TOKEN", &bob.token);
+        let mut process = Process::spawn(command);
+        process.say("{}");
+        process
+    };
+    // Whichever comes second takes the place of the other.
+    let (ended, ends) = std::sync::mpsc::channel();
+    for waiter in [wait(), wait()] {
+        let ended = ended.clone();
+        std::thread::spawn(move || ended.send(waiter.finish().status.code()));
+    }
+    assert_eq!(ends.recv_timeout(PATIENCE), Ok(Some(0)), "displaced");
+    let status = |status: &str| {
+        let reply = bob.call("POST", "/v1/profile", Some(&json!({ "status": status }))).unwrap();
+        assert_eq!(reply.status, 200, "{reply:?}");
+    };
+    write(&alice, "bob", "the other hears this", "next");
+    assert_eq!(ends.recv_timeout(PATIENCE), Ok(Some(2)));
+    status("working");
+    write(&alice, "bob", "later", "next");
+    arrived(&daemon.socket(), "later");
+    assert_eq!(claim(&bob, &json!({ "path": "wake" })), [""; 0]);
+    status("dnd");
+    hook(&home, Some(&bob), "idle", "{}");
+    assert_eq!(claim(&bob, &json!({ "path": "wake" })), [""; 0], "a hook does not undo what the user asked for");
+    status("idle");
+    assert_eq!(claim(&bob, &json!({ "path": "wake" })), ["later"]);
+    let none = daemon.get("/v1/health").json();
+    assert_eq!(none["guard"]["held_pairs"], 0);
+}
+
+#[test]
+fn two_sessions_can_not_keep_each_other_awake() {
+    let home = Home::new();
+    let settings = home.join("daemon/settings.json");
+    std::fs::create_dir(home.join("daemon")).unwrap();
+    std::fs::write(&settings, r#"{"wakeBudget":2,"wakeWindowSeconds":3600}"#).unwrap();
+    let daemon = crate::support::servers::Daemon::start(home.path());
+    let (alice, bob) = (Session::open(&daemon, "home", "alice"), Session::open(&daemon, "home", "bob"));
+    let say = |text: &str, id: &str| {
+        let body = json!({ "to": "bob", "message": text, "client_message_id": id });
+        until("the recipient to be there", || (alice.call("POST", "/v1/send", Some(&body)).ok()?.status == 202).then_some(()));
+        until("the message to arrive", || {
+            let page = daemon.get("/v1/inbox?mark_seen=false").json();
+            page["items"].as_array()?.iter().any(|row| row["client_message_id"] == id).then_some(())
+        });
+    };
+    let wake = json!({ "path": "wake" });
+    say("thanks!", "1");
+    assert_eq!(claim(&bob, &wake), ["thanks!"]);
+    say("thanks!", "2");
+    assert_eq!(claim(&bob, &wake), [""; 0], "the same again wakes nobody");
+    say("you are welcome", "3");
+    assert_eq!(claim(&bob, &wake), ["you are welcome"]);
+    say("no, you", "4");
+    assert_eq!(claim(&bob, &wake), [""; 0], "the budget is spent");
+    let health = daemon.get("/v1/health").json();
+    assert_eq!(health["guard"], json!({ "held_pairs": 1, "repeats": 1 }));
+    let shown = Process::run(home.command(&["status"])).out;
+    assert!(shown.contains("waits for a person"), "{shown}");
+    assert_eq!(claim(&bob, &json!({ "path": "prompt" })), ["no, you"], "a person is there");
+}
+
+#[test]
+fn what_a_dead_path_claimed_is_given_back() {
+    let (_home, daemon, alice) = scene();
+    let bob = Session::open(&daemon, "home", "bob");
+    write(&alice, "bob", "for one of you", "next");
+    let id = arrived(&daemon.socket(), "for one of you")["id"].clone();
+    assert_eq!(claim(&bob, &json!({ "path": "channel" })), ["for one of you"]);
+    assert_eq!(claim(&bob, &json!({ "path": "prompt" })), [""; 0]);
+    let call = |route: &str, path: &str| {
+        let body = json!({ "ids": [id], "path": path });
+        bob.call("POST", &format!("/v1/inbox/{route}"), Some(&body)).unwrap().json()["changed"].clone()
+    };
+    assert_eq!(call("unclaim", "prompt"), 0);
+    assert_eq!(call("unclaim", "channel"), 1);
+    assert_eq!(claim(&bob, &json!({ "path": "prompt" })), ["for one of you"]);
+    assert_eq!(call("offered", "prompt"), 1);
+    assert_eq!(call("offered", "tool"), 0);
+    assert_eq!(alice.call("POST", "/v1/inbox/claim", Some(&json!({ "path": "sideways" }))).unwrap().status, 400);
+    assert_eq!(
+        http::request(&daemon.socket(), "POST", "/v1/inbox/claim", &[], Some(br#"{"path":"prompt"}"#)).unwrap().status,
+        401,
+        "only a session has a model"
+    );
+}
