@@ -96,7 +96,7 @@ dist:
 	tar -C $(target)/dist -czf $(target)/dist/claudemesh-$(version)-vendor.tar.gz vendor
 	rm -rf $(target)/dist/vendor
 
-# What a Debian or Ubuntu machine needs besides a Rust toolchain.
+# What a Debian or Ubuntu machine needs besides a Rust toolchain, and the client whose hooks are tested.
 test-deps:
 	@need=; for package in build-essential pkg-config libsodium-dev libsqlite3-dev tmux; do \
 	    dpkg -s $$package >/dev/null 2>&1 || need="$$need $$package"; done; \
@@ -104,6 +104,8 @@ test-deps:
 	    if [ "$$(id -u)" = 0 ]; then as=; else as=sudo; fi; \
 	    $$as apt-get update -q && DEBIAN_FRONTEND=noninteractive $$as apt-get install -yq --no-install-recommends $$need; \
 	fi
+	@if command -v npm >/dev/null; then npm install --no-audit --no-fund --prefix target/claude-code @anthropic-ai/claude-code; \
+	else echo "without npm there is no claude to test with: tests of the real client will be left out"; fi
 
 clean:
 	$(CARGO) clean

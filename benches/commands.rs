@@ -53,6 +53,24 @@ pub(crate) fn version(scale: Scale) -> Vec<Measured> {
     vec![Measured::times("`--version`, whole process", times, 2 * MS, None)]
 }
 
+/// A hook with nothing to say: what every use of a tool and every turn pays.
+pub(crate) fn hook(scale: Scale) -> Vec<Measured> {
+    let home = Home::new();
+    let daemon = Daemon::start(home.path());
+    let alice = Session::open(&daemon, "home", "alice");
+    let measure = |event: &str| {
+        let run = || {
+            let mut command = home.command(&["hook", event]);
+            command.env("CLAUDEMESH_IPC_TOKEN", &alice.token).env("CLAUDEMESH_SESSION_ID", &alice.id);
+            wall(command)
+        };
+        run();
+        let times = (0..scale.rounds(400)).map(|_| run()).collect();
+        Measured::times(&format!("`hook {event}` with nothing to say, whole process"), times, 5 * MS, None)
+    };
+    vec![measure("PostToolUse"), measure("UserPromptSubmit")]
+}
+
 pub(crate) fn daemon_start(scale: Scale) -> Vec<Measured> {
     let home = Home::new();
     let mut daemon = Daemon::start(home.path());

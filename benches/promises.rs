@@ -24,6 +24,7 @@ use table::{Row, Scale};
 const ROWS: &[Row] = &[
     Row { number: 1, run: commands::verbs },
     Row { number: 2, run: commands::version },
+    Row { number: 3, run: commands::hook },
     Row { number: 4, run: commands::daemon_start },
     Row { number: 5, run: sizes::daemon_memory },
     Row { number: 6, run: sizes::idle },

@@ -31,6 +31,11 @@ impl Waiters {
         Place { waiters: self, session: session.clone(), mine, displaced }
     }
 
+    /// The session has ended: whoever waited for its mail is told.
+    pub(super) fn end(&self, session: &SessionId) {
+        self.lock().remove(session);
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Sender<()>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

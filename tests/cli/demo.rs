@@ -45,8 +45,13 @@ fn claude_gets_its_session_and_its_server() {
         format!(r#"{{"mcpServers":{{"claudemesh":{{"args":["mcp"],"command":"{}"}}}}}}"#, crate::support::home::CLAUDEMESH);
     let fresh = launch(&["--", "--model", "opus"]);
     assert_eq!(fresh[0], "--session-id");
-    assert_eq!(fresh[2..6], ["--mcp-config", &config, "--model", "opus"].map(str::to_owned));
-    assert_eq!(fresh[6], fresh[1], "one id for claude and for the mesh");
+    assert_eq!(fresh[2..5], ["--mcp-config", &config, "--settings"].map(str::to_owned));
+    assert!(fresh[5].contains(r#""args":["hook","UserPromptSubmit"]"#), "{}", fresh[5]);
+    assert_eq!(fresh[6..8], ["--model", "opus"].map(str::to_owned));
+    assert_eq!(fresh[8], fresh[1], "one id for claude and for the mesh");
+    assert!(!home.join(".claude").exists() && !home.join(".claude.json").exists(), "for this run alone");
+    let own = launch(&["--", "--settings", "{}"]);
+    assert_eq!(own[4..6], ["--settings", "{}"].map(str::to_owned), "the user's own settings are not overridden");
     let resumed = launch(&["--resume", &fresh[1]]);
     assert_eq!(resumed[..2], ["--resume".to_owned(), fresh[1].clone()]);
     assert_eq!(resumed.last(), fresh.get(1));

@@ -85,7 +85,7 @@ fn a_waiter_gives_its_place_to_the_next_and_a_busy_session_is_not_woken() {
     let bob = Session::open(&daemon, "home", "bob");
     let wait = || {
         let mut command = home.command(&["hook", "Wait"]);
-        command.env("CLAUDEMESH_IPC_TOKEN", &bob.token);
+        command.env("CLAUDEMESH_IPC_TOKEN", &bob.token).env("CLAUDEMESH_SESSION_ID", &bob.id);
         let mut process = Process::spawn(command);
         process.say("{}");
         process
@@ -103,9 +103,9 @@ fn a_waiter_gives_its_place_to_the_next_and_a_busy_session_is_not_woken() {
     };
     write(&alice, "bob", "the other hears this", "next");
     assert_eq!(ends.recv_timeout(PATIENCE), Ok(Some(2)));
-    status("working");
     write(&alice, "bob", "later", "next");
     arrived(&daemon.socket(), "later");
+    status("working");
     assert_eq!(claim(&bob, &json!({ "path": "wake" })), [""; 0]);
     status("dnd");
     hook(&home, Some(&bob), "idle", "{}");

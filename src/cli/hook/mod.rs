@@ -7,6 +7,7 @@ mod frame;
 mod session;
 
 use std::io::{self, Write};
+use std::os::unix::process::parent_id;
 use std::time::{Duration, Instant};
 
 use crate::base::ids::Token;
@@ -29,8 +30,8 @@ const START: Duration = Duration::from_millis(400);
 /// The daemon keeps a status as soon as it reads it, and answers once the broker has it: that is not waited for.
 const STATUS: Duration = Duration::from_millis(5);
 
-/// One wait for mail; the next follows.
-const WAIT: Duration = Duration::from_secs(240);
+/// One wait for mail; the next follows. A waiter whose client was killed is left over no longer than this.
+const WAIT: Duration = Duration::from_secs(20);
 
 /// Failures of the daemon in a row after which nobody waits any more.
 const FAILURES: u32 = 3;
@@ -119,7 +120,7 @@ impl Hook<'_> {
     fn session_start(&self) -> Option<()> {
         let bare = Client::new(self.paths).with_deadline(START);
         bare.connect().ok()?;
-        let known = session::token(self.paths, &self.input).filter(|_| session::is_launched(&self.input));
+        let known = session::known(self.paths, &self.input).filter(|_| session::is_launched(&self.input));
         let token = match known {
             Some(token) => token,
             None => session::register(&bare, self.paths, &self.input)?,
@@ -165,6 +166,11 @@ impl Hook<'_> {
 
     fn prompt(&self) -> Option<()> {
         let client = self.client(TURN)?;
+        if !self.input.is_prompted {
+            // It was mail that woke the session, and no person is there.
+            self.set_status(Status::Working);
+            return None;
+        }
         let items = claim(&client, Path::Prompt);
         let framed = frame(&items, now_millis());
         show(&client, Path::Prompt, &items, framed.shown, &frame::context("UserPromptSubmit", &framed.text));
@@ -202,9 +208,14 @@ impl Hook<'_> {
 
     /// Waits for mail until there is some: then the client is to wake the session.
     fn wait(&self) -> u8 {
+        if !session::stays() {
+            return 0;
+        }
         let mut failures = 0;
         self.set_status(Status::Idle);
-        while failures < FAILURES {
+        let parent = parent_id();
+        // Whoever is taken over by another process has lost its client.
+        while failures < FAILURES && parent_id() == parent {
             match self.wait_once() {
                 Ok(Some(code)) => return code,
                 Ok(None) => failures = 0,
@@ -218,7 +229,7 @@ impl Hook<'_> {
     fn wait_once(&self) -> Result<Option<u8>, Error> {
         // Beside the session, a daemon may be started and waited for.
         let Ok(client) = spawn::ensure(self.paths) else { return Ok(Some(0)) };
-        let known = session::token(self.paths, &self.input);
+        let known = session::known(self.paths, &self.input);
         let Some(token) = known.or_else(|| session::register(&client, self.paths, &self.input)) else { return Ok(Some(0)) };
         let client = client.with_token(Some(token));
         let wait_ms = u64::try_from(WAIT.as_millis()).ok();

@@ -3,7 +3,9 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::base::atomic_file;
 use crate::base::config::Config;
 use crate::base::ids::{SessionId, Token};
 use crate::base::names::{is_display_name, is_uuid};
@@ -18,8 +20,14 @@ use crate::wire::json::{self, Value};
 /// Longest hook input that is understood, in bytes; what stands behind it is read and dropped.
 const MAX_INPUT: u64 = 1024 * 1024;
 
+/// How long one look at the daemon takes at most.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// How much is read of it altogether.
 const MAX_DRAINED: u64 = 256 * 1024 * 1024;
+
+/// Environment variable that asks for waking where a program runs the client, too: `always`.
+const WAKE: &str = "CLAUDEMESH_WAKE";
 
 /// What the client says to a hook.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,6 +36,8 @@ pub(super) struct Input {
     pub(super) cwd: Option<String>,
     /// Why a session starts.
     pub(super) source: Option<String>,
+    /// What was asked, if it was a person who asked: a client that was woken submits a prompt of its own.
+    pub(super) is_prompted: bool,
 }
 
 impl Input {
@@ -43,6 +53,7 @@ impl Input {
             session_id: text("session_id").or_else(|| env("CLAUDE_CODE_SESSION_ID")).filter(|id| is_uuid(id)),
             cwd: text("cwd"),
             source: text("source"),
+            is_prompted: text("prompt").is_none_or(|prompt| !prompt.starts_with("<task-notification>")),
         }
     }
 }
@@ -53,9 +64,26 @@ fn env(name: &str) -> Option<String> {
 
 /// The token of the session that the client runs: its own file if it has one, else what its environment names.
 pub(super) fn token(paths: &Paths, input: &Input) -> Option<Token> {
-    let own = input.session_id.as_deref().map(|id| paths.session_token(&id.to_ascii_lowercase()));
-    let read = |path: PathBuf| fs::read_to_string(path).ok().and_then(|text| Token::parse(text.trim()));
-    own.and_then(read).or_else(|| token::from_env().ok().flatten())
+    own_token(paths, input).or_else(|| token::from_env().ok().flatten())
+}
+
+/// The token in the session's own file.
+pub(super) fn own_token(paths: &Paths, input: &Input) -> Option<Token> {
+    let path: PathBuf = paths.session_token(&input.session_id.as_deref()?.to_ascii_lowercase());
+    fs::read_to_string(path).ok().and_then(|text| Token::parse(text.trim()))
+}
+
+/// The token of the session that `launch` started, or that an earlier hook registered.
+pub(super) fn known(paths: &Paths, input: &Input) -> Option<Token> {
+    if is_launched(input) { token(paths, input) } else { own_token(paths, input) }
+}
+
+/// Whether the client stays when its turn is over, so that it can be woken. One that is run by a program (`claude -p`) waits
+/// for its hooks when it has nothing else to do, and would not end: only who asks for that is woken there, and ends the
+/// client by a signal.
+pub(super) fn stays() -> bool {
+    let by_a_program = env("CLAUDE_CODE_ENTRYPOINT").is_some_and(|entry| entry.starts_with("sdk"));
+    !by_a_program || env(WAKE).as_deref() == Some("always")
 }
 
 /// Whether `launch` started this very session: its process ends it, and nothing else.
@@ -76,6 +104,15 @@ pub(super) fn register(client: &Client, paths: &Paths, input: &Input) -> Option<
     let id = SessionId::new(input.session_id.as_deref()?.to_ascii_lowercase());
     let config = Config::load(&paths.config_file()).ok()?;
     let mesh = one_mesh(&config, env("CLAUDEMESH_MESH").as_deref()).ok()?;
+    let pid = client_pid()?;
+    // Two hooks of one event run side by side: the second finds what the first has made.
+    let run = paths.session_token(id.as_str()).parent()?.to_owned();
+    atomic_file::private_dir(&run).ok()?;
+    let lock = fs::File::open(run).ok()?;
+    lock.lock().ok()?;
+    if let Some(token) = own_token(paths, input).filter(|token| is_known(paths, token)) {
+        return Some(token);
+    }
     let keys = launch::keys(paths, mesh, &id).ok()?;
     let token = random::token();
     let taken: Vec<String> = client
@@ -96,7 +133,7 @@ pub(super) fn register(client: &Client, paths: &Paths, input: &Input) -> Option<
         session_id: id.to_string(),
         mesh: mesh.slug.to_string(),
         display_name: display_name(input, &id, &taken),
-        pid: i64::from(client_pid()),
+        pid: i64::from(pid),
         cwd: input.cwd.clone(),
         role: env("CLAUDEMESH_ROLE"),
         groups: Vec::new(),
@@ -110,6 +147,11 @@ pub(super) fn register(client: &Client, paths: &Paths, input: &Input) -> Option<
     }
     tell_shells(&file);
     Some(token)
+}
+
+/// Whether the daemon knows this token: a file may be left behind by a session that has ended.
+fn is_known(paths: &Paths, token: &Token) -> bool {
+    Client::new(paths).with_token(Some(token.clone())).with_deadline(LOOK).me().is_ok()
 }
 
 /// Commands that the model runs act for its session.
@@ -134,9 +176,9 @@ fn display_name(input: &Input, id: &SessionId, taken: &[String]) -> String {
 }
 
 /// The client's process: it says so itself, or it is what started this hook, past a shell.
-fn client_pid() -> u32 {
+fn client_pid() -> Option<u32> {
     if let Some(pid) = env("CLAUDE_PID").and_then(|pid| pid.parse().ok()) {
-        return pid;
+        return Some(pid);
     }
     let parent = std::os::unix::process::parent_id();
     let field = |name: &str| {
@@ -144,7 +186,9 @@ fn client_pid() -> u32 {
         status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
     };
     let is_shell = field("Name:").is_some_and(|name| ["sh", "bash", "dash", "zsh"].contains(&name.as_str()));
-    if is_shell { field("PPid:").and_then(|pid| pid.parse().ok()).unwrap_or(parent) } else { parent }
+    let pid = if is_shell { field("PPid:").and_then(|pid| pid.parse().ok()).unwrap_or(parent) } else { parent };
+    // Whoever has the first process for a parent has lost its own.
+    Some(pid).filter(|pid| 1 < *pid)
 }
 
 #[cfg(test)]
@@ -156,7 +200,11 @@ mod tests {
         let id = "01234567-89ab-cdef-0123-456789abcdef";
         let read = |text: &str| Input::read(text.as_bytes());
         let whole = read(&format!(r#"{{"session_id":"{id}","cwd":"/x","source":"startup","hook_event_name":"SessionStart"}}"#));
-        assert_eq!(whole, Input { session_id: Some(id.into()), cwd: Some("/x".into()), source: Some("startup".into()) });
+        assert_eq!(
+            whole,
+            Input { session_id: Some(id.into()), cwd: Some("/x".into()), source: Some("startup".into()), is_prompted: true }
+        );
+        assert!(!read(r#"{"prompt":"<task-notification>\nStop hook feedback"}"#).is_prompted);
         for odd in ["", "{", "[]", "7", r#"{"session_id":7}"#, r#"{"session_id":"../../etc"}"#] {
             assert_eq!(read(odd).cwd, None, "{odd}");
             assert_ne!(read(odd).session_id.as_deref(), Some("../../etc"));
@@ -167,8 +215,7 @@ mod tests {
     fn names_come_from_the_directory() {
         let id = SessionId::new("abcd4567-89ab-cdef-0123-456789abcdef");
         let named = |cwd: &str, taken: &[String]| display_name(&Input { cwd: Some(cwd.into()), ..Input::default() }, &id, taken);
-        for (cwd, expected) in
-            [("/home/me/payments/", "payments"), ("/", "session"), ("/x/@#", "session"), ("/x/a b\u{202e}", "ab")]
+        for (cwd, expected) in [("/srv/payments/", "payments"), ("/", "session"), ("/x/@#", "session"), ("/x/a b\u{202e}", "ab")]
         {
             assert_eq!(named(cwd, &[]), expected, "{cwd}");
         }

@@ -70,6 +70,8 @@ mod tests {
         ] {
             assert_eq!(is_ours(&handler), expected, "{handler}");
         }
+        let plugin: Value = crate::wire::json::decode(include_bytes!("../../../contrib/plugin/hooks/hooks.json")).unwrap();
+        assert_eq!(plugin["hooks"], hooks("claudemesh"), "the plugin says the same");
         let ours = hooks("/usr/bin/claudemesh");
         let handlers = ours.as_object().unwrap().values().flat_map(|groups| groups[0]["hooks"].as_array().unwrap());
         assert!(handlers.clone().all(is_ours) && handlers.count() == 7);
