@@ -70,7 +70,7 @@ fn in_session(home: &Home, args: &[&str]) -> std::process::Command {
 #[track_caller]
 fn unread(home: &Home) -> usize {
     let listed = Process::run(in_session(home, &["inbox", "--unread", "--json"]));
-    assert!(listed.status.success(), "{}", listed.err);
+    assert!(listed.status.success(), "{listed:?}");
     serde_json::from_str::<Vec<Value>>(&listed.out).unwrap().len()
 }
 
