@@ -19,6 +19,7 @@ use crate::base::time::now_millis;
 use crate::crypto::hello::{self, Attestation};
 use crate::crypto::random;
 use crate::net::{dial, ws};
+use crate::store::RowId;
 use crate::store::outbox::{self, Route};
 use crate::sys::process;
 use crate::wire::client::{About, ClientFrame, Hello, SessionHello};
@@ -50,6 +51,9 @@ const RECONNECT_TO: Duration = Duration::from_secs(30);
 
 /// Delay after a broker refused who we are: only somebody's action can change its answer.
 const REFUSED_RETRY: Duration = Duration::from_secs(60);
+
+/// Connections that one message alone must have ended before it is given up as too large for its broker.
+const SUSPECTED: u32 = 5;
 
 /// How long a link that has stopped still answers what was put into its queue meanwhile.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -204,7 +208,7 @@ pub(super) fn start(ctx: &Arc<Ctx>, identity: Identity, serial: u64) -> io::Resu
     let route = identity.route();
     ctx.links.insert(route.clone(), serial, handle);
     let short = identity.session_key().map_or_else(|| "member".to_owned(), |key| key.0.short());
-    let mut link = Link { ctx: ctx.clone(), identity, route, serial, one_at_a_time: false };
+    let mut link = Link { ctx: ctx.clone(), identity, route, serial, one_at_a_time: false, suspect: None };
     thread::spawn(&format!("link-{short}"), thread::CONNECTION_STACK, move || link.run(&inbox))
 }
 
@@ -217,6 +221,8 @@ struct Link {
     serial: u64,
     /// The broker closed the last connection on a frame that was too large for it. One message at a time shows which.
     one_at_a_time: bool,
+    /// The message that was alone on its way when that happened, and how often.
+    suspect: Option<(RowId, u32)>,
 }
 
 /// What follows a connection's end.
@@ -300,7 +306,8 @@ impl Link {
         let end = ws::run(&mut socket, &mut talk, inbox);
         let was_open = talk.is_open();
         let too_big = matches!(end, ws::End::ClosedByPeer { code: ws::code::TOO_BIG, .. });
-        let done = talk.finish(too_big);
+        let refused = too_big && suspects(&mut self.suspect, talk.lone_send());
+        let done = talk.finish(refused);
         self.one_at_a_time = too_big;
         if was_open {
             self.ctx.drain.tell(drain::Event::LinkDown(self.route.clone(), epoch));
@@ -334,6 +341,15 @@ impl Link {
     fn report(&self, status: LinkStatus, why: Option<String>) {
         self.ctx.report_link(&self.route, self.serial, status, why);
     }
+}
+
+/// Whether the message that was alone on its way has ended connections often enough to be given up. A stream that was
+/// garbled on its way looks the same to a broker, and may by chance end with any message.
+fn suspects(suspect: &mut Option<(RowId, u32)>, alone: Option<RowId>) -> bool {
+    let Some(row) = alone else { return false };
+    let times = suspect.take().filter(|(last, _)| *last == row).map_or(0, |(_, times)| times) + 1;
+    *suspect = Some((row, times));
+    SUSPECTED <= times
 }
 
 fn ending_text(ending: &Ending) -> String {

@@ -101,7 +101,12 @@ impl<'a> Talk<'a> {
         self.state.is_open()
     }
 
-    /// After the connection's end: everything that waits is answered. `too_big`: the broker ended it on a frame of ours.
+    /// The message on its way, if it is alone.
+    pub(super) fn lone_send(&self) -> Option<RowId> {
+        self.state.lone_send()
+    }
+
+    /// After the connection's end: everything that waits is answered. `too_big`: what is on its way is the reason.
     pub(super) fn finish(mut self, too_big: bool) -> Done {
         let mut effects = Vec::new();
         std::mem::replace(&mut self.state, State::new(self.epoch, Instant::now())).end(too_big, &mut effects);

@@ -342,14 +342,18 @@ impl State {
         }
     }
 
-    /// The connection has ended: everything that still waits is told so. Where the broker ended it on a frame that was
-    /// `too_big`, and only one message was on its way, it was that one.
+    /// The message on its way, if it is alone.
+    pub(super) fn lone_send(&self) -> Option<RowId> {
+        let mut all = self.sends.values();
+        all.next().filter(|_| all.next().is_none()).cloned()
+    }
+
+    /// The connection has ended: everything that still waits is told so. `too_big`: the broker will not take what is on its way.
     pub(super) fn end(self, too_big: bool, out: &mut Vec<Effect>) {
-        let refused = too_big && self.sends.len() == 1;
-        let answer = |row| match refused {
+        let answer = |row| match too_big {
             false => Effect::Answered(row, Answer::Lost),
             true => {
-                let text = format!("{}: the broker closed the connection on it", Code::TooLarge);
+                let text = format!("{}: the broker closed the connection on it again and again", Code::TooLarge);
                 Effect::Answered(row, Answer::Refused { code: Code::TooLarge, text, retry_after_ms: None })
             }
         };

@@ -323,17 +323,22 @@ fn the_second_shape_of_an_answer_is_nobodys() {
 }
 
 #[test]
-fn a_message_on_which_the_broker_closed_is_refused_when_it_was_alone() {
-    for (count, expected) in [(1, vec!["row-0 refused payload_too_large"]), (2, vec!["row-0 lost", "row-1 lost"])] {
-        let mut talk = Talk::open();
-        let mut out = Vec::new();
-        for n in 0..count {
-            talk.state.send(outgoing(&n.to_string()), talk.now, &mut out);
-        }
-        let mut out = Vec::new();
-        talk.state.end(true, &mut out);
-        let mut told = texts(out);
-        told.sort();
-        assert_eq!(told, expected);
-    }
+fn a_message_is_suspected_only_when_it_is_alone() {
+    let mut talk = Talk::open();
+    assert_eq!(talk.state.lone_send(), None);
+    let mut out = Vec::new();
+    talk.state.send(outgoing("0"), talk.now, &mut out);
+    assert_eq!(talk.state.lone_send(), Some(RowId::new("row-0")));
+    talk.state.send(outgoing("1"), talk.now, &mut out);
+    assert_eq!(talk.state.lone_send(), None);
+    let mut told = Vec::new();
+    talk.state.end(false, &mut told);
+    let mut told = texts(told);
+    told.sort();
+    assert_eq!(told, ["row-0 lost", "row-1 lost"]);
+    let mut talk = Talk::open();
+    talk.state.send(outgoing("0"), talk.now, &mut out);
+    let mut told = Vec::new();
+    talk.state.end(true, &mut told);
+    assert_eq!(texts(told), ["row-0 refused payload_too_large"]);
 }

@@ -57,7 +57,7 @@ fn what_was_offered_is_seen_and_not_offered_again() {
     assert_eq!(inbox.withheld(rows(&["low"]), "repeat".into(), mine(), 121), Ok(1));
     assert_eq!(inbox.mark_seen(rows(&["now"]), mine(), 122), Ok(1));
     assert_eq!(ids(&inbox.claim(ask("channel", 9000)).unwrap()), [""; 0], "offered, withheld, and read");
-    let (listed, _) = inbox.list(Filter::newest(mine(), 9), None).unwrap();
+    let listed = inbox.list(Filter::newest(mine(), 9), None).unwrap().rows;
     let told: Vec<_> = listed.iter().map(|row| (row.offered_at, row.offered_by.as_deref(), row.seen_at)).collect();
     assert_eq!(told, [(None, None, Some(122)), (Some(110), Some("wake"), Some(110)), (Some(121), Some("repeat"), None)]);
     let all = Claim { scope: Scope::Everything, ..ask("tool", 9000) };
