@@ -50,7 +50,7 @@ fn change(call: &Call<'_>) -> Result<Reply, Reply> {
     let mut meshes = Vec::new();
     let mut unanswered = Unanswered::new();
     for slug in slugs {
-        match show(call, &slug, &changes) {
+        match show(call, &slug, &changes, is_automatic) {
             Ok(()) => meshes.push(slug),
             Err(code) => drop(unanswered.insert(slug.to_string(), code.to_string())),
         }
@@ -107,7 +107,8 @@ fn read(fields: &Map<String, Value>) -> Result<Vec<Change>, String> {
 }
 
 /// Shows the changes on one mesh. A session's are kept whether or not its link is open: the next connection is told.
-fn show(call: &Call<'_>, mesh: &Slug, changes: &[Change]) -> Result<(), Code> {
+/// A hook's note is passed on and its answer not waited for: a turn must not wait for a broker.
+fn show(call: &Call<'_>, mesh: &Slug, changes: &[Change], is_automatic: bool) -> Result<(), Code> {
     let route = own_route(call, mesh);
     if let Some(session) = call.caller.session().filter(|_| route.sender != Sender::Member) {
         session.change(|outward| changes.iter().cloned().for_each(|change| outward.apply(change)));
@@ -120,5 +121,8 @@ fn show(call: &Call<'_>, mesh: &Slug, changes: &[Change]) -> Result<(), Code> {
         .cloned()
         .map(|change| rpc::ask(&call.ctx.links, &route, move |id| change.frame(Some(id))))
         .collect::<Result<_, _>>()?;
+    if is_automatic {
+        return Ok(());
+    }
     asking.into_iter().try_for_each(|asking| asking.answer(deadline).map(drop))
 }
