@@ -12,6 +12,7 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+mod broker;
 mod commands;
 mod flow;
 mod growth;
@@ -32,6 +33,8 @@ const ROWS: &[Row] = &[
     Row { number: 8, run: flow::sends },
     Row { number: 9, run: flow::end_to_end },
     Row { number: 10, run: flow::burst },
+    Row { number: 11, run: broker::messages },
+    Row { number: 12, run: broker::memory },
     Row { number: 13, run: growth::growth },
 ];
 

@@ -11,7 +11,7 @@ use crate::support::session::Session;
 use crate::table::{Measured, Scale};
 
 /// A line of `/proc/<pid>/status` in KiB; `None` once the process has ended.
-fn status(pid: u32, key: &str) -> Option<u64> {
+pub(crate) fn status(pid: u32, key: &str) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     line.trim_start_matches(':').trim().split(' ').next()?.parse().ok()

@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("wire", &["base"]),
     ("crypto", &["base"]),
     ("net", &["base", "sys", "wire"]),
-    ("store", &["base", "sys", "wire"]),
+    ("store", &["base", "sys", "wire", "crypto"]),
     ("client", &["base", "sys", "net", "wire"]),
     ("daemon", &["base", "sys", "wire", "crypto", "net", "store"]),
     ("broker", &["base", "sys", "wire", "crypto", "net", "store"]),

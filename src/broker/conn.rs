@@ -17,13 +17,13 @@ use crate::wire::limits::{HELLO_DEADLINE, PING_EVERY, STALE_AFTER};
 use crate::wire::peer::Status;
 use crate::wire::server::{ErrorFrame, Feature, HelloAck, ServerFrame};
 
-use super::Shared;
 use super::handle::mailbox::Mailbox;
 use super::handle::send::Sends;
 use super::handle::{events, memory, presence, skill, state};
 use super::hello::{self, Admitted, BANNED, Refusal};
 use super::presence::{Kind, Line, Newcomer};
 use super::router::How;
+use super::{Matter, Shared};
 
 /// What a connection is told.
 #[derive(Debug, Clone)]
@@ -129,6 +129,7 @@ impl State {
     pub(super) fn end(self, over: bool) {
         let Some(seat) = self.seat else { return };
         let now = (Instant::now(), now_millis());
+        self.shared.metrics.of(seat.kind).down();
         seat.note(&self.shared);
         if let Some(gone) = self.shared.router.leave(&seat.mesh, &seat.presence, seat.generation, over, now) {
             events::left(&self.shared, &seat.mesh, &gone);
@@ -234,6 +235,8 @@ impl State {
             status: entered.status,
         };
         seat.note(&self.shared);
+        self.shared.metrics.hellos.add(1);
+        self.shared.metrics.of(kind).up();
         self.seat = Some(seat);
         let ack = HelloAck {
             presence_id: entered.presence,
@@ -285,6 +288,7 @@ impl ws::Peer for State {
     }
 
     fn on_text(&mut self, text: &str, now: Instant, out: &mut Outbox) -> Flow {
+        self.shared.metrics.bytes_in.add(text.len());
         match ClientFrame::decode(text) {
             Ok(frame) => self.frame(frame, now, out),
             Err(Undecodable { kind, .. })
@@ -325,6 +329,8 @@ impl ws::Peer for State {
 
     fn on_deadline(&mut self, now: Instant, out: &mut Outbox) -> Flow {
         if self.seat.is_none() && self.hello_by <= now {
+            self.shared.metrics.no_hello.add(1);
+            self.shared.told(Matter::Silent).info(|| "a connection was closed: it said no hello".to_owned());
             return Flow::close(ws::code::POLICY, "no hello");
         }
         if self.heard + STALE_AFTER <= now {

@@ -52,8 +52,20 @@ fn forget_sessions(shared: &Shared) -> Result<(), store::Error> {
     Ok(())
 }
 
+/// The audit log is kept for as long as was asked for.
+fn prune_audit(shared: &Shared) -> Result<(), store::Error> {
+    let before = shared.settings.audit_from(now_millis());
+    for mesh in shared.hub.meshes()? {
+        while 0 < shared.hub.prune_audit(mesh.id.clone(), before, STEP)? && !shared.is_stopping() {}
+    }
+    Ok(())
+}
+
 fn sweep(shared: &Shared) {
     if let Err(err) = forget_sessions(shared) {
+        log::error!("hub: {err}");
+    }
+    if let Err(err) = prune_audit(shared) {
         log::error!("hub: {err}");
     }
     loop {

@@ -9,13 +9,13 @@ use crate::base::ids::MemberId;
 use crate::base::rate::Bucket;
 
 /// Connections at once, of any kind. One more is answered 503.
-pub(super) const MAX_CONNECTIONS: usize = 8192;
+const MAX_CONNECTIONS: usize = 8192;
 
 /// Connections of one mesh at once. One more is refused with `capacity`.
 pub(super) const MAX_PER_MESH: usize = 6000;
 
 /// Connections from one address at once; loopback, where a whole machine's sessions come from, is exempt.
-pub(super) const MAX_PER_ADDRESS: usize = 512;
+const MAX_PER_ADDRESS: usize = 512;
 
 /// Copies of messages a member may send at once, and per second after that. It holds off floods, not work.
 const SEND_BURST: u32 = 20_000;
@@ -36,11 +36,11 @@ pub(super) const SEND_BATCH: usize = 64;
 /// Commands that wait for one connection. Full: events are dropped for it; mail is not, because it is not in the queue.
 pub(super) const QUEUE: usize = 256;
 
-/// A message that nobody fetched for this long is dropped.
-pub(super) const MESSAGE_LIFE: Duration = Duration::from_secs(7 * 86_400);
-
 /// A session that was seen within this time may still be written to by name.
 pub(super) const AWAY_LIFE: Duration = Duration::from_secs(30 * 86_400);
+
+/// After a refusal for want of room a sender waits this long.
+pub(super) const FULL_PAUSE: Duration = Duration::from_secs(5);
 
 /// Longest summary, in characters; a longer one is cut.
 pub(super) const MAX_SUMMARY: usize = 500;
@@ -61,9 +61,27 @@ pub(super) const MAX_LISTING: usize = 3 * 1024 * 1024;
 /// failed.
 pub(super) const STORE_PAUSE: Duration = Duration::from_millis(500);
 
+/// How many connections are taken.
+#[derive(Debug, Clone, Copy)]
+pub struct Caps {
+    /// At once, of any kind.
+    pub connections: usize,
+    /// From one address.
+    pub per_address: usize,
+    /// Whether loopback is exempt from that: a whole machine's sessions come from there.
+    pub loopback_exempt: bool,
+}
+
+impl Default for Caps {
+    fn default() -> Caps {
+        Caps { connections: MAX_CONNECTIONS, per_address: MAX_PER_ADDRESS, loopback_exempt: true }
+    }
+}
+
 /// Send rates and connections by address. Guards only its maps.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
+    caps: Caps,
     sends: Mutex<HashMap<MemberId, Bucket>>,
     addresses: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -76,6 +94,14 @@ pub(super) struct AddressGuard<'a> {
 }
 
 impl Limits {
+    pub(super) fn new(caps: Caps) -> Limits {
+        Limits { caps, ..Limits::default() }
+    }
+
+    pub(super) fn caps(&self) -> Caps {
+        self.caps
+    }
+
     /// One more message by this member, to so many recipients; or how long it should wait.
     pub(super) fn send(&self, member: &MemberId, recipients: usize, now: Instant) -> Result<(), Duration> {
         let cost = u32::try_from(recipients.clamp(1, SEND_BURST as usize)).unwrap_or(SEND_BURST);
@@ -92,7 +118,7 @@ impl Limits {
         let address = address.to_canonical();
         let mut addresses = lock(&self.addresses);
         let count = addresses.entry(address).or_insert(0);
-        if MAX_PER_ADDRESS <= *count && !address.is_loopback() {
+        if self.caps.per_address <= *count && !(self.caps.loopback_exempt && address.is_loopback()) {
             return None;
         }
         *count += 1;

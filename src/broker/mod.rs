@@ -8,17 +8,20 @@ mod hello;
 mod http;
 mod janitor;
 mod limits;
+mod metrics;
 mod presence;
 mod router;
+mod settings;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -49,12 +52,21 @@ use crate::wire::profile::Profile;
 use self::access::{Access, Gate};
 use self::conn::Cmd;
 use self::hello::Refusal;
-use self::limits::{Limits, MAX_CONNECTIONS};
+use self::http::Past;
+pub use self::limits::Caps;
+use self::limits::Limits;
+use self::metrics::Metrics;
 use self::presence::{Kind, Place, Presence};
 use self::router::Router;
+use self::settings::Settings;
+pub use self::settings::SettingsError;
+use self::told::Told;
 
 /// The database in a broker's data directory.
 const HUB: &str = "hub.db";
+
+/// What is wanted otherwise, in the same place.
+const SETTINGS: &str = "broker.json";
 
 /// Held by the one process that serves a data directory.
 const LOCK: &str = "broker.pid";
@@ -74,6 +86,8 @@ pub struct Options {
     /// Port 0 lets the system choose.
     pub listen: SocketAddr,
     pub access: Access,
+    /// Whether everybody may see `/metrics` and the status page; else only programs of this machine.
+    pub public_status: bool,
 }
 
 /// Why a broker could not start.
@@ -84,6 +98,7 @@ pub enum StartError {
     Held(Option<u32>),
     Lock(io::Error),
     Store(PathBuf, store::Error),
+    Settings(SettingsError),
     AddressInUse(SocketAddr),
     Listen(SocketAddr, io::Error),
     /// The admin token can be neither read nor made.
@@ -102,6 +117,7 @@ impl fmt::Display for StartError {
             StartError::Store(path, err) => {
                 write!(f, "the broker's database {} can not be used: {err}; {}", path.display(), err.remedy())
             }
+            StartError::Settings(err) => err.fmt(f),
             StartError::AddressInUse(address) => write!(f, "{address} is in use by another program"),
             StartError::Listen(address, err) => write!(f, "can not listen on {address}: {err}"),
             StartError::AdminToken(err) => write!(f, "the admin token: {err}"),
@@ -125,9 +141,28 @@ struct Shared {
     started: Instant,
     connections: Count,
     failed: Sender<String>,
+    metrics: Metrics,
+    past: Past,
+    settings: Settings,
+    public_status: bool,
+    /// Lines about strangers: hellos refused, connections that never spoke, that broke the protocol, that were too many.
+    told: [Told; 4],
+}
+
+/// What strangers are told of for; see [`Shared::told`].
+#[derive(Debug, Clone, Copy)]
+enum Matter {
+    Refused,
+    Silent,
+    Broken,
+    Crowded,
 }
 
 impl Shared {
+    fn told(&self, what: Matter) -> &Told {
+        &self.told[what as usize]
+    }
+
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
@@ -141,7 +176,8 @@ impl Shared {
     }
 
     fn refused(&self, refusal: &Refusal) {
-        log::info!("a hello was refused: {}", refusal.code);
+        self.metrics.hellos_refused.add(refusal.code.as_str());
+        self.told(Matter::Refused).info(|| format!("a hello was refused: {}", refusal.code));
     }
 }
 
@@ -161,14 +197,13 @@ pub struct Running {
 
 /// Starts a broker; it runs until it is stopped.
 pub fn start(options: Options) -> Result<Running, StartError> {
-    dirs::private_dir_checked(&options.data_dir).map_err(StartError::Directory)?;
-    let lock =
-        lock::acquire_by(&options.data_dir.join(LOCK), Instant::now() + Duration::from_millis(100)).map_err(|refused| {
-            match refused {
-                lock::Refused::Held { pid } => StartError::Held(pid),
-                lock::Refused::Io(err) => StartError::Lock(err),
-            }
-        })?;
+    start_capped(options, Caps::default())
+}
+
+/// As [`start`], with other caps on connections than the product has: tests meet them sooner.
+pub fn start_capped(options: Options, caps: Caps) -> Result<Running, StartError> {
+    let lock = hold(&options.data_dir)?;
+    let settings = Settings::load(&options.data_dir.join(SETTINGS)).map_err(StartError::Settings)?;
     let admin =
         options.access.admin.then(|| access::admin_token(&options.data_dir)).transpose().map_err(StartError::AdminToken)?;
     let new_token = admin.clone().filter(|(_, made)| *made).map(|(token, _)| token);
@@ -182,6 +217,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let database = options.data_dir.join(HUB);
     let (hub, store) = Hub::open(&database).map_err(|err| StartError::Store(database, err))?;
     files::raise_limit();
+    hub.set_policy(settings.policy()).map_err(|err| StartError::Store(options.data_dir.join(HUB), err))?;
     let router = Router::default();
     restore(&hub, &router).map_err(|err| StartError::Store(options.data_dir.join(HUB), err))?;
     let (janitor_ringer, janitor_bell) = poll::bell().map_err(StartError::Thread)?;
@@ -190,13 +226,18 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let shared = Arc::new(Shared {
         hub,
         router,
-        limits: Limits::default(),
+        limits: Limits::new(caps),
         gate,
         janitor: janitor_ringer,
         stopping: AtomicBool::new(false),
         started: Instant::now(),
         connections: Count::default(),
         failed: failed_sender,
+        metrics: Metrics::default(),
+        past: Past::default(),
+        settings,
+        public_status: options.public_status,
+        told: Default::default(),
     });
     let janitor = janitor::start(shared.clone(), janitor_bell).map_err(StartError::Thread)?;
     let accept = thread::spawn("accept", thread::CONNECTION_STACK, {
@@ -205,6 +246,20 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     })
     .map_err(StartError::Thread)?;
     Ok(Running { address, shared, stop_accepting, accept, janitor, store, failed, new_token, _lock: lock })
+}
+
+/// Keeps everybody else from a data directory, for as long as the lock lives. Made if it is not there.
+pub fn hold(data_dir: &Path) -> Result<Lock, StartError> {
+    dirs::private_dir_checked(data_dir).map_err(StartError::Directory)?;
+    lock::acquire_by(&data_dir.join(LOCK), Instant::now() + Duration::from_millis(100)).map_err(|refused| match refused {
+        lock::Refused::Held { pid } => StartError::Held(pid),
+        lock::Refused::Io(err) => StartError::Lock(err),
+    })
+}
+
+/// Where the database of a data directory is.
+pub fn database(data_dir: &Path) -> PathBuf {
+    data_dir.join(HUB)
 }
 
 /// Keeps the places of those who were here when the last broker on these files ended.
@@ -239,8 +294,8 @@ fn restore(hub: &Hub, router: &Router) -> Result<(), store::Error> {
 }
 
 fn accept(shared: &Arc<Shared>, listener: Listener, stop: &poll::Bell) {
-    let options =
-        listen::Options { name: "conn", max_connections: MAX_CONNECTIONS, refusal: BUSY, stack: thread::CONNECTION_STACK };
+    let max_connections = shared.limits.caps().connections;
+    let options = listen::Options { name: "conn", max_connections, refusal: BUSY, stack: thread::CONNECTION_STACK };
     let served = shared.clone();
     let on_accept = move |stream| http::serve(&served, stream);
     if let Err(err) = listen::serve(&[listener], stop, &options, &shared.connections, on_accept) {

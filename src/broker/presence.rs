@@ -96,6 +96,7 @@ pub(super) struct Presence {
 pub(super) struct Gone {
     pub(super) name: String,
     pub(super) key: PublicKey,
+    pub(super) member: MemberKey,
     pub(super) announced: bool,
     pub(super) session: Option<SessionKey>,
 }
@@ -123,7 +124,7 @@ impl Presence {
 
     pub(super) fn gone(&self) -> Gone {
         let session = if let Kind::Session(key) = self.kind { Some(key) } else { None };
-        Gone { name: self.name.clone(), key: self.key(), announced: self.is_announced(), session }
+        Gone { name: self.name.clone(), key: self.key(), member: self.member, announced: self.is_announced(), session }
     }
 
     pub(super) fn is_in(&self, group: &str) -> bool {

@@ -29,8 +29,13 @@ impl World {
     /// A mesh with two members.
     fn new(name: &str) -> World {
         let dir = std::env::temp_dir().join(format!("claudemesh-broker-{}-{name}", std::process::id()));
-        let broker =
-            start(Options { data_dir: dir.clone(), listen: "127.0.0.1:0".parse().unwrap(), access: Access::closed() }).unwrap();
+        let broker = start(Options {
+            data_dir: dir.clone(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            access: Access::closed(),
+            public_status: false,
+        })
+        .unwrap();
         let mesh = MeshId::new("mesh");
         let members: Vec<_> = (1..=2).map(|n| (MemberId::new(format!("m{n}")), KeyPair::from_seed([n; 32]))).collect();
         let row = |(id, key): &(MemberId, KeyPair), role| NewMember {
@@ -506,7 +511,12 @@ fn what_is_for_many_reaches_those_who_have_not_come_back_since_the_broker_was_st
     client.say(&hello);
     client.next("hello_ack");
     world.broker.take().unwrap().stop();
-    let options = Options { data_dir: world.dir.clone(), listen: "127.0.0.1:0".parse().unwrap(), access: Access::closed() };
+    let options = Options {
+        data_dir: world.dir.clone(),
+        listen: "127.0.0.1:0".parse().unwrap(),
+        access: Access::closed(),
+        public_status: false,
+    };
     world.broker = Some(start(options).unwrap());
     let (alice, _) = world.session(0, 10, "alice");
     for (id, target) in [("a", "*"), ("b", "@eng")] {

@@ -118,7 +118,7 @@ fn create(paths: &Paths) -> Result<broker::Running, HomeError> {
 
 fn start(paths: &Paths, port: u16) -> Result<broker::Running, broker::StartError> {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    broker::start(broker::Options { data_dir: paths.home_broker_dir(), listen, access: Access::closed() })
+    broker::start(broker::Options { data_dir: paths.home_broker_dir(), listen, access: Access::closed(), public_status: false })
 }
 
 fn url(addr: SocketAddr) -> String {

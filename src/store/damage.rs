@@ -37,6 +37,14 @@ pub(super) fn check(path: &Path, conn: &Connection) -> Result<(), Error> {
     Ok(fs::remove_file(mark)?)
 }
 
+/// Another file has taken the place of the one that was marked.
+pub(super) fn forget(path: &Path) -> io::Result<()> {
+    match fs::remove_file(beside(path, MARK)) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+        _ => Ok(()),
+    }
+}
+
 /// Gives a damaged file, and its log, a name that says what it is and since when. Returns that name.
 pub(super) fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let when: String = iso(now_millis()).chars().filter(char::is_ascii_alphanumeric).collect();

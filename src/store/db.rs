@@ -213,7 +213,7 @@ fn zero_fill(file: &mut File, mut missing: u64) -> io::Result<()> {
 
 /// Makes the file with mode 0600, or gives what is there that mode. An existing file is never opened here: closing it again
 /// would drop the locks that SQLite holds on it elsewhere in this process.
-fn make_private(path: &Path) -> io::Result<()> {
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => return Ok(()),
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}

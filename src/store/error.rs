@@ -24,6 +24,8 @@ pub enum Error {
     Sql(String),
     /// The database's thread has ended.
     Closed,
+    /// Something is at the limit that whoever operates this has set.
+    Limit(&'static str),
 }
 
 impl Error {
@@ -42,6 +44,7 @@ impl Error {
             Error::Corrupt(_) => "put back a good copy of the file, or move it away to begin with an empty one",
             Error::ReadOnly => "make the file and its directory writable, then start again",
             Error::TooNew { .. } => "start the newer claudemesh that wrote it",
+            Error::Limit(_) => "raise the limit, or remove what is not needed",
             Error::Io(_) | Error::Sql(_) | Error::Closed => "see whether the disk is well, then start again",
         }
     }
@@ -60,6 +63,7 @@ impl fmt::Display for Error {
             Error::Io(text) => write!(f, "the database's file failed: {text}"),
             Error::Sql(text) => write!(f, "the database refused: {text}"),
             Error::Closed => f.write_str("the database is closed"),
+            Error::Limit(what) => f.write_str(what),
         }
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod model;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod random;
+pub(crate) mod raw;
 pub(crate) mod reference_broker;
 pub(crate) mod reference_files;
 pub(crate) mod sandbox;

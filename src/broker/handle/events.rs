@@ -9,6 +9,7 @@ use crate::broker::conn::{Cmd, Seat};
 use crate::broker::presence::{Gone, Kind};
 use crate::broker::router::How;
 use crate::crypto::random;
+use crate::store::hub::{Actor, Entry, Event};
 use crate::wire::json::{self, Value, json};
 use crate::wire::priority::Priority;
 use crate::wire::server::{Push, ServerFrame};
@@ -19,6 +20,12 @@ pub(in crate::broker) fn entered(shared: &Shared, seat: &Seat, how: &How) {
         return;
     }
     let groups = json::value(&shared.router.groups(&seat.mesh, &seat.presence));
+    let role = if matches!(seat.kind, Kind::Session(_)) { "session" } else { "control-plane" };
+    let restored = matches!(how, How::Returned(_));
+    if !matches!(how, How::Replaced) {
+        let payload = json!({"groups": groups, "pubkey": seat.key(), "restored": restored, "role": role});
+        log(shared, seat, Event::PeerJoined, payload);
+    }
     let mut data = json!({"name": seat.name, "displayName": seat.name, "pubkey": seat.key(), "groups": groups});
     let event = match how {
         How::Joined => "peer_joined",
@@ -53,8 +60,24 @@ pub(in crate::broker) fn left(shared: &Shared, mesh: &MeshId, gone: &Gone) {
         log::error!("hub: {err}");
     }
     if gone.announced {
+        let payload = json!({"pubkey": gone.key});
+        let actor = Actor::Key(gone.member);
+        write_down(shared, Entry { mesh: mesh.clone(), event: Event::PeerLeft, actor, payload, now: now_millis() });
         let data = json!({"name": gone.name, "displayName": gone.name, "pubkey": gone.key});
         tell_others(shared, mesh, None, "peer_left", data);
+    }
+}
+
+/// Notes in the mesh's audit log what this peer did: never what it wrote.
+pub(super) fn log(shared: &Shared, seat: &Seat, event: Event, payload: Value) {
+    let (mesh, actor) = (seat.mesh.clone(), Actor::Member(seat.member.id.clone()));
+    write_down(shared, Entry { mesh, event, actor, payload, now: now_millis() });
+}
+
+fn write_down(shared: &Shared, entry: Entry) {
+    if let Err(err) = shared.hub.audit(vec![entry]) {
+        log::error!("hub: {err}");
+        shared.store_failed(&err);
     }
 }
 

@@ -64,6 +64,7 @@ impl Mailbox {
         }
         let now = now_millis();
         let acks = std::mem::take(&mut self.acks);
+        shared.metrics.acks.add(acks.len());
         let acks = acks.into_iter().map(|message| Ack { mesh: mesh.clone(), recipient, message, now }).collect();
         if let Err(err) = shared.hub.acked(acks) {
             // What is not written down is pushed once more on the next connection; the recipient knows it then.
@@ -114,7 +115,10 @@ impl Mailbox {
                     continue;
                 }
                 self.pushed.push_back(Pushed { seq: row.seq, message: row.id.clone(), client: row.client_id.clone() });
-                out.text(ServerFrame::Push(Box::new(push(&seat.mesh, row))).encode());
+                let text = ServerFrame::Push(Box::new(push(&seat.mesh, row))).encode();
+                shared.metrics.deliveries.add(1);
+                shared.metrics.bytes_delivered.add(text.len());
+                out.text(text);
             }
             if !full {
                 return;

@@ -3,16 +3,17 @@
 use std::time::{Duration, Instant};
 
 use crate::base::ids::{MessageId, PublicKey};
-use crate::base::time::{Millis, now_millis};
+use crate::base::time::now_millis;
 use crate::broker::Shared;
 use crate::broker::conn::Seat;
-use crate::broker::limits::{MAX_PAUSE, MESSAGE_LIFE, SEND_BATCH, STORE_PAUSE};
+use crate::broker::limits::{FULL_PAUSE, MAX_PAUSE, SEND_BATCH, STORE_PAUSE};
 use crate::crypto::random;
 use crate::net::ws::Outbox;
-use crate::store::hub::{Enqueued, Submission};
+use crate::store::hub::{Enqueued, Full, Submission};
 use crate::wire::client::Send;
 use crate::wire::code::Code;
 use crate::wire::limits::MAX_FRAME;
+use crate::wire::priority::Priority;
 use crate::wire::server::{Ack, ServerFrame};
 use crate::wire::target::Target;
 
@@ -101,13 +102,17 @@ impl Sends {
             slots.push(match waiting {
                 Waiting::Refused(ack) => Slot::Refused(ack),
                 Waiting::Checked { id, submission } => {
-                    let recipients = submission.recipients.clone();
+                    let (recipients, priority) = (submission.recipients.clone(), submission.priority);
                     submissions.push(*submission);
-                    Slot::Stored { id, recipients }
+                    Slot::Stored { id, recipients, priority }
                 }
             });
         }
-        let mut outcomes = shared.hub.enqueue(submissions).map_err(|err| {
+        let begun = Instant::now();
+        let stored = shared.hub.enqueue(submissions);
+        shared.metrics.stored.add(begun.elapsed());
+        let mut outcomes = stored.map_err(|err| {
+            shared.metrics.store_errors.add(1);
             log::error!("hub: {err}");
             shared.store_failed(&err);
             self.pause = Some(Pause::new(NO_STORE, STORE_PAUSE, Instant::now()));
@@ -118,10 +123,17 @@ impl Sends {
         for slot in slots {
             let ack = match slot {
                 Slot::Refused(ack) => ack,
-                Slot::Stored { id, recipients } => {
-                    answer(shared, seat, id, &recipients, outcomes.as_mut().ok().and_then(Vec::pop))
+                Slot::Stored { id, recipients, priority } => {
+                    let outcome = outcomes.as_mut().ok().and_then(Vec::pop);
+                    if let Some(Enqueued::New(_)) = outcome {
+                        shared.metrics.routed(priority);
+                    }
+                    answer(shared, seat, id, &recipients, outcome)
                 }
             };
+            if let Some(error) = &ack.error {
+                shared.metrics.rejected.add(error.split(':').next().unwrap_or_default());
+            }
             out.text(ServerFrame::Ack(ack).encode());
         }
         outcomes.is_ok()
@@ -131,7 +143,7 @@ impl Sends {
 /// The place of one answer among the others.
 enum Slot {
     Refused(Ack),
-    Stored { id: String, recipients: Vec<PublicKey> },
+    Stored { id: String, recipients: Vec<PublicKey>, priority: Priority },
 }
 
 /// `outcome` is what the database made of it; nothing when it failed.
@@ -146,6 +158,16 @@ fn answer(shared: &Shared, seat: &Seat, id: String, recipients: &[PublicKey], ou
             Refused::of(&Code::IdempotencyConflict, "invalid: this client message id was used for another message")
         }
         Some(Enqueued::UnknownRecipient) => Refused::of(&Code::UnknownRecipient, "nobody by this key was ever seen in this mesh"),
+        Some(Enqueued::Full(full)) => Refused {
+            retry_after: Some(FULL_PAUSE),
+            ..Refused::of(
+                &Code::Capacity,
+                match full {
+                    Full::Mesh => "as much mail waits in this mesh as may",
+                    Full::Recipient => "as much mail waits for this recipient as may",
+                },
+            )
+        },
         None => Refused { text: NO_STORE.to_owned(), retry_after: Some(STORE_PAUSE) },
     };
     refused.ack(id)
@@ -210,6 +232,6 @@ fn check(shared: &Shared, seat: &Seat, send: Send) -> Result<Submission, Refused
         client_id,
         fingerprint: send.request_fingerprint.filter(|fingerprint| !fingerprint.is_empty()),
         now,
-        expires_at: now.saturating_add(Millis::try_from(MESSAGE_LIFE.as_millis()).unwrap_or(Millis::MAX)),
+        expires_at: shared.settings.expires_at(now),
     })
 }

@@ -5,7 +5,7 @@ use crate::broker::Shared;
 use crate::broker::conn::{Seat, error};
 use crate::broker::limits::MAX_SHARED;
 use crate::net::ws::Outbox;
-use crate::store::hub::StateRow;
+use crate::store::hub::{Event, StateRow};
 use crate::wire::code::Code;
 use crate::wire::json;
 use crate::wire::server::ServerFrame;
@@ -33,6 +33,7 @@ pub(in crate::broker) fn set(shared: &Shared, seat: &Seat, ask: SetState, out: &
     let Some(outcome) = found(shared, shared.hub.set_state(seat.mesh.clone(), row), req_id, out) else { return };
     if made(outcome, "value", req_id, out) {
         let change = StateChange { key: ask.key, value: ask.value, updated_by: seat.name.clone() };
+        events::log(shared, seat, Event::StateSet, json::json!({"key": change.key}));
         events::state_changed(shared, seat, change);
         presence::done(out, ask.req_id);
     }

@@ -64,6 +64,10 @@ impl Answer {
         Answer { status, kind: "text/html; charset=utf-8", body }
     }
 
+    pub(super) fn metrics(body: String) -> Answer {
+        Answer { status: 200, kind: "text/plain; version=0.0.4; charset=utf-8", body }
+    }
+
     pub(super) fn ok() -> Answer {
         Answer::json(200, &Verdict { ok: true, ..Verdict::default() })
     }
@@ -104,6 +108,9 @@ impl Answer {
 
 impl From<store::Error> for Answer {
     fn from(err: store::Error) -> Answer {
+        if let store::Error::Limit(reached) = err {
+            return Answer::explained(403, "full", reached);
+        }
         log::error!("hub: {err}");
         Answer::refused(503, "unavailable")
     }

@@ -6,8 +6,10 @@ mod invite;
 mod join;
 mod mesh;
 mod page;
+mod status;
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,14 +17,14 @@ use crate::net::http1::{self, Head, Method, ReadError};
 use crate::net::stream::Stream;
 use crate::net::tls::Tls;
 use crate::net::ws;
-use crate::wire::json::json;
 use crate::wire::limits::{HELLO_DEADLINE, MAX_FRAME};
 use crate::wire::mesh_api::MAX_BODY;
 
 use self::answer::{Answer, Ask, plain};
-use super::Shared;
+pub(super) use self::status::Past;
 use super::conn::State;
 use super::limits::QUEUE;
+use super::{Matter, Shared};
 
 /// A peer's frame, with room for the fields around the sealed part. The buffer is what an idle connection costs.
 const SOCKET: ws::Limits = ws::Limits { max_message: MAX_FRAME + 16 * 1024, read_buffer: 4096 };
@@ -42,12 +44,13 @@ fn exchange(shared: &Arc<Shared>, stream: Stream) -> io::Result<()> {
         Stream::Tcp(tcp) => tcp.peer_addr()?.ip(),
         Stream::Tls(_) | Stream::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
     };
+    shared.metrics.sockets.add(1);
     // What a proxy passes on is counted by where it comes from, which only the head says.
     let mut guard = if shared.gate.is_proxy(peer) { None } else { shared.limits.connect(peer) };
     let deadline = Instant::now() + HELLO_DEADLINE;
     let crowded = guard.is_none() && !shared.gate.is_proxy(peer);
     if crowded {
-        return plain(&mut { stream }, 503, TOO_MANY);
+        return turn_away(shared, &mut { stream }, peer);
     }
     let mut stream = encrypted(shared, stream, deadline)?;
     let mut head = match http1::read_head(&mut stream, deadline) {
@@ -58,14 +61,18 @@ fn exchange(shared: &Arc<Shared>, stream: Stream) -> io::Result<()> {
     if guard.is_none() {
         guard = shared.limits.connect(origin);
         if guard.is_none() {
-            return plain(&mut stream, 503, TOO_MANY);
+            return turn_away(shared, &mut stream, origin);
         }
     }
     if head.target.path == "/ws" {
         return converse(shared, stream, &mut head, deadline);
     }
-    if head.target.path == "/health" {
-        return if head.method == Method::Get { health(shared, &mut stream) } else { plain(&mut stream, 405, "GET only") };
+    if matches!(head.target.path.as_str(), "/health" | "/health/ready") {
+        return match (head.method, head.target.path.as_str()) {
+            (Method::Get, "/health") => status::health(shared).send(&mut stream),
+            (Method::Get, _) => status::ready(shared).send(&mut stream),
+            _ => plain(&mut stream, 405, "GET only"),
+        };
     }
     let body = match http1::read_body(&mut stream, &mut head, deadline, MAX_BODY) {
         Ok(body) => body,
@@ -79,6 +86,13 @@ fn exchange(shared: &Arc<Shared>, stream: Stream) -> io::Result<()> {
     let answered = route(shared, &ask).unwrap_or_else(|refused| refused).send(&mut stream);
     drop(guard);
     answered
+}
+
+/// One connection too many from this address.
+fn turn_away(shared: &Shared, stream: &mut Stream, address: IpAddr) -> io::Result<()> {
+    shared.metrics.crowded.add(1);
+    shared.told(Matter::Crowded).info(|| format!("too many connections from {address}"));
+    plain(stream, 503, TOO_MANY)
 }
 
 /// Through TLS, if there is a certificate.
@@ -114,13 +128,13 @@ fn converse(shared: &Arc<Shared>, mut stream: Stream, head: &mut Head, deadline:
     // Our daemon says so when a session is over; any other end may be followed by a return.
     let over = matches!(&end, ws::End::ClosedByPeer { code: ws::code::NORMAL, reason } if reason == "session_ended");
     if let ws::End::Protocol { .. } = &end {
-        log::info!("a connection broke the protocol: {end}");
+        shared.told(Matter::Broken).info(|| format!("a connection broke the protocol: {end}"));
     }
     state.end(over);
     Ok(())
 }
 
-/// Everything beside the WebSocket and `/health`.
+/// Everything beside the WebSocket and what tells of the broker's health.
 fn route(shared: &Shared, ask: &Ask<'_>) -> Result<Answer, Answer> {
     let parts: Vec<&str> = ask.head.target.path.split('/').skip(1).collect();
     match (ask.head.method, parts.as_slice()) {
@@ -133,24 +147,11 @@ fn route(shared: &Shared, ask: &Ask<'_>) -> Result<Answer, Answer> {
         (Method::Post, ["invite"]) => invite::create(shared, ask),
         (Method::Delete, ["invite", id]) => invite::revoke(shared, ask, id),
         (Method::Get, ["i", code]) => invite::short_link(shared, ask, code),
+        (Method::Get, [""]) => status::page(shared, ask),
+        (Method::Get, ["metrics"]) => status::metrics(shared, ask),
         // The reference's second form of invites enrols a key that can not say hello; it is off there by default, too.
         (Method::Post, ["invites", _, "claim"]) => Err(Answer::refused(501, "invite_v2_disabled")),
-        (_, ["join" | "mesh" | "invite" | "i", ..]) => Err(Answer::refused(405, "method_not_allowed")),
+        (_, [""] | ["metrics"] | ["join" | "mesh" | "invite" | "i", ..]) => Err(Answer::refused(405, "method_not_allowed")),
         _ => Err(Answer::not_found()),
     }
-}
-
-fn health(shared: &Shared, stream: &mut Stream) -> io::Result<()> {
-    let depth = shared.hub.depth();
-    let body = json!({
-        "status": if depth.is_ok() { "ok" } else { "degraded" },
-        "db": if depth.is_ok() { "up" } else { "down" },
-        "version": env!("CARGO_PKG_VERSION"),
-        "gitSha": option_env!("CLAUDEMESH_GIT_SHA").unwrap_or("unknown"),
-        "uptime": shared.started.elapsed().as_secs(),
-        "connections": shared.connections.get(),
-        "queued": depth.as_ref().ok(),
-    });
-    let status = if depth.is_ok() { 200 } else { 503 };
-    Answer::json(status, &body).send(stream)
 }

@@ -1,4 +1,4 @@
-//! The page behind a short link. It loads nothing, runs nothing, and says what to type.
+//! The pages that a broker shows: the one behind a short link, and its own state. They load nothing and run nothing.
 
 use crate::base::names::neutralise_line;
 use crate::base::time::iso;
@@ -9,7 +9,9 @@ use crate::store::hub::invites::Invite;
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:40em;margin:3em auto;padding:0 1em;color:#222;background:#fff}\
 code,pre{font-family:ui-monospace,monospace;background:#f3f1ee;border-radius:4px}pre{padding:1em;overflow-wrap:anywhere;\
 white-space:pre-wrap}code{padding:.1em .3em}small{color:#666}\
-@media(prefers-color-scheme:dark){body{color:#ddd;background:#1b1b1b}pre,code{background:#2b2a28}}";
+table{border-collapse:collapse;width:100%}td{padding:.3em 0;border-bottom:1px solid #ddd}\
+td+td{text-align:right;font-variant-numeric:tabular-nums}\
+@media(prefers-color-scheme:dark){body{color:#ddd;background:#1b1b1b}pre,code{background:#2b2a28}td{border-color:#444}}";
 
 /// What a browser may load for a page: its one style sheet.
 pub(super) fn content_policy() -> String {
@@ -33,9 +35,13 @@ fn escape(text: &str) -> String {
 }
 
 fn page(title: &str, body: &str) -> String {
+    page_with("", title, body)
+}
+
+fn page_with(head: &str, title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <meta name=\"robots\" content=\"noindex\"><title>{title}</title><style>{STYLE}</style></head><body>{body}</body></html>\n"
+         <meta name=\"robots\" content=\"noindex\">{head}<title>{title}</title><style>{STYLE}</style></head><body>{body}</body></html>\n"
     )
 }
 
@@ -63,6 +69,13 @@ pub(super) fn invitation(mesh: &Mesh, invite: &Invite, broker_url: &str) -> Stri
         escape(&invite.token),
     );
     page(&title, &body)
+}
+
+/// What a broker tells of itself, as names and values. The browser asks again by itself.
+pub(super) fn status(rows: &[(&str, String)]) -> String {
+    let rows: String = rows.iter().map(|(name, value)| format!("<tr><td>{name}</td><td>{}</td></tr>", escape(value))).collect();
+    let body = format!("<h1>claudemesh broker</h1><table>{rows}</table>");
+    page_with("<meta http-equiv=\"refresh\" content=\"5\">", "claudemesh broker", &body)
 }
 
 #[cfg(test)]

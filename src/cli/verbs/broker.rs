@@ -18,7 +18,7 @@ use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Flag, Group, Verb};
 
 const LISTEN: Flag = Flag::valued("--listen", "ADDR:PORT", "Where to listen; default 127.0.0.1:7900.");
-const DATA: Flag = Flag::valued("--data", "DIR", "Where its database is; default broker/ among this program's files.");
+pub(super) const DATA: Flag = Flag::valued("--data", "DIR", "Where its database is; default broker/ among this program's files.");
 const CERT: Flag = Flag::valued("--tls-cert", "FILE", "PEM file of its certificate chain; read again on SIGHUP.");
 const KEY: Flag = Flag::valued("--tls-key", "FILE", "PEM file of the certificate's key.");
 const PROXY: Flag = Flag::valued("--trusted-proxy", "ADDR", "Take the client's address from this peer's X-Forwarded-For.");
@@ -26,6 +26,8 @@ const POLICY: Flag = Flag {
     choices: &["open", "token", "closed"],
     ..Flag::valued("--mesh-policy", "POLICY", "Who may make meshes: anybody, who has the admin token, nobody.")
 };
+const PUBLIC_STATUS: Flag =
+    Flag::switch("--public-status", "Show /metrics and the status page at / to everybody, not only to this machine.");
 
 pub(in crate::cli) const VERB: Verb = Verb {
     name: "broker",
@@ -36,10 +38,13 @@ pub(in crate::cli) const VERB: Verb = Verb {
            logs to standard error, and ends on SIGTERM.\n\n\
            Without --mesh-policy, a broker on a loopback address lets this machine's own users make meshes, and any other \
            asks for the admin token. That is made at the first start, shown once in the JSON line, and kept in the file \
-           admin-token of the data directory. Behind a proxy, name it with --trusted-proxy.",
+           admin-token of the data directory. Behind a proxy, name it with --trusted-proxy.\n\n\
+           On the same port it answers GET /health and /health/ready, and to programs of this machine /metrics (for \
+           Prometheus) and a status page at /. broker.json in its data directory sets limits: messageDays, auditDays, \
+           auditMessages, meshMib, recipientMib, maxMeshes.",
     operands: &[],
     tail: None,
-    flags: &[LISTEN, DATA, CERT, KEY, PROXY, POLICY],
+    flags: &[LISTEN, DATA, CERT, KEY, PROXY, POLICY, PUBLIC_STATUS],
     effect: Effect::Local,
     examples: &[
         Example { command: "claudemesh broker --listen 0.0.0.0:7900 --data /var/lib/claudemesh", about: "for a team" },
@@ -51,17 +56,23 @@ pub(in crate::cli) const VERB: Verb = Verb {
     run,
 };
 
+/// The data directory that was named, or the one that goes without saying.
+pub(super) fn data_dir(parsed: &Parsed) -> Result<PathBuf, CliError> {
+    match parsed.value(&DATA) {
+        Some(dir) => Ok(PathBuf::from(dir)),
+        None => Ok(daemon_paths()?.config_dir().join("broker")),
+    }
+}
+
 fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     logging::init(log::LevelFilter::Info);
     let text = parsed.value(&LISTEN).unwrap_or("127.0.0.1:7900");
     let listen: SocketAddr = text.parse().map_err(|_| {
         CliError::usage(format!("--listen: \"{text}\" is no address")).with_hint("as in 127.0.0.1:7900 or [::]:7900")
     })?;
-    let data_dir = match parsed.value(&DATA) {
-        Some(dir) => PathBuf::from(dir),
-        None => daemon_paths()?.config_dir().join("broker"),
-    };
+    let data_dir = data_dir(parsed)?;
     let access = access(parsed, listen)?;
+    let public_status = parsed.is_set(&PUBLIC_STATUS);
     let tls = access.tls.is_some();
     let mut said = Ok(());
     let ready = |running: &broker::Running| {
@@ -76,7 +87,7 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         };
         said = out.json(&line).and_then(|()| out.flush());
     };
-    let ended = broker::run(broker::Options { data_dir, listen, access }, ready);
+    let ended = broker::run(broker::Options { data_dir, listen, access, public_status }, ready);
     if let Err(err) = said {
         log::warn!("nobody reads that the broker has started: {err}");
     }

@@ -1,6 +1,7 @@
 //! One file for each verb or small family: its row of the table, and what it does.
 
 pub(super) mod broker;
+pub(super) mod broker_admin;
 pub(super) mod daemon;
 pub(super) mod demo;
 pub(super) mod down;

@@ -3,18 +3,22 @@
 use rusqlite::types::Type;
 use rusqlite::{Row as SqlRow, params};
 
+use super::audit::{self, Actor, Entry, Event};
+use super::room::policy;
 use super::{Known, Member, Mesh, NewMember, NewMesh, Role, SeenSession};
 use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey, SessionKey, Slug};
 use crate::base::time::Millis;
 use crate::store::db::Db;
 use crate::store::migrate::Step;
-use crate::store::{Error, limit_sql};
+use crate::store::{Error, count, limit_sql};
+use crate::wire::json::json;
 
 pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_shared.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_presence.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_invites.sql"))?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_operate.sql"))?),
 ];
 
 /// A column that only this program writes, and only with keys.
@@ -24,6 +28,11 @@ pub(super) fn key(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<PublicKey
 }
 
 pub(super) fn create_mesh(db: &Db<'_>, mesh: NewMesh, owner: NewMember) -> Result<Mesh, Error> {
+    let most = policy(db)?.meshes;
+    let there = || Ok::<_, Error>(db.first("SELECT count(*) FROM mesh", [], |row| row.get(0))?.map_or(0, count));
+    if most != 0 && self::mesh(db, mesh.id.clone())?.is_none() && most <= there()? {
+        return Err(Error::Limit("this broker has as many meshes as its configuration allows"));
+    }
     let written = db.execute(
         "INSERT INTO mesh (id, slug, name, owner_pubkey, created_at) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO NOTHING",
         params![mesh.id.as_str(), mesh.slug.as_str(), mesh.name, mesh.owner.to_string(), mesh.now],
@@ -92,6 +101,10 @@ pub(super) fn revoke(db: &Db<'_>, mesh: MeshId, key: MemberKey, now: Millis) -> 
         "UPDATE member SET revoked_at = ?3 WHERE mesh_id = ?1 AND pubkey = ?2 AND revoked_at IS NULL",
         params![mesh.as_str(), key.to_string(), now],
     )?;
+    if 0 < changed {
+        let payload = json!({"pubkey": key});
+        audit::append(db, vec![Entry { mesh, event: Event::MemberBanned, actor: Actor::Nobody, payload, now }])?;
+    }
     Ok(0 < changed)
 }
 

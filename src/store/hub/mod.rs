@@ -1,13 +1,20 @@
 //! `hub.db`: what a broker keeps. Meshes, their members, the session keys that have been there, and the messages that
 //! somebody does not have yet.
 
+mod admin;
+mod audit;
 pub mod invites;
 mod members;
 mod queue;
+mod room;
 mod shared;
 mod status;
 
 use std::path::Path;
+
+pub use admin::{Admin, MeshTotals, Totals, WaitingRow, compact, restore};
+pub use audit::{Actor, Entry, Event, Verdict};
+pub use room::{Full, Policy};
 
 use self::invites::{AddedInvite, Invite, NewInvite, Redeem, Redeemed};
 use super::owner::{self, Kind, commands};
@@ -131,6 +138,8 @@ pub enum Enqueued {
     Conflict,
     /// The key is neither a member's nor a session's that has been here.
     UnknownRecipient,
+    /// As much waits as may.
+    Full(Full),
 }
 
 /// Which priorities a recipient is open for.
@@ -354,6 +363,18 @@ commands! {
 
     /// Deletes up to `limit` messages that have expired at `now`, delivered or not. Call again while it returns more than 0.
     Lazy Expire => status::expire: pub fn expire(now: Millis, limit: usize) -> usize;
+
+    /// What is allowed from now on.
+    Sync SetPolicy => room::set: pub fn set_policy(policy: Policy) -> ();
+
+    /// Adds to the audit logs.
+    Lazy Audit => audit::append: pub fn audit(entries: Vec<Entry>) -> ();
+
+    /// Removes up to `limit` of a mesh's oldest audit entries from before `before`. Call again while it returns more than 0.
+    Lazy PruneAudit => audit::prune: pub fn prune_audit(mesh: MeshId, before: Millis, limit: usize) -> usize;
+
+    /// How much there is of what.
+    Read Totals => admin::totals: pub fn totals() -> Totals;
 
     /// The message of a mesh with this id, or the only one whose id begins with it.
     Read Status => status::message_status: pub fn message_status(mesh: MeshId, id: String) -> MessageLookup;

@@ -2,18 +2,24 @@
 
 use rusqlite::{OptionalExtension, Row as SqlRow, params};
 
+use super::audit::{Actor, Chain, Entry, Event};
 use super::members::{key, owner_of};
+use super::room::{self, Full, Policy};
 use super::{Ack, Enqueued, Stored, Submission, Urgency};
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PublicKey};
 use crate::base::time::Millis;
 use crate::store::db::Db;
 use crate::store::{Error, Seq, limit_sql};
+use crate::wire::json::json;
 use crate::wire::priority::Priority;
 
 pub(super) fn enqueue(db: &Db<'_>, submissions: Vec<Submission>) -> Result<Vec<Enqueued>, Error> {
     db.check_room()?;
     let mut copies = 0;
-    let answers = submissions.into_iter().map(|submission| enqueue_one(db, submission, &mut copies)).collect();
+    let policy = room::policy(db)?;
+    let mut chain = Chain::new(db);
+    let one = |submission| enqueue_one(db, &policy, &mut chain, submission, &mut copies);
+    let answers = submissions.into_iter().map(one).collect();
     deepen(db, copies)?;
     answers
 }
@@ -26,20 +32,30 @@ pub(super) fn deepen(db: &Db<'_>, by: i64) -> Result<(), Error> {
     Ok(())
 }
 
-fn enqueue_one(db: &Db<'_>, submission: Submission, copies: &mut i64) -> Result<Enqueued, Error> {
+fn enqueue_one(
+    db: &Db<'_>,
+    policy: &Policy,
+    chain: &mut Chain<'_, '_>,
+    mut submission: Submission,
+    copies: &mut i64,
+) -> Result<Enqueued, Error> {
     if let Some(before) = sent_before(db, &submission)? {
         return Ok(before);
     }
     if submission.direct && !all_known(db, &submission)? {
         return Ok(Enqueued::UnknownRecipient);
     }
+    let weight = room::weight(&submission.nonce, &submission.ciphertext);
+    if let Some(full) = make_fit(db, policy, &mut submission, weight)? {
+        return Ok(Enqueued::Full(full));
+    }
     let seq = write(db, &submission)?;
     let urgent = submission.priority == Priority::Now;
     let mut written = 0;
     for recipient in &submission.recipients {
         written += i64::try_from(db.execute(
-            "INSERT INTO delivery (mesh_id, recipient, seq, urgent) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
-            params![submission.mesh.as_str(), recipient.to_string(), seq, urgent],
+            "INSERT INTO delivery (mesh_id, recipient, seq, urgent, weight) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+            params![submission.mesh.as_str(), recipient.to_string(), seq, urgent, weight],
         )?)
         .unwrap_or(0);
     }
@@ -48,7 +64,37 @@ fn enqueue_one(db: &Db<'_>, submission: Submission, copies: &mut i64) -> Result<
         db.execute("UPDATE message SET recipients = ?2, waiting = ?2 WHERE seq = ?1", params![seq, written])?;
     }
     *copies += written;
+    if policy.audit_messages {
+        let payload = json!({
+            "messageId": submission.id, "priority": submission.priority.as_str(), "targetSpec": submission.target_spec,
+        });
+        let (mesh, actor) = (submission.mesh, Actor::Member(submission.sender_member));
+        chain.add(&Entry { mesh, event: Event::MessageSent, actor, payload, now: submission.now })?;
+    }
     Ok(Enqueued::New(submission.id))
+}
+
+/// Where there is no room for it. What is for many leaves out those for whom too much waits already: one who never comes
+/// back must not silence a whole group.
+fn make_fit(db: &Db<'_>, policy: &Policy, submission: &mut Submission, weight: i64) -> Result<Option<Full>, Error> {
+    if policy.mesh_bytes == 0 && policy.recipient_bytes == 0 {
+        return Ok(None);
+    }
+    let mesh = submission.mesh.as_str();
+    let all = weight.saturating_mul(limit_sql(submission.recipients.len()));
+    if !room::fits(db, mesh, "", all, policy.mesh_bytes)? {
+        return Ok(Some(Full::Mesh));
+    }
+    let mut fitting = Vec::with_capacity(submission.recipients.len());
+    for recipient in &submission.recipients {
+        if room::fits(db, mesh, &recipient.to_string(), weight, policy.recipient_bytes)? {
+            fitting.push(*recipient);
+        } else if submission.direct {
+            return Ok(Some(Full::Recipient));
+        }
+    }
+    submission.recipients = fitting;
+    Ok(None)
 }
 
 /// The answer for a client id that the member has used already.

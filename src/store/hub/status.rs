@@ -27,6 +27,9 @@ pub(super) fn expire(db: &Db<'_>, now: Millis, limit: usize) -> Result<usize, Er
         db.execute("DELETE FROM message WHERE seq = ?1", [seq])?;
     }
     deepen(db, -limit_sql(copies))?;
+    if seqs.is_empty() {
+        super::room::forget(db)?;
+    }
     Ok(seqs.len())
 }
 

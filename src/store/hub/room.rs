@@ -1,0 +1,80 @@
+//! How much may wait, and where a limit is met.
+
+use rusqlite::params;
+
+use crate::store::db::Db;
+use crate::store::{Error, limit_sql};
+
+/// What whoever operates the broker allows; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Bytes that may wait in one mesh.
+    pub mesh_bytes: u64,
+    /// Bytes that may wait for one recipient.
+    pub recipient_bytes: u64,
+    pub meshes: usize,
+    /// Whether each message gets an entry in the audit log.
+    pub audit_messages: bool,
+}
+
+/// Where there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    Mesh,
+    Recipient,
+}
+
+/// What a copy costs beside its text.
+const ROW: usize = 256;
+
+/// What one copy of a message counts.
+pub(super) fn weight(nonce: &str, ciphertext: &str) -> i64 {
+    limit_sql(nonce.len() + ciphertext.len() + ROW)
+}
+
+pub(super) fn set(db: &Db<'_>, policy: Policy) -> Result<(), Error> {
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    db.execute(
+        "UPDATE policy SET mesh_bytes = ?1, recipient_bytes = ?2, meshes = ?3, audit_messages = ?4",
+        params![bytes(policy.mesh_bytes), bytes(policy.recipient_bytes), limit_sql(policy.meshes), policy.audit_messages],
+    )?;
+    Ok(())
+}
+
+pub(super) fn policy(db: &Db<'_>) -> Result<Policy, Error> {
+    let number = |value: i64| u64::try_from(value).unwrap_or(0);
+    let found = db.first("SELECT mesh_bytes, recipient_bytes, meshes, audit_messages FROM policy", [], |row| {
+        Ok(Policy {
+            mesh_bytes: number(row.get(0)?),
+            recipient_bytes: number(row.get(1)?),
+            meshes: usize::try_from(row.get::<_, i64>(2)?).unwrap_or(0),
+            audit_messages: row.get(3)?,
+        })
+    })?;
+    found.ok_or_else(|| Error::Sql("the policy is gone".to_owned()))
+}
+
+/// Whether a copy of this weight still fits for `recipient` (empty: into the mesh as a whole). Where it does not, nothing
+/// fits until an eighth is free again: else a small message would slip past a large one that was refused before it.
+pub(super) fn fits(db: &Db<'_>, mesh: &str, recipient: &str, weight: i64, limit: u64) -> Result<bool, Error> {
+    if limit == 0 {
+        return Ok(true);
+    }
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = "SELECT bytes, full FROM waiting WHERE mesh_id = ?1 AND recipient = ?2";
+    let found = db.first(sql, params![mesh, recipient], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?)))?;
+    // Who has nothing waiting may get anything that a frame can carry.
+    let Some((bytes, was_full)) = found.filter(|(bytes, _)| 0 < *bytes) else { return Ok(true) };
+    let line = if was_full { limit - limit / 8 } else { limit };
+    let full = line < bytes.saturating_add(weight);
+    if full != was_full {
+        db.execute("UPDATE waiting SET full = ?3 WHERE mesh_id = ?1 AND recipient = ?2", params![mesh, recipient, full])?;
+    }
+    Ok(!full)
+}
+
+/// Forgets the counts of recipients for whom nothing waits.
+pub(super) fn forget(db: &Db<'_>) -> Result<(), Error> {
+    db.execute("DELETE FROM waiting WHERE copies <= 0 AND recipient <> ''", [])?;
+    Ok(())
+}
