@@ -10,7 +10,7 @@ use claudemesh::crypto::random;
 use claudemesh::net::dial;
 use claudemesh::net::ws::{self, Flow, Handle, Outbox};
 use claudemesh::sys::files;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::commands::megabytes;
 use crate::sizes::status;
@@ -204,16 +204,25 @@ fn circulate(address: &str, mesh: &RawMesh, peers: usize, under_way: usize, mess
 /// Row 11.
 pub(crate) fn messages(scale: Scale) -> Vec<Measured> {
     const PEERS: usize = 50;
-    let home = Home::new();
-    let mesh = RawMesh::create(home.path());
-    let broker = Broker::start(home.path());
-    circulate(&broker.address, &mesh, PEERS, 1, 2000);
-    let (times, _) = circulate(&broker.address, &mesh, PEERS, 1, scale.rounds(50_000));
-    let (_, rate) = circulate(&broker.address, &mesh, PEERS, 8, scale.rounds(100_000));
+    let (times, rate) = pass_on(scale, PEERS, true);
+    let (unaudited, unaudited_rate) = pass_on(scale, PEERS, false);
     vec![
         Measured::times("direct, 50 peers, one under way from each, durable", times, 3 * MS, Some(15 * MS)),
         Measured::at_least("the same, 8 under way from each", "/s", rate.round(), 10_000.0),
+        Measured::times("without an audit entry for each: one under way", unaudited, 3 * MS, Some(15 * MS)),
+        Measured::at_least("the same, 8 under way from each", "/s", unaudited_rate.round(), 10_000.0),
     ]
+}
+
+fn pass_on(scale: Scale, peers: usize, audited: bool) -> (Vec<Duration>, f64) {
+    let home = Home::new();
+    let mesh = RawMesh::create(home.path());
+    std::fs::write(home.join("broker.json"), json!({"auditMessages": audited}).to_string()).unwrap();
+    let broker = Broker::start(home.path());
+    circulate(&broker.address, &mesh, peers, 1, 2000);
+    let (times, _) = circulate(&broker.address, &mesh, peers, 1, scale.rounds(50_000));
+    let (_, rate) = circulate(&broker.address, &mesh, peers, 8, scale.rounds(100_000));
+    (times, rate)
 }
 
 /// Row 12.

@@ -152,17 +152,17 @@ fn floods_and_readers_that_stop_are_held_back() {
     town.assert_lives();
 
     // Refused hellos, one connection after the other.
-    for _ in 0..200 {
+    for _ in 0..100 {
         let mut socket = Raw::open(&town.broker.address);
         let mut hello = town.mesh.hello(3, &KeyPair::generate());
         hello["signature"] = "00".repeat(64).into();
         socket.say(&hello.to_string()).unwrap();
-        assert!(socket.read_to_end().windows(13).any(|words| words == b"bad_signature"));
+        socket.read_until(b"bad_signature");
     }
     town.assert_lives();
-    assert_eq!(metric(&town.broker, "broker_connections_rejected_total{reason=\"bad_signature\"}"), 200);
+    assert_eq!(metric(&town.broker, "broker_connections_rejected_total{reason=\"bad_signature\"}"), 100);
     let lines = town.logged("a hello was refused");
-    assert!((1..=20).contains(&lines), "{lines} lines about 200");
+    assert!((1..=20).contains(&lines), "{lines} lines about 100");
 }
 
 /// A connection from this address of the machine's own.

@@ -27,7 +27,7 @@ use super::limits::QUEUE;
 use super::{Matter, Shared};
 
 /// A peer's frame, with room for the fields around the sealed part. The buffer is what an idle connection costs.
-const SOCKET: ws::Limits = ws::Limits { max_message: MAX_FRAME + 16 * 1024, read_buffer: 4096 };
+const SOCKET: ws::Limits = ws::Limits { max_message: MAX_FRAME + 16 * 1024, read_buffer: 2048 };
 
 /// Said to a connection too many.
 const TOO_MANY: &str = "too many connections from this address";
@@ -65,7 +65,7 @@ fn exchange(shared: &Arc<Shared>, stream: Stream) -> io::Result<()> {
         }
     }
     if head.target.path == "/ws" {
-        return converse(shared, stream, &mut head, deadline);
+        return converse(shared, stream, head, deadline);
     }
     if matches!(head.target.path.as_str(), "/health" | "/health/ready") {
         return match (head.method, head.target.path.as_str()) {
@@ -111,17 +111,19 @@ fn refuse(stream: &mut Stream, err: &ReadError) -> io::Result<()> {
     err.status().map_or(Ok(()), |status| plain(stream, status, &err.to_string()))
 }
 
-fn converse(shared: &Arc<Shared>, mut stream: Stream, head: &mut Head, deadline: Instant) -> io::Result<()> {
+fn converse(shared: &Arc<Shared>, mut stream: Stream, mut head: Head, deadline: Instant) -> io::Result<()> {
     if !head.wants_websocket() {
         return plain(&mut stream, 426, "this is a WebSocket");
     }
-    let mut socket = match ws::accept(stream, head, SOCKET, deadline) {
+    let mut socket = match ws::accept(stream, &mut head, SOCKET, deadline) {
         Ok(socket) => socket,
         Err(err) => {
             log::debug!("no WebSocket: {err}");
             return Ok(());
         }
     };
+    // The connection may live for weeks; nobody asks again with which headers it began.
+    drop(head);
     let (handle, inbox) = ws::channel(QUEUE)?;
     let mut state = State::new(shared.clone(), handle, Instant::now());
     let end = ws::run(&mut socket, &mut state, &inbox);

@@ -257,6 +257,8 @@ impl<'a, S: Read + Write + AsFd, P: Peer> Conn<'a, S, P> {
 
     /// Says what was wrong, and reads past it. The codec has lost its place in the stream, so bytes are thrown away as
     /// they come.
+    // Its buffer would else be part of every connection's stack.
+    #[inline(never)]
     fn linger(&mut self, code: u16, what: &str) {
         let until = Instant::now() + LINGER;
         let mut blocked = match settle(self.ws.close(Some(close_frame(code, what)))) {

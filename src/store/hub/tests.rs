@@ -1,5 +1,6 @@
 use super::*;
 use crate::store::test_dir::TestDir;
+use crate::wire::json::json;
 
 fn key(byte: u8) -> PublicKey {
     PublicKey::from_bytes([byte; 32])
@@ -294,4 +295,46 @@ fn what_was_enqueued_survives_a_kill() {
     }
     let hub = Hub::open(&copy.file("hub.db")).unwrap().0;
     assert_eq!((waiting(&hub, ALICE, Urgency::All), hub.depth()), (vec!["b".to_owned()], Ok(1)));
+}
+
+#[test]
+fn a_chain_that_was_cut_at_its_beginning_still_fits() {
+    let (dir, hub) = open();
+    let entry = |now| Entry { mesh: mesh(), event: Event::StateSet, actor: Actor::Nobody, payload: json!({"key": "k"}), now };
+    hub.audit((1..=5).map(entry).collect()).unwrap();
+    hub.audit(vec![Entry { actor: Actor::Key(MemberKey(key(ALICE))), ..entry(6) }]).unwrap();
+    let admin = Admin::open(&dir.file("hub.db")).unwrap();
+    let verdict = || admin.verify().unwrap().remove(0);
+    assert_eq!((verdict().entries, verdict().broken_at), (6, None));
+    let head = verdict().head;
+    assert_eq!(hub.prune_audit(mesh(), 4, 2).unwrap(), 2);
+    assert_eq!(hub.prune_audit(mesh(), 4, 2).unwrap(), 1);
+    assert_eq!(hub.prune_audit(mesh(), 4, 2).unwrap(), 0);
+    assert_eq!((verdict().entries, verdict().broken_at, verdict().head), (3, None, head));
+    hub.prune_audit(mesh(), 100, 100).unwrap();
+    hub.audit(vec![entry(7)]).unwrap();
+    assert_eq!((verdict().entries, verdict().broken_at), (1, None), "the chain goes on from where it was cut");
+}
+
+#[test]
+fn what_waits_is_counted_and_limited() {
+    let (dir, hub) = open();
+    let policy = Policy { mesh_bytes: 0, recipient_bytes: 2000, meshes: 1, audit_messages: false };
+    hub.set_policy(policy).unwrap();
+    let large = |id: &str| Submission { ciphertext: "x".repeat(800), ..direct(id, ALICE) };
+    let sent = |submission| hub.enqueue(vec![submission]).unwrap().remove(0);
+    assert!(matches!(sent(large("m1")), Enqueued::New(_)));
+    assert_eq!(sent(large("m2")), Enqueued::Full(Full::Recipient));
+    // A small one would have had room before the refusal: it does not overtake.
+    assert_eq!(sent(direct("m3", ALICE)), Enqueued::Full(Full::Recipient));
+    assert!(matches!(sent(direct("m4", SESSION)), Enqueued::New(_)), "another recipient's room is its own");
+    let admin = Admin::open(&dir.file("hub.db")).unwrap();
+    assert_eq!(admin.queue(10).unwrap().iter().map(|row| row.copies).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(hub.totals().unwrap().queued, 2);
+    let ack = Ack { mesh: mesh(), recipient: key(ALICE), message: MessageId::new("m1"), now: 9 };
+    assert_eq!(hub.acked(vec![ack]).unwrap(), 1);
+    assert!(matches!(sent(large("m2")), Enqueued::New(_)));
+    let other =
+        NewMesh { id: MeshId::new("other"), slug: Slug::new("o"), name: "O".into(), owner: MemberKey(key(OWNER)), now: 1 };
+    assert!(matches!(hub.create_mesh(other, new_member(OWNER)), Err(Error::Limit(_))));
 }
