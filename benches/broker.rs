@@ -17,7 +17,7 @@ use crate::sizes::status;
 use crate::support::home::Home;
 use crate::support::raw::{Raw, RawMesh};
 use crate::support::servers::Broker;
-use crate::support::wait::PATIENCE;
+use crate::support::wait::{PATIENCE, until_within};
 use crate::table::{Measured, Scale};
 
 const MS: Duration = Duration::from_millis(1);
@@ -184,13 +184,9 @@ fn circulate(address: &str, mesh: &RawMesh, peers: usize, under_way: usize, mess
     for (handle, _) in &links {
         (0..under_way).for_each(|_| handle.try_send(()).unwrap());
     }
-    let reached = |count: usize| {
-        let end = Instant::now() + Duration::from_secs(120);
-        while ring.passed.load(Ordering::Relaxed) < count && Instant::now() < end {
-            std::thread::sleep(MS);
-        }
-    };
-    reached(messages);
+    until_within(Duration::from_secs(120), "the messages to go round", || {
+        (messages <= ring.passed.load(Ordering::Relaxed)).then_some(())
+    });
     let rate = ring.passed.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64();
     ring.over.store(true, Ordering::Relaxed);
     for (handle, thread) in links {

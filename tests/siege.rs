@@ -1,7 +1,7 @@
 //! A broker under clients that mean it harm, or might as well: each costs a bounded amount, is told of in the log, but not
 //! for ever, and nobody else notices.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -205,7 +205,13 @@ fn one_address_can_not_take_every_place() {
     // Somebody from elsewhere finds a place.
     let other = Raw::over(connect_from(Ipv4Addr::LOCALHOST, address)).greet(&mesh.hello(0, &KeyPair::generate()));
     drop((kept, other));
-    let back = Raw::over(connect_from(crowd, address)).greet(&mesh.hello(1, &KeyPair::generate()));
-    drop(back);
+    until("a place to be free again", || {
+        let mut stream = connect_from(crowd, address);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(UPGRADE.as_bytes()).ok()?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).ok()?;
+        (status == *b"HTTP/1.1 101").then_some(())
+    });
     running.stop();
 }

@@ -249,7 +249,15 @@ pub fn start_capped(options: Options, caps: Caps) -> Result<Running, StartError>
 }
 
 /// Keeps everybody else from a data directory, for as long as the lock lives. Made if it is not there.
-pub fn hold(data_dir: &Path) -> Result<Lock, StartError> {
+pub fn keep_out(data_dir: &Path) -> Result<Held, StartError> {
+    hold(data_dir).map(Held)
+}
+
+/// A data directory that no broker serves while this lives.
+#[derive(Debug)]
+pub struct Held(#[expect(dead_code, reason = "held, never read")] Lock);
+
+fn hold(data_dir: &Path) -> Result<Lock, StartError> {
     dirs::private_dir_checked(data_dir).map_err(StartError::Directory)?;
     lock::acquire_by(&data_dir.join(LOCK), Instant::now() + Duration::from_millis(100)).map_err(|refused| match refused {
         lock::Refused::Held { pid } => StartError::Held(pid),

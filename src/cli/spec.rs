@@ -188,7 +188,7 @@ pub(super) const VERBS: &[Verb] = &[
     verbs::broker::VERB,
     verbs::broker_admin::MESHES,
     verbs::broker_admin::MEMBERS,
-    verbs::broker_admin::QUEUE,
+    verbs::broker_admin::WAITING,
     verbs::broker_admin::BACKUP,
     verbs::broker_admin::RESTORE,
     verbs::broker_admin::COMPACT,

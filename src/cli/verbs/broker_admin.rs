@@ -13,7 +13,6 @@ use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Effect, Example, Flag, Group, Operand, Verb};
 use crate::store;
 use crate::store::hub::{self, Admin, MeshTotals};
-use crate::sys::dirs;
 use crate::wire::json::{Value, json};
 
 use super::broker::{DATA, data_dir};
@@ -52,7 +51,7 @@ pub(in crate::cli) const MEMBERS: Verb = Verb {
     ..FAMILY
 };
 
-pub(in crate::cli) const QUEUE: Verb = Verb {
+pub(in crate::cli) const WAITING: Verb = Verb {
     name: "broker admin queue",
     about: "List for whom most mail waits.",
     flags: &[DATA, LIMIT],
@@ -82,7 +81,10 @@ pub(in crate::cli) const RESTORE: Verb = Verb {
            another name. What was accepted after the backup is not in it; what was delivered after it is offered again, and \
            recipients recognise it.",
     operands: &[Operand::one("FILE", "A file that backup wrote.")],
-    examples: &[Example { command: "claudemesh broker admin restore hub-monday.db --data /var/lib/claudemesh", about: "" }],
+    examples: &[Example {
+        command: "claudemesh broker admin restore hub-monday.db --data /var/lib/claudemesh",
+        about: "when it is stopped",
+    }],
     run: restore,
     ..FAMILY
 };
@@ -91,7 +93,7 @@ pub(in crate::cli) const COMPACT: Verb = Verb {
     name: "broker admin compact",
     about: "Give the room of deleted rows back to the file system.",
     long: "The broker must not run. It needs room for a second copy of the database meanwhile.",
-    examples: &[Example { command: "claudemesh broker admin compact --data /var/lib/claudemesh", about: "" }],
+    examples: &[Example { command: "claudemesh broker admin compact --data /var/lib/claudemesh", about: "when it is stopped" }],
     run: compact,
     ..FAMILY
 };
@@ -117,18 +119,15 @@ fn failed(dir: &Path, err: &store::Error) -> CliError {
 }
 
 fn open(parsed: &Parsed) -> Result<(PathBuf, Admin), CliError> {
-    // What SQLite makes beside the file is private, whoever runs this.
-    dirs::umask_private();
     let dir = data_dir(parsed)?;
     let admin = Admin::open(&broker::database(&dir)).map_err(|err| failed(&dir, &err))?;
     Ok((dir, admin))
 }
 
 /// Keeps the broker away until it is dropped.
-fn stopped(parsed: &Parsed) -> Result<(PathBuf, crate::sys::lock::Lock), CliError> {
-    dirs::umask_private();
+fn stopped(parsed: &Parsed) -> Result<(PathBuf, broker::Held), CliError> {
     let dir = data_dir(parsed)?;
-    let lock = broker::hold(&dir).map_err(|err| {
+    let lock = broker::keep_out(&dir).map_err(|err| {
         let refused = CliError::refused(Exit::Failure, err.to_string());
         match err {
             broker::StartError::Held(_) => refused.with_hint("stop it first"),

@@ -14,6 +14,7 @@ use crate::base::ids::{MeshId, Slug};
 use crate::base::time::{Millis, iso, now_millis};
 use crate::store::db::{self, Db, beside};
 use crate::store::{Error, count, damage, limit_sql};
+use crate::sys::dirs;
 
 /// How much there is of what.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub struct Admin {
 impl Admin {
     /// Opens what is there; nothing is made, and no schema is changed.
     pub fn open(path: &Path) -> Result<Admin, Error> {
+        // What SQLite makes beside the file is private, whoever runs this.
+        dirs::umask_private();
         let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         conn.pragma_update(None, "busy_timeout", 5000)?;
         current(&conn)?;
@@ -196,6 +199,7 @@ fn sync_directory(file: &Path) -> Result<(), Error> {
 
 /// Puts a backup in the place of a database that nobody has open. What was there is kept under the name that is returned.
 pub fn restore(from: &Path, path: &Path) -> Result<Option<PathBuf>, Error> {
+    dirs::umask_private();
     let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     current(&source)?;
     whole(&source)?;
@@ -236,6 +240,7 @@ fn keep(path: &Path) -> Result<PathBuf, Error> {
 
 /// Gives back to the file system what deleted rows took up. Nobody else may have it open. Returns its size before and after.
 pub fn compact(path: &Path) -> Result<(u64, u64), Error> {
+    dirs::umask_private();
     let before = fs::metadata(path)?.len();
     let conn = db::open(path, 2048)?;
     current(&conn)?;

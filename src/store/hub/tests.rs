@@ -319,21 +319,28 @@ fn a_chain_that_was_cut_at_its_beginning_still_fits() {
 #[test]
 fn what_waits_is_counted_and_limited() {
     let (dir, hub) = open();
-    let policy = Policy { mesh_bytes: 0, recipient_bytes: 2000, meshes: 1, audit_messages: false };
+    let policy = Policy { mesh_bytes: 0, recipient_bytes: 10_000, meshes: 1, audit_messages: false };
     hub.set_policy(policy).unwrap();
     let large = |id: &str| Submission { ciphertext: "x".repeat(800), ..direct(id, ALICE) };
     let sent = |submission| hub.enqueue(vec![submission]).unwrap().remove(0);
-    assert!(matches!(sent(large("m1")), Enqueued::New(_)));
-    assert_eq!(sent(large("m2")), Enqueued::Full(Full::Recipient));
+    for n in 0..9 {
+        assert!(matches!(sent(large(&format!("m{n}"))), Enqueued::New(_)), "{n}");
+    }
+    assert_eq!(sent(large("late")), Enqueued::Full(Full::Recipient));
     // A small one would have had room before the refusal: it does not overtake.
-    assert_eq!(sent(direct("m3", ALICE)), Enqueued::Full(Full::Recipient));
-    assert!(matches!(sent(direct("m4", SESSION)), Enqueued::New(_)), "another recipient's room is its own");
+    assert_eq!(sent(direct("small", ALICE)), Enqueued::Full(Full::Recipient));
+    assert!(matches!(sent(direct("other", SESSION)), Enqueued::New(_)), "another recipient's room is its own");
     let admin = Admin::open(&dir.file("hub.db")).unwrap();
-    assert_eq!(admin.queue(10).unwrap().iter().map(|row| row.copies).collect::<Vec<_>>(), [1, 1]);
-    assert_eq!(hub.totals().unwrap().queued, 2);
-    let ack = Ack { mesh: mesh(), recipient: key(ALICE), message: MessageId::new("m1"), now: 9 };
-    assert_eq!(hub.acked(vec![ack]).unwrap(), 1);
-    assert!(matches!(sent(large("m2")), Enqueued::New(_)));
+    assert_eq!(admin.queue(10).unwrap().iter().map(|row| row.copies).collect::<Vec<_>>(), [9, 1]);
+    assert_eq!(hub.totals().unwrap().queued, 10);
+    let has = |id: &str| {
+        let ack = Ack { mesh: mesh(), recipient: key(ALICE), message: MessageId::new(id), now: 9 };
+        assert_eq!(hub.acked(vec![ack]).unwrap(), 1);
+    };
+    has("m0");
+    assert_eq!(sent(large("late")), Enqueued::Full(Full::Recipient), "not before an eighth is free");
+    has("m1");
+    assert!(matches!(sent(large("late")), Enqueued::New(_)));
     let other =
         NewMesh { id: MeshId::new("other"), slug: Slug::new("o"), name: "O".into(), owner: MemberKey(key(OWNER)), now: 1 };
     assert!(matches!(hub.create_mesh(other, new_member(OWNER)), Err(Error::Limit(_))));
