@@ -31,7 +31,7 @@ CREATE TABLE policy (
   meshes          INTEGER NOT NULL,
   audit_messages  INTEGER NOT NULL
 );
-INSERT INTO policy VALUES (1, 0, 0, 0, 1);
+INSERT INTO policy VALUES (1, 0, 0, 0, 0);
 
 -- What happened in a mesh, each row's hash over the one before: a row that is changed or taken out breaks the chain.
 CREATE TABLE audit (
