@@ -12,6 +12,7 @@ mod deaf;
 mod disk;
 mod dropin;
 mod e2e;
+mod families;
 mod harness;
 mod hostile;
 mod lifecycle;

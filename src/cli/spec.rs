@@ -34,18 +34,21 @@ pub(super) struct Verb {
 pub(super) enum Group {
     Messages,
     Sessions,
+    Shared,
     Daemon,
     Servers,
     About,
 }
 
 impl Group {
-    pub(super) const ALL: [Group; 5] = [Group::Messages, Group::Sessions, Group::Daemon, Group::Servers, Group::About];
+    pub(super) const ALL: [Group; 6] =
+        [Group::Messages, Group::Sessions, Group::Shared, Group::Daemon, Group::Servers, Group::About];
 
     pub(super) fn title(self) -> &'static str {
         match self {
             Group::Messages => "Messages",
             Group::Sessions => "Sessions and peers",
+            Group::Shared => "What a mesh shares",
             Group::Daemon => "Daemon",
             Group::Servers => "Meshes and servers",
             Group::About => "This program",
@@ -171,6 +174,24 @@ pub(super) const VERBS: &[Verb] = &[
     verbs::install::UNINSTALL,
     verbs::peers::VERB,
     verbs::whoami::VERB,
+    verbs::profile::VERB,
+    verbs::profile::SET,
+    verbs::profile::STATUS,
+    verbs::profile::SUMMARY,
+    verbs::profile::VISIBLE,
+    verbs::profile::GROUP_LIST,
+    verbs::profile::GROUP_JOIN,
+    verbs::profile::GROUP_LEAVE,
+    verbs::state::LIST,
+    verbs::state::GET,
+    verbs::state::SET,
+    verbs::memory::REMEMBER,
+    verbs::memory::RECALL,
+    verbs::memory::FORGET,
+    verbs::skill::LIST,
+    verbs::skill::GET,
+    verbs::skill::PUBLISH,
+    verbs::skill::REMOVE,
     verbs::status::VERB,
     verbs::up::VERB,
     verbs::down::VERB,
@@ -211,6 +232,17 @@ pub(super) const VERBS: &[Verb] = &[
 ];
 
 impl Verb {
+    /// A verb without operands, flags and examples, which are given beside it.
+    pub(super) const fn new(
+        group: Group,
+        effect: Effect,
+        name: &'static str,
+        about: &'static str,
+        run: fn(&Parsed, &mut Out) -> Result<Exit, CliError>,
+    ) -> Verb {
+        Verb { name, aliases: &[], group, about, long: "", operands: &[], tail: None, flags: &[], effect, examples: &[], run }
+    }
+
     /// Its name and its aliases.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())

@@ -4,6 +4,7 @@
 pub mod config_edit;
 pub mod error;
 pub mod events;
+mod families;
 pub mod host;
 pub mod id;
 pub mod manager;

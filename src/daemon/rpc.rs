@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, bounded};
 use crate::store::outbox::Route;
 use crate::wire::client::ClientFrame;
 use crate::wire::code::Code;
+use crate::wire::server::ServerFrame;
 
 use super::link::{Call, Cmd, Reply};
 use super::links::Links;
@@ -29,8 +30,16 @@ pub(super) fn ask(
 }
 
 impl Asking {
-    /// Waits for the answer, at most until `deadline`.
+    /// Waits for the answer, at most until `deadline`. A refusal is its code.
     pub(super) fn answer(self, deadline: Instant) -> Reply {
+        match self.whole_answer(deadline)? {
+            Some(ServerFrame::Error(refused)) => Err(refused.code),
+            answer => Ok(answer),
+        }
+    }
+
+    /// As [`Asking::answer`], with the broker's refusal as it came, for whoever shows what it says.
+    pub(super) fn whole_answer(self, deadline: Instant) -> Reply {
         self.0.recv_deadline(deadline).unwrap_or(Err(Code::Timeout))
     }
 }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::base::ids::{ClientId, MessageId};
 
 use super::code::Code;
-use super::json::without_position;
+use super::json::{self, DecodeError, Map, Value, without_position};
 use super::limits::MAX_FRAME;
 use super::memory::{Forget, Recall, Remember};
 use super::peer::Group;
@@ -194,6 +194,14 @@ impl ClientFrame {
                 | ClientFrame::SetState(_)
                 | ClientFrame::ClientAck(_)
         )
+    }
+
+    /// The frame of this type with these fields, answered under `req_id`. `Err` says what is wrong with the fields.
+    pub fn of_fields(kind: &str, fields: &Map<String, Value>, req_id: &str) -> Result<ClientFrame, DecodeError> {
+        let mut fields = fields.clone();
+        fields.insert("type".to_owned(), kind.into());
+        fields.insert("_reqId".to_owned(), req_id.into());
+        json::from_value(Value::Object(fields))
     }
 
     /// Reads one frame.

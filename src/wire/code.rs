@@ -61,6 +61,16 @@ codes! {
     /// The recipient is known and away, and this broker does not keep mail for it.
     NotConnected = "no_connected_peer",
     BlockedByGrants = "blocked_by_grants",
+    TopicNotFound = "topic_not_found",
+    TaskNotFound = "task_not_found",
+    /// Somebody else has the task, or it is done.
+    TaskNotClaimable = "task_not_claimable",
+    /// More than one thing begins with what was given, or is called so.
+    AmbiguousPrefix = "ambiguous_prefix",
+    InvalidArgument = "invalid_argument",
+    InvalidCron = "invalid_cron",
+    /// Shut out for a while.
+    Kicked = "kicked",
     /// The same client message id with other content.
     IdempotencyConflict = "idempotency_conflict",
     /// The mesh of this name is another one than when the message was accepted.
@@ -102,6 +112,13 @@ impl Code {
             | Code::Invalid
             | Code::Forbidden
             | Code::NotFound
+            | Code::TopicNotFound
+            | Code::TaskNotFound
+            | Code::TaskNotClaimable
+            | Code::AmbiguousPrefix
+            | Code::InvalidArgument
+            | Code::InvalidCron
+            | Code::Kicked
             | Code::Malformed
             | Code::UnknownType
             | Code::BadSessionPubkey

@@ -76,8 +76,10 @@ fn every_verb_has_an_example_and_every_example_parses() {
 fn what_changes_something_for_others_is_a_write() {
     for verb in VERBS {
         let last = verb.name.rsplit(' ').next().unwrap();
-        let for_meshes = ["create", "rename", "invite", "revoke", "join", "leave"].contains(&last);
-        let writes = for_meshes || ["send", "flush", "delete", "requeue", "abort", "prune"].contains(&last);
+        let for_meshes = ["create", "rename", "invite", "revoke", "join", "leave"];
+        let for_all = ["set", "summary", "visible", "remember", "forget", "publish", "remove"];
+        let for_one = ["send", "flush", "delete", "requeue", "abort", "prune"];
+        let writes = for_meshes.contains(&last) || for_all.contains(&last) || for_one.contains(&last);
         assert_eq!(verb.effect == Effect::Write, writes, "{}", verb.name);
     }
 }

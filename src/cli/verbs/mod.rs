@@ -19,11 +19,21 @@ pub(super) mod leave;
 pub(super) mod list;
 pub(super) mod mcp;
 pub(super) mod mesh;
+pub(super) mod memory;
 pub(super) mod outbox;
 pub(super) mod peers;
+pub(super) mod profile;
+mod refusal;
 pub(super) mod send;
 pub(super) mod service;
+pub(super) mod skill;
+pub(super) mod state;
 pub(super) mod status;
 pub(super) mod up;
 pub(super) mod version;
 pub(super) mod whoami;
+
+/// The words of a flag's value, which stand between commas.
+fn words(value: Option<&str>) -> Vec<String> {
+    value.into_iter().flat_map(|text| text.split(',')).map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}

@@ -144,7 +144,7 @@ fn text(words: &[String]) -> Result<String, CliError> {
     if text.trim().is_empty() { Err(CliError::usage("the message is empty")) } else { Ok(text) }
 }
 
-fn from_stdin() -> Result<String, CliError> {
+pub(super) fn from_stdin() -> Result<String, CliError> {
     let mut bytes = Vec::new();
     let most = u64::try_from(MAX_SEND_BODY).unwrap_or(u64::MAX);
     std::io::stdin().take(most + 1).read_to_end(&mut bytes).map_err(|err| CliError::io("standard input can not be read", err))?;
@@ -160,7 +160,7 @@ fn from_stdin() -> Result<String, CliError> {
 }
 
 /// The daemon's refusals of a send, in the words of whoever typed the command.
-fn explain(err: client::Error) -> CliError {
+pub(super) fn explain(err: client::Error) -> CliError {
     let client::Error::Refused { problem, .. } = &err else { return err.into() };
     let Problem { error, detail, hint, .. } = &**problem;
     let detail = detail.as_deref().map(|detail| detail.strip_prefix("Error: ").unwrap_or(detail).to_owned());

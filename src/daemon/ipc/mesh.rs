@@ -108,14 +108,20 @@ pub(super) fn tell(
 
 /// A broker's refusal as an answer of this API.
 pub(super) fn refused(mesh: &Slug, code: &Code) -> Reply {
+    refused_because(mesh, code, &format!("the broker of {mesh} says: {code}"))
+}
+
+/// As [`refused`], in the broker's words.
+pub(super) fn refused_because(mesh: &Slug, code: &Code, why: &str) -> Reply {
     let (status, word) = match code {
         Code::Timeout | Code::ConnectionLost | Code::Unavailable | Code::Malformed => (502, "broker_unreachable"),
         Code::RateLimited => (429, "rate_limited"),
         Code::TooLarge => (413, "payload_too_large"),
         Code::Forbidden => (403, "forbidden"),
-        Code::NotFound => (404, "not_found"),
+        Code::NotFound | Code::TopicNotFound | Code::TaskNotFound => (404, "not_found"),
+        Code::AmbiguousPrefix | Code::TaskNotClaimable => (409, "conflict"),
         Code::UnknownType => (501, "not_supported"),
         _ => (400, "refused"),
     };
-    Reply::error(status, word).detail(&format!("the broker of {mesh} says: {code}")).and("mesh", mesh.as_str()).into()
+    Reply::error(status, word).detail(why).and("code", code.as_str()).and("mesh", mesh.as_str()).into()
 }

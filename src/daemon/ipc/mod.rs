@@ -8,6 +8,7 @@ mod memory;
 mod mesh;
 mod ops;
 mod outbox;
+mod pass;
 mod peers;
 mod profile;
 mod reply;

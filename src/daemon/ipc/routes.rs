@@ -112,6 +112,8 @@ pub(super) const ROUTES: &[Route] = &[
     delete("/v1/memory/*", memory::remove),
     get("/v1/skills", skills::list),
     get("/v1/skills/*", skills::get),
+    post("/v1/skills", MAX_SEND_BODY, skills::publish),
+    delete("/v1/skills/*", skills::remove),
     post("/v1/profile", MAX_SMALL_BODY, profile::set),
     Route { method: Method::Get, path: "/v1/events", max_body: 0, handler: Handler::Events },
 ];

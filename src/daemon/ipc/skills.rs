@@ -1,4 +1,4 @@
-//! Skills that the meshes share: `GET /v1/skills`, `GET /v1/skills/<name>`.
+//! Skills that the meshes share: `GET /v1/skills`, `GET /v1/skills/<name>`, `POST /v1/skills`, `DELETE /v1/skills/<name>`.
 
 use crate::base::ids::Slug;
 use crate::wire::client::ClientFrame;
@@ -7,6 +7,7 @@ use crate::wire::server::ServerFrame;
 use crate::wire::skill::{GetSkill, ListSkills, Skill};
 
 use super::mesh;
+use super::pass;
 use super::reply::Reply;
 use super::routes::Call;
 use super::state::not_found;
@@ -20,6 +21,14 @@ pub(super) fn list(call: &Call<'_>) -> Reply {
     });
     let on_mesh = |(mesh, rows): (Slug, Vec<Skill>)| rows.into_iter().map(move |row| OnMesh { row, mesh: mesh.clone() });
     Reply::ok(&Skills { skills: answers.into_iter().flat_map(on_mesh).collect(), unanswered })
+}
+
+pub(super) fn publish(call: &Call<'_>) -> Reply {
+    pass::change(call, "share_skill")
+}
+
+pub(super) fn remove(call: &Call<'_>) -> Reply {
+    pass::change_item(call, "remove_skill", "name")
 }
 
 /// The skill on the first mesh that has it.

@@ -260,13 +260,14 @@ impl State {
             }
             return;
         }
-        if let Some(row) = error.id.as_ref().and_then(|id| self.sends.remove(id)) {
+        // Some brokers put a request's id into `id`, and ours into both; a message may have the same.
+        let asked = error.req_id.as_ref().is_some_and(|id| self.calls.contains_key(id));
+        if let Some(row) = error.id.as_ref().filter(|_| !asked).and_then(|id| self.sends.remove(id)) {
             out.push(Effect::Answered(row, Answer::Refused { code: error.code, text: error.message, retry_after_ms: None }));
             return;
         }
-        // Some brokers put a request's id into `id`.
-        let id = error.req_id.or(error.id);
-        self.reply(id.as_deref(), Err(error.code), out);
+        let id = error.req_id.clone().or_else(|| error.id.clone());
+        self.reply(id.as_deref(), Ok(Some(ServerFrame::Error(error))), out);
     }
 
     fn reply(&mut self, id: Option<&str>, reply: Reply, out: &mut Vec<Effect>) {

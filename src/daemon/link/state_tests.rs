@@ -42,6 +42,7 @@ fn texts(effects: Vec<Effect>) -> Vec<String> {
             Effect::Pushed(_) => "pushed".into(),
             Effect::Changed(change) => format!("changed {}", change.key),
             Effect::Replied(ticket, Ok(None)) => format!("{ticket} hoped for"),
+            Effect::Replied(ticket, Ok(Some(ServerFrame::Error(error)))) => format!("{ticket} failed {}", error.code),
             Effect::Replied(ticket, Ok(Some(_))) => format!("{ticket} replied"),
             Effect::Replied(ticket, Err(code)) => format!("{ticket} failed {code}"),
             Effect::Close(ending) => format!("close {ending:?}"),

@@ -1,0 +1,41 @@
+//! What a broker refuses, in the words of whoever typed the command.
+
+use std::collections::BTreeMap;
+
+use crate::base::exit::Exit;
+use crate::cli::error::CliError;
+use crate::cli::render::Out;
+use crate::client;
+use crate::wire::json::Value;
+
+use super::send;
+
+/// A refusal about `what` was asked for.
+pub(super) fn explain(err: client::Error, what: &str) -> CliError {
+    let client::Error::Refused { status, problem } = &err else { return err.into() };
+    let Some(code) = problem.rest.get("code").and_then(Value::as_str).filter(|_| problem.error != "route_failed") else {
+        return match status {
+            404 if problem.error.ends_with("_not_found") => CliError::refused(Exit::NotFound, format!("{what} not found")),
+            _ => send::explain(err),
+        };
+    };
+    let why = problem.detail.as_deref().unwrap_or(&problem.error);
+    let refused = |exit| CliError::refused(exit, why);
+    match (code, *status) {
+        (_, 404) if why.starts_with("the broker of ") => CliError::refused(Exit::NotFound, format!("{what} not found")),
+        (_, 404) => refused(Exit::NotFound),
+        (_, 403) => refused(Exit::Denied),
+        ("ambiguous_prefix" | "invalid" | "invalid_argument" | "invalid_cron", _) => refused(Exit::Usage),
+        (_, 501) => CliError::refused(Exit::Failure, "the broker of this mesh does not know of that"),
+        (_, 502..=504) => refused(Exit::Network).with_hint("see what is wrong with: claudemesh status"),
+        _ => refused(Exit::Failure),
+    }
+}
+
+/// Says which meshes did not answer; the status to end with.
+pub(super) fn silent(unanswered: &BTreeMap<String, String>, any: bool, out: &mut Out) -> Result<Exit, CliError> {
+    for (mesh, why) in unanswered {
+        out.remark(&format!("warn the broker of {mesh} did not answer: {why}"))?;
+    }
+    Ok(if unanswered.is_empty() || any { Exit::Success } else { Exit::Network })
+}
