@@ -1,6 +1,7 @@
 //! What the members of a mesh share, show and allow each other, as somebody types it: real commands, daemons and a broker.
 
 mod shared;
+mod topics;
 
 use serde_json::Value;
 

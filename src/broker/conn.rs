@@ -19,7 +19,7 @@ use crate::wire::server::{ErrorFrame, Feature, HelloAck, ServerFrame};
 
 use super::handle::mailbox::Mailbox;
 use super::handle::send::Sends;
-use super::handle::{events, memory, presence, skill, state};
+use super::handle::{events, families, memory, presence, skill, state};
 use super::hello::{self, Admitted, BANNED, Refusal};
 use super::presence::{Kind, Line, Newcomer};
 use super::router::How;
@@ -192,7 +192,7 @@ impl State {
             ClientFrame::Hello(_) | ClientFrame::SessionHello(_) => {
                 error(out, Code::Invalid, "this connection has said hello already", None, None);
             }
-            ClientFrame::Send(_) | ClientFrame::ClientAck(_) => {}
+            frame => families::serve(&self.shared, seat, frame, out),
         }
         flow
     }

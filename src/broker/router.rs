@@ -18,6 +18,8 @@ use crate::wire::target::Target;
 use super::limits::{MAX_PER_MEMBER, MAX_PER_MESH};
 use super::presence::{Gone, Kind, Line, Newcomer, Place, Presence};
 
+mod reach;
+
 #[derive(Debug, Default)]
 struct Mesh {
     presences: HashMap<PresenceId, Presence>,

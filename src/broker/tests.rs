@@ -308,7 +308,7 @@ fn everything_that_is_said_is_answered() {
         let error = client.next("error");
         assert_eq!((&error["code"], &error["id"], &error["_reqId"]), (&json!(code), &id, &req_id), "{said}");
     }
-    for (to, start) in [("bob", "invalid: "), ("#topic", "invalid: "), (&"99".repeat(32), "target_not_found: ")] {
+    for (to, start) in [("bob", "invalid: "), ("#topic", "topic_not_found: "), (&"99".repeat(32), "target_not_found: ")] {
         let refused = client.sent("x", to, "t");
         assert_eq!((&refused["queued"], &refused["messageId"]), (&json!(false), &json!("")), "{to}");
         assert!(refused["error"].as_str().unwrap().starts_with(start), "{refused}");
@@ -575,3 +575,6 @@ fn an_ack_by_the_senders_id_is_for_what_was_pushed_here() {
     bob.next("peers_list");
     assert_eq!(world.running().hub().depth(), Ok(1), "alice's message is not acknowledged by eve's");
 }
+
+#[path = "families_tests.rs"]
+mod families;

@@ -6,11 +6,14 @@ use serde::de::DeserializeOwned;
 use super::{Client, Error, PEERS_DEADLINE, Route};
 use crate::net::target::percent_encode;
 use crate::wire::ipc::{
-    Forgotten, Memories, OnMesh, ProfileSet, RememberRequest, Remembered, SkillFound, Skills, StateEntries, StateFound, StateSet,
-    StateWrite,
+    Done, Forgotten, Memories, OnMesh, ProfileSet, RememberRequest, Remembered, SkillFound, Skills, StateEntries, StateFound,
+    StateSet, StateWrite,
 };
 use crate::wire::json::{self, Map, Value};
 use crate::wire::skill::{ShareSkill, SkillAck};
+use crate::wire::topic::{
+    OfTopic, TopicCreate, TopicCreated, TopicHistory, TopicHistoryResponse, TopicJoin, TopicListResponse, TopicMembersResponse,
+};
 
 /// A request's own fields, and the mesh it is for.
 #[derive(Serialize)]
@@ -75,6 +78,45 @@ impl Client {
     /// `POST /v1/profile`: the caller's own session, or its member on every mesh or the named one.
     pub fn show(&self, changes: &Map<String, Value>, mesh: Option<&str>) -> Result<ProfileSet, Error> {
         self.tell("/v1/profile", changes, mesh)
+    }
+
+    /// `GET /v1/topics`.
+    pub fn topics(&self, mesh: Option<&str>) -> Result<OnMesh<TopicListResponse>, Error> {
+        self.fetch(Route::new("/v1/topics").with("mesh", mesh))
+    }
+
+    /// `POST /v1/topics`.
+    pub fn create_topic(&self, topic: &TopicCreate, mesh: Option<&str>) -> Result<OnMesh<TopicCreated>, Error> {
+        self.tell("/v1/topics", topic, mesh)
+    }
+
+    /// `POST /v1/topics/join`.
+    pub fn join_topic(&self, join: &TopicJoin, mesh: Option<&str>) -> Result<Done, Error> {
+        self.tell("/v1/topics/join", join, mesh)
+    }
+
+    /// `POST /v1/topics/leave`.
+    pub fn leave_topic(&self, topic: &OfTopic, mesh: Option<&str>) -> Result<Done, Error> {
+        self.tell("/v1/topics/leave", topic, mesh)
+    }
+
+    /// `POST /v1/topics/read`.
+    pub fn read_topic(&self, topic: &OfTopic, mesh: Option<&str>) -> Result<Done, Error> {
+        self.tell("/v1/topics/read", topic, mesh)
+    }
+
+    /// `GET /v1/topics/members`.
+    pub fn topic_members(&self, topic: &str, mesh: Option<&str>) -> Result<OnMesh<TopicMembersResponse>, Error> {
+        self.fetch(Route::new("/v1/topics/members").with("topic", Some(topic)).with("mesh", mesh))
+    }
+
+    /// `GET /v1/topics/history`: what was said, the latest first.
+    pub fn topic_history(&self, ask: &TopicHistory, mesh: Option<&str>) -> Result<OnMesh<TopicHistoryResponse>, Error> {
+        let route = Route::new("/v1/topics/history")
+            .with("topic", Some(&ask.topic))
+            .with("limit", ask.limit.map(|limit| limit.to_string()).as_deref())
+            .with("before", ask.before_id.as_deref());
+        self.fetch(route.with("mesh", mesh))
     }
 
     fn fetch<R: DeserializeOwned>(&self, route: Route) -> Result<R, Error> {

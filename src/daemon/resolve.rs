@@ -45,7 +45,7 @@ impl fmt::Display for Error {
             Error::RosterUnavailable(code) => {
                 write!(f, "who is on the mesh can not be asked now ({code}); a full key can be sent to")
             }
-            Error::TopicByName(name) => write!(f, "topic \"#{name}\" is not known here; use its id"),
+            Error::TopicByName(name) => write!(f, "topic \"#{name}\" is not known here"),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::priority::Priority;
 use super::profile::{JoinGroup, LeaveGroup, SetProfile, SetStatus, SetSummary, SetVisible};
 use super::skill::{GetSkill, ListSkills, RemoveSkill, ShareSkill};
 use super::state::{GetState, ListState, SetState};
+use super::topic::{OfTopic, TopicCreate, TopicHistory, TopicJoin, TopicList};
 
 /// Everything a peer may say. The keys of hellos are text here, because each of them has a refusal of its own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +41,13 @@ pub enum ClientFrame {
     ListSkills(ListSkills),
     GetSkill(GetSkill),
     RemoveSkill(RemoveSkill),
+    TopicCreate(TopicCreate),
+    TopicList(TopicList),
+    TopicJoin(TopicJoin),
+    TopicLeave(OfTopic),
+    TopicMembers(OfTopic),
+    TopicHistory(TopicHistory),
+    TopicMarkRead(OfTopic),
 }
 
 /// A member's hello (role `control-plane`). Signed: `meshId|memberId|pubkey|timestamp`, by the member key.
@@ -127,6 +135,9 @@ pub struct Send {
     pub ciphertext: String,
     #[serde(rename = "replyToId", default, skip_serializing_if = "Option::is_none")]
     pub reply_to_id: Option<String>,
+    /// Names that a message to a topic calls out to; without it, those in its text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<String>,
 }
 
 impl Send {
@@ -192,6 +203,9 @@ impl ClientFrame {
                 | ClientFrame::JoinGroup(_)
                 | ClientFrame::LeaveGroup(_)
                 | ClientFrame::SetState(_)
+                | ClientFrame::TopicJoin(_)
+                | ClientFrame::TopicLeave(_)
+                | ClientFrame::TopicMarkRead(_)
                 | ClientFrame::ClientAck(_)
         )
     }

@@ -19,4 +19,5 @@ pub mod session_key;
 pub mod skill;
 pub mod state;
 pub mod target;
+pub mod topic;
 pub mod tree;

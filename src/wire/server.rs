@@ -11,6 +11,7 @@ use super::peer::Peer;
 use super::priority::Priority;
 use super::skill::{SkillAck, SkillData, SkillList};
 use super::state::{StateChange, StateList, StateResult, StateValue};
+use super::topic::{TopicCreated, TopicHistoryResponse, TopicListResponse, TopicMembersResponse};
 
 /// Everything a broker says that this program understands. Types it does not know are [`ServerFrame::Unknown`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +32,10 @@ pub enum ServerFrame {
     SkillList(SkillList),
     SkillData(SkillData),
     SkillAck(SkillAck),
+    TopicCreated(TopicCreated),
+    TopicListResponse(TopicListResponse),
+    TopicMembersResponse(TopicMembersResponse),
+    TopicHistoryResponse(TopicHistoryResponse),
     #[serde(other)]
     Unknown,
 }
@@ -183,6 +188,10 @@ impl ServerFrame {
             ServerFrame::SkillList(frame) => frame.req_id.as_deref(),
             ServerFrame::SkillData(frame) => frame.req_id.as_deref(),
             ServerFrame::SkillAck(frame) => frame.req_id.as_deref(),
+            ServerFrame::TopicCreated(frame) => frame.req_id.as_deref(),
+            ServerFrame::TopicListResponse(frame) => frame.req_id.as_deref(),
+            ServerFrame::TopicMembersResponse(frame) => frame.req_id.as_deref(),
+            ServerFrame::TopicHistoryResponse(frame) => frame.req_id.as_deref(),
             ServerFrame::HelloAck(_) | ServerFrame::Push(_) | ServerFrame::StateChange(_) | ServerFrame::Unknown => None,
         }
     }

@@ -144,6 +144,8 @@ fn push(mesh: &MeshId, row: Stored) -> Push {
         client_message_id: row.client_id,
         request_fingerprint: row.fingerprint,
         reply_to_id: row.reply_to,
+        subtype: row.subtype,
+        topic: row.topic,
         ..Push::default()
     }
 }

@@ -1,12 +1,14 @@
 //! What a broker does for each kind of frame. No function here sees JSON or a socket.
 
 pub(super) mod events;
+pub(super) mod families;
 pub(super) mod mailbox;
 pub(super) mod memory;
 pub(super) mod presence;
 pub(super) mod send;
 pub(super) mod skill;
 pub(super) mod state;
+mod topic;
 
 use crate::broker::Shared;
 use crate::broker::conn::error;

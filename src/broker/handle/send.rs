@@ -9,13 +9,15 @@ use crate::broker::conn::Seat;
 use crate::broker::limits::{FULL_PAUSE, MAX_PAUSE, SEND_BATCH, STORE_PAUSE};
 use crate::crypto::random;
 use crate::net::ws::Outbox;
-use crate::store::hub::{Enqueued, Full, Submission};
+use crate::store::hub::{Enqueued, Full, Submission, Topical};
 use crate::wire::client::Send;
 use crate::wire::code::Code;
 use crate::wire::limits::MAX_FRAME;
 use crate::wire::priority::Priority;
 use crate::wire::server::{Ack, ServerFrame};
 use crate::wire::target::Target;
+
+use super::topic;
 
 /// Longest client message id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
@@ -200,7 +202,7 @@ fn check(shared: &Shared, seat: &Seat, send: Send) -> Result<Submission, Refused
     if MAX_FRAME < weight {
         return Err(Refused::of(&Code::TooLarge, &format!("{weight} bytes > {MAX_FRAME}")));
     }
-    let client_id = send.client_message_id.filter(|id| !id.as_str().is_empty());
+    let client_id = send.client_message_id.clone().filter(|id| !id.as_str().is_empty());
     if client_id.as_ref().is_some_and(|id| MAX_CLIENT_ID < id.as_str().len()) {
         return Err(Refused::of(&Code::Invalid, "client_message_id is longer than 256 bytes"));
     }
@@ -208,13 +210,9 @@ fn check(shared: &Shared, seat: &Seat, send: Send) -> Result<Submission, Refused
     if too_long(&send.request_fingerprint, MAX_CLIENT_ID) || too_long(&send.reply_to_id, MAX_CLIENT_ID) {
         return Err(Refused::of(&Code::Invalid, "request_fingerprint and replyToId have at most 256 bytes"));
     }
-    let target =
-        Target::parse(&send.target_spec).ok_or_else(|| Refused::of(&Code::Invalid, "targetSpec is no key, @group or *"))?;
-    let recipients: Vec<PublicKey> = match &target {
-        Target::Key(key) => vec![*key],
-        Target::Everyone | Target::Group(_) => shared.router.recipients(&seat.mesh, &target, &seat.presence),
-        Target::Topic(_) => return Err(Refused::of(&Code::Invalid, "topics are not served by this broker")),
-    };
+    let target = Target::parse(&send.target_spec)
+        .ok_or_else(|| Refused::of(&Code::Invalid, "targetSpec is no key, @group, #topic or *"))?;
+    let Addressed { target, recipients, reply_to, topic } = address(shared, seat, target, &send)?;
     let now = now_millis();
     Ok(Submission {
         id: MessageId::new(random::id32()),
@@ -228,10 +226,40 @@ fn check(shared: &Shared, seat: &Seat, send: Send) -> Result<Submission, Refused
         priority: send.priority,
         nonce: send.nonce,
         ciphertext: send.ciphertext,
-        reply_to: send.reply_to_id,
+        reply_to,
         client_id,
         fingerprint: send.request_fingerprint.filter(|fingerprint| !fingerprint.is_empty()),
         now,
         expires_at: shared.settings.expires_at(now),
+        subtype: None,
+        topic,
     })
+}
+
+/// Whom a message is for, key by key.
+struct Addressed {
+    target: Target,
+    recipients: Vec<PublicKey>,
+    reply_to: Option<String>,
+    topic: Option<Topical>,
+}
+
+fn address(shared: &Shared, seat: &Seat, target: Target, send: &Send) -> Result<Addressed, Refused> {
+    let reply_to = send.reply_to_id.clone();
+    let recipients = match &target {
+        Target::Key(key) => vec![*key],
+        Target::Everyone | Target::Group(_) => shared.router.recipients(&seat.mesh, &target, &seat.presence),
+        Target::Topic(id) => {
+            let topic::Post { topical, members, reply_to } =
+                topic::post(shared, seat, id, send).map_err(|refused| match refused {
+                    (Code::Unavailable, _) => Refused { text: NO_STORE.to_owned(), retry_after: Some(STORE_PAUSE) },
+                    (code, why) => Refused::of(&code, &why),
+                })?;
+            let members = members.iter().map(|member| member.key);
+            let recipients = shared.router.reach(&seat.mesh, members, Some(&seat.presence));
+            let target = Target::Topic(topical.id.clone());
+            return Ok(Addressed { target, recipients, reply_to, topic: Some(topical) });
+        }
+    };
+    Ok(Addressed { target, recipients, reply_to, topic: None })
 }

@@ -77,7 +77,7 @@ fn what_changes_something_for_others_is_a_write() {
     for verb in VERBS {
         let last = verb.name.rsplit(' ').next().unwrap();
         let for_meshes = ["create", "rename", "invite", "revoke", "join", "leave"];
-        let for_all = ["set", "summary", "visible", "remember", "forget", "publish", "remove"];
+        let for_all = ["set", "summary", "visible", "remember", "forget", "publish", "remove", "post", "read"];
         let for_one = ["send", "flush", "delete", "requeue", "abort", "prune"];
         let writes = for_meshes.contains(&last) || for_all.contains(&last) || for_one.contains(&last);
         assert_eq!(verb.effect == Effect::Write, writes, "{}", verb.name);

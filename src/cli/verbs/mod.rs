@@ -29,6 +29,7 @@ pub(super) mod service;
 pub(super) mod skill;
 pub(super) mod state;
 pub(super) mod status;
+pub(super) mod topic;
 pub(super) mod up;
 pub(super) mod version;
 pub(super) mod whoami;

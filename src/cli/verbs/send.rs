@@ -25,7 +25,7 @@ const PRIORITY: Flag = Flag {
         "now may interrupt, next (the default) waits for a turn's end, low for the next prompt.",
     )
 };
-const REPLY_TO: Flag = Flag::valued("--reply-to", "ID", "The message that this one answers.");
+pub(super) const REPLY_TO: Flag = Flag::valued("--reply-to", "ID", "The message that this one answers.");
 const ID: Flag = Flag::valued("--id", "CLIENT_ID", "Name the message: sending it again under this name is the same message.");
 const TO_SELF: Flag = Flag::switch("--self", "Accepted and not needed: a message to yourself is a message.");
 
@@ -74,8 +74,17 @@ struct Sent<'a> {
 }
 
 fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    send(parsed, parsed.first().to_owned(), out)
+}
+
+/// As `send`, to the topic that is named.
+pub(super) fn post(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    send(parsed, format!("#{}", parsed.first().trim_start_matches('#')), out)
+}
+
+fn send(parsed: &Parsed, to: String, out: &mut Out) -> Result<Exit, CliError> {
     let request = SendRequest {
-        to: parsed.first().to_owned(),
+        to,
         message: text(&parsed.operands[1..])?,
         priority: parsed.value(&PRIORITY).and_then(Priority::parse),
         meta: None,

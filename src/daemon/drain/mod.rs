@@ -268,6 +268,7 @@ fn outgoing(row: Row, epoch: Epoch) -> Outgoing {
         nonce: row.nonce,
         ciphertext: row.ciphertext,
         reply_to_id: row.reply_to,
+        mentions: Vec::new(),
     };
     Outgoing { row: row.id, epoch, membership: row.membership, frame }
 }

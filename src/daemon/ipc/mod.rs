@@ -18,6 +18,7 @@ mod serve;
 mod sessions;
 mod skills;
 mod state;
+mod topics;
 
 use std::fs;
 use std::io;

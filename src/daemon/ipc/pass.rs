@@ -29,6 +29,19 @@ pub(super) fn change_item(call: &Call<'_>, kind: &'static str, field: &str) -> R
     ask(call, kind, fields).unwrap_or_else(|refused| refused)
 }
 
+/// Asks for something: each key of the query that stands in `keys` becomes the field beside it.
+pub(super) fn question(call: &Call<'_>, kind: &'static str, keys: &[(&str, &str)]) -> Reply {
+    let mut fields = Map::new();
+    for (key, field) in [("mesh", "mesh")].iter().chain(keys) {
+        if let Some(text) = call.query(key) {
+            // The one number that any of them takes.
+            let value = text.parse::<u32>().ok().filter(|_| *key == "limit").map_or_else(|| Value::from(text), Value::from);
+            fields.insert((*field).to_owned(), value);
+        }
+    }
+    ask(call, kind, fields).unwrap_or_else(|refused| refused)
+}
+
 /// The body's fields.
 pub(super) fn fields(call: &Call<'_>) -> Result<Map<String, Value>, Reply> {
     match call.json()? {

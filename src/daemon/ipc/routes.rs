@@ -10,7 +10,7 @@ use crate::wire::limits::{MAX_SEND_BODY, MAX_SMALL_BODY};
 
 use super::auth::Caller;
 use super::reply::Reply;
-use super::{delivery, inbox, memory, ops, outbox, peers, profile, send, sessions, skills, state};
+use super::{delivery, inbox, memory, ops, outbox, peers, profile, send, sessions, skills, state, topics};
 
 /// One request that has been read, admitted and matched to its route.
 #[derive(Debug)]
@@ -115,6 +115,13 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/skills", MAX_SEND_BODY, skills::publish),
     delete("/v1/skills/*", skills::remove),
     post("/v1/profile", MAX_SMALL_BODY, profile::set),
+    get("/v1/topics", topics::list),
+    post("/v1/topics", MAX_SMALL_BODY, topics::create),
+    post("/v1/topics/join", MAX_SMALL_BODY, topics::join),
+    post("/v1/topics/leave", MAX_SMALL_BODY, topics::leave),
+    post("/v1/topics/read", MAX_SMALL_BODY, topics::mark_read),
+    get("/v1/topics/members", topics::members),
+    get("/v1/topics/history", topics::history),
     Route { method: Method::Get, path: "/v1/events", max_body: 0, handler: Handler::Events },
 ];
 

@@ -24,6 +24,7 @@ use crate::wire::target::Target;
 use super::mesh;
 use super::reply::{Refusal, Reply};
 use super::routes::Call;
+use super::topics;
 
 /// Longest client message id, in bytes.
 const MAX_CLIENT_ID: usize = 128;
@@ -110,8 +111,11 @@ fn address(call: &Call<'_>, wanted: &Wanted) -> Result<Addressed, Reply> {
     let speaker = Speaker::of(call, &membership);
     let (rosters, links) = (&call.ctx.rosters, &call.ctx.links);
     let at_hand = || rosters.at_hand(&membership.slug, links);
-    let resolved = resolve::resolve(&address, speaker.key, at_hand, || rosters.of(&membership.slug, links))
-        .map_err(|err| unroutable(&membership.slug, &err))?;
+    let resolved = match &address {
+        Address::TopicName(name) => topics::by_name(call, &membership.slug, name),
+        address => resolve::resolve(address, speaker.key, at_hand, || rosters.of(&membership.slug, links)),
+    };
+    let resolved = resolved.map_err(|err| unroutable(&membership.slug, &err))?;
     let sealed = seal(call, wanted, &resolved.target, speaker.secret)?;
     check_frame(wanted, &resolved.target, &sealed)?;
     let sender = speaker.sender;
@@ -252,6 +256,7 @@ fn check_frame(wanted: &Wanted, target: &Target, sealed: &Sealed) -> Result<(), 
         nonce: String::new(),
         ciphertext: String::new(),
         reply_to_id: wanted.reply_to.clone(),
+        mentions: Vec::new(),
     });
     // Base64 is written as it is.
     let frame = empty.encode().len() + sealed.nonce_b64.len() + sealed.ciphertext_b64.len();

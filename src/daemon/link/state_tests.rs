@@ -15,6 +15,7 @@ fn outgoing(id: &str) -> Outgoing {
         nonce: "n".into(),
         ciphertext: "c".into(),
         reply_to_id: None,
+        mentions: Vec::new(),
     };
     Outgoing { row: RowId::new(format!("row-{id}")), epoch: Epoch(1), membership: None, frame }
 }

@@ -19,6 +19,7 @@ pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_presence.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_invites.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_operate.sql"))?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_families.sql"))?),
 ];
 
 /// A column that only this program writes, and only with keys.

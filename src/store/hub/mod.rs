@@ -9,6 +9,7 @@ mod queue;
 mod room;
 mod shared;
 mod status;
+mod topics;
 
 use std::path::Path;
 
@@ -23,6 +24,9 @@ use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PublicK
 use crate::base::thread::Running;
 use crate::base::time::Millis;
 use crate::wire::priority::Priority;
+use crate::wire::topic::TopicRole;
+
+pub use self::topics::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow};
 
 /// A mesh to make.
 #[derive(Debug, Clone)]
@@ -127,6 +131,17 @@ pub struct Submission {
     pub fingerprint: Option<String>,
     pub now: Millis,
     pub expires_at: Millis,
+    /// What kind of message it is, if not somebody's word of the moment.
+    pub subtype: Option<String>,
+    /// It belongs into a topic's history.
+    pub topic: Option<Topical>,
+}
+
+/// The topic of a message, and whom the message calls out to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topical {
+    pub id: String,
+    pub mentions: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,6 +181,9 @@ pub struct Stored {
     pub created_at: Millis,
     pub client_id: Option<ClientId>,
     pub fingerprint: Option<String>,
+    pub subtype: Option<String>,
+    /// The name of the topic it was said in.
+    pub topic: Option<String>,
 }
 
 /// One recipient has one message on its disk.
@@ -357,6 +375,16 @@ commands! {
 
     /// Adds a member by an invite, which is used up by one; or says why not. A member that stands uses nothing up.
     Sync Redeem => invites::redeem: pub fn redeem(redeem: Redeem) -> Redeemed;
+    Sync CreateTopic => topics::create: pub fn create_topic(mesh: MeshId, new: TopicRow, by: Author) -> TopicMade;
+    /// A topic that this member may know of, by its id or its name.
+    Read FindTopic => topics::find: pub fn topic(mesh: MeshId, topic: String, member: MemberId) -> Option<TopicRow>;
+    Read Topics => topics::list: pub fn topics(mesh: MeshId, member: MemberId) -> Vec<TopicRow>;
+    Sync JoinTopic => topics::join: pub fn join_topic(topic: String, member: MemberId, role: TopicRole, now: Millis) -> ();
+    Sync LeaveTopic => topics::leave: pub fn leave_topic(topic: String, member: MemberId) -> bool;
+    Lazy ReadTopic => topics::mark_read: pub fn read_topic(topic: String, member: MemberId, now: Millis) -> bool;
+    Read TopicMembers => topics::members: pub fn topic_members(topic: String) -> Vec<TopicMemberRow>;
+    Read TopicHistory => topics::history: pub fn topic_history(topic: String, before: Option<String>, limit: usize) -> Vec<TopicMessageRow>;
+    Read TopicMessage => topics::message: pub fn topic_message(topic: String, id: String) -> Option<String>;
 
     /// How many copies wait, over all meshes.
     Read Depth => status::depth: pub fn depth() -> usize;

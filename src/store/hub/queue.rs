@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Row as SqlRow, params};
 use super::audit::{Actor, Chain, Entry, Event};
 use super::members::{key, owner_of};
 use super::room::{self, Full, Policy};
-use super::{Ack, Enqueued, Stored, Submission, Urgency};
+use super::{Ack, Enqueued, Stored, Submission, Urgency, topics};
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PublicKey};
 use crate::base::time::Millis;
 use crate::store::db::Db;
@@ -50,6 +50,7 @@ fn enqueue_one(
         return Ok(Enqueued::Full(full));
     }
     let seq = write(db, &submission)?;
+    topics::append(db, &submission)?;
     let urgent = submission.priority == Priority::Now;
     let mut written = 0;
     for recipient in &submission.recipients {
@@ -137,8 +138,8 @@ fn write(db: &Db<'_>, submission: &Submission) -> Result<i64, Error> {
     let mut statement = db.prepare(
         "INSERT INTO message (id, mesh_id, sender_member_id, sender_pubkey, sender_name, target_spec, priority, reply_to_id,
                               created_at, expires_at, client_id, fingerprint, recipients, waiting, delivered_at,
-                              nonce, ciphertext)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15, ?16)",
+                              nonce, ciphertext, subtype)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15, ?16, ?17)",
     )?;
     Ok(statement.insert(params![
         submission.id.as_str(),
@@ -157,6 +158,7 @@ fn write(db: &Db<'_>, submission: &Submission) -> Result<i64, Error> {
         nobody.then_some(submission.now),
         if nobody { "" } else { &submission.nonce },
         if nobody { "" } else { &submission.ciphertext },
+        submission.subtype,
     ])?)
 }
 
@@ -171,7 +173,8 @@ pub(super) fn fetch(
 ) -> Result<Vec<Stored>, Error> {
     db.all(
         "SELECT message.seq, message.id, sender_pubkey, member.pubkey, sender_member_id, sender_name, target_spec, priority,
-                nonce, ciphertext, reply_to_id, created_at, client_id, fingerprint
+                nonce, ciphertext, reply_to_id, created_at, client_id, fingerprint, subtype,
+                CASE WHEN target_spec LIKE '#%' THEN (SELECT name FROM topic WHERE topic.id = substr(target_spec, 2)) END
            FROM delivery CROSS JOIN message ON message.seq = delivery.seq CROSS JOIN member ON member.id = sender_member_id
           WHERE delivery.mesh_id = ?1 AND delivery.recipient = ?2 AND delivery.seq > ?3 AND delivery.urgent >= ?4
             AND expires_at > ?5
@@ -197,6 +200,8 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Stored> {
         created_at: row.get(11)?,
         client_id: row.get::<_, Option<String>>(12)?.map(ClientId::new),
         fingerprint: row.get(13)?,
+        subtype: row.get(14)?,
+        topic: row.get(15)?,
     })
 }
 

@@ -67,6 +67,8 @@ fn direct(id: &str, to: u8) -> Submission {
         fingerprint: Some("f".to_owned()),
         now: 100,
         expires_at: 1000,
+        subtype: None,
+        topic: None,
     }
 }
 
@@ -189,6 +191,8 @@ fn a_recipient_gets_its_messages_whole_and_in_order() {
         created_at: 100,
         client_id: Some(ClientId::new("client-z")),
         fingerprint: Some("f".to_owned()),
+        subtype: None,
+        topic: None,
     };
     assert_eq!((rows.len(), &rows[0]), (2, &expected));
     let rest = hub.fetch(mesh(), key(ALICE), rows[1].seq, Urgency::All, 200, 9).unwrap();

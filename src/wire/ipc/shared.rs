@@ -114,3 +114,12 @@ pub struct ProfileSet {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unanswered: BTreeMap<String, String>,
 }
+
+/// Reply to a request that a broker carries out without saying more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    pub mesh: Slug,
+    /// The broker said that it did so. The reference's says nothing.
+    #[serde(default)]
+    pub confirmed: bool,
+}

@@ -1,0 +1,23 @@
+//! The frames of the larger families, each to its handler.
+
+use crate::broker::Shared;
+use crate::broker::conn::Seat;
+use crate::net::ws::Outbox;
+use crate::wire::client::ClientFrame;
+
+use super::topic;
+
+/// Serves one request of a family.
+pub(in crate::broker) fn serve(shared: &Shared, seat: &Seat, frame: ClientFrame, out: &mut Outbox) {
+    match frame {
+        ClientFrame::TopicCreate(ask) => topic::create(shared, seat, ask, out),
+        ClientFrame::TopicList(ask) => topic::list(shared, seat, ask, out),
+        ClientFrame::TopicJoin(ask) => topic::join(shared, seat, ask, out),
+        ClientFrame::TopicLeave(ask) => topic::leave(shared, seat, ask, out),
+        ClientFrame::TopicMembers(ask) => topic::members(shared, seat, ask, out),
+        ClientFrame::TopicHistory(ask) => topic::history(shared, seat, ask, out),
+        ClientFrame::TopicMarkRead(ask) => topic::mark_read(shared, seat, ask, out),
+        // The others have been served before.
+        _ => {}
+    }
+}

@@ -1,0 +1,225 @@
+//! `topic`: rooms of a mesh with members and a history. What is said in one is sent with `send "#name"`.
+
+use crate::base::exit::Exit;
+use crate::base::ids::{MemberKey, PublicKey};
+use crate::cli::context::warm;
+use crate::cli::error::CliError;
+use crate::cli::parse::Parsed;
+use crate::cli::render::{Line, Out, Style};
+use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb};
+use crate::crypto::base64;
+use crate::wire::json::{self, json};
+use crate::wire::topic::{OfTopic, TopicCreate, TopicHistory, TopicJoin, TopicMessage, TopicRole, Visibility};
+
+use super::refusal::explain;
+
+const TOPIC: Operand = Operand::one("TOPIC", "Its name, with or without #, or its id.");
+const DESCRIPTION: Flag = Flag::valued("--description", "TEXT", "What it is about.");
+const VISIBILITY: Flag = Flag {
+    choices: &["public", "private", "dm"],
+    ..Flag::valued("--visibility", "WHO", "public (the default) is for every member; the others for those whom a lead lets in.")
+};
+const ROLE: Flag = Flag {
+    choices: &["lead", "member", "observer"],
+    ..Flag::valued("--role", "ROLE", "What one is in it; an observer reads and does not write.")
+};
+const MEMBER: Flag = Flag::valued("--member", "KEY", "Let this member in, by the member's whole key.");
+const LIMIT: Flag = Flag::valued("--limit", "N", "At most so many, 1 to 200; default 50.");
+const BEFORE: Flag = Flag::valued("--before", "ID", "What was said before this message.");
+
+pub(in crate::cli) const LIST: Verb = Verb {
+    aliases: &["topics"],
+    flags: &[MESH],
+    examples: &[Example { command: "claudemesh topic list", about: "those you may enter" }],
+    ..Verb::new(Group::Shared, Effect::Read, "topic list", "Show the mesh's topics.", list)
+};
+
+pub(in crate::cli) const CREATE: Verb = Verb {
+    long: "If there is one of this name already, it is joined.",
+    operands: &[TOPIC],
+    flags: &[MESH, DESCRIPTION, VISIBILITY],
+    examples: &[Example {
+        command: "claudemesh topic create deploys --description \"What goes out\"",
+        about: "for every member",
+    }],
+    ..Verb::new(Group::Shared, Effect::Write, "topic create", "Make a topic.", create)
+};
+
+pub(in crate::cli) const JOIN: Verb = Verb {
+    operands: &[TOPIC],
+    flags: &[MESH, ROLE, MEMBER],
+    examples: &[Example { command: "claudemesh topic join deploys", about: "what is said there reaches your sessions" }],
+    ..Verb::new(Group::Shared, Effect::Write, "topic join", "Enter a topic.", join)
+};
+
+pub(in crate::cli) const LEAVE: Verb = Verb {
+    operands: &[TOPIC],
+    flags: &[MESH],
+    examples: &[Example { command: "claudemesh topic leave deploys", about: "what is said there reaches you no more" }],
+    ..Verb::new(Group::Shared, Effect::Write, "topic leave", "Leave a topic.", leave)
+};
+
+pub(in crate::cli) const MEMBERS: Verb = Verb {
+    operands: &[TOPIC],
+    flags: &[MESH],
+    examples: &[Example { command: "claudemesh topic members deploys", about: "who is in it, and how far each has read" }],
+    ..Verb::new(Group::Shared, Effect::Read, "topic members", "Show who is in a topic.", members)
+};
+
+pub(in crate::cli) const HISTORY: Verb = Verb {
+    operands: &[TOPIC],
+    flags: &[MESH, LIMIT, BEFORE],
+    examples: &[Example { command: "claudemesh topic history deploys --limit 5", about: "the latest, oldest first" }],
+    ..Verb::new(Group::Shared, Effect::Read, "topic history", "Show what was said in a topic.", history)
+};
+
+pub(in crate::cli) const READ: Verb = Verb {
+    operands: &[TOPIC],
+    flags: &[MESH],
+    examples: &[Example { command: "claudemesh topic read deploys", about: "up to now" }],
+    ..Verb::new(Group::Shared, Effect::Write, "topic read", "Mark a topic as read.", read)
+};
+
+pub(in crate::cli) const POST: Verb = Verb {
+    long: "The same as: claudemesh send \"#TOPIC\" TEXT",
+    operands: &[
+        TOPIC,
+        Operand { name: "TEXT", about: "What to say; - reads standard input.", count: Count::OneOrMore, choices: &[] },
+    ],
+    flags: &[MESH, super::send::REPLY_TO],
+    examples: &[Example { command: "claudemesh topic post deploys \"@bob it is out\"", about: "to everybody in it" }],
+    ..Verb::new(Group::Shared, Effect::Write, "topic post", "Say something in a topic.", super::send::post)
+};
+
+/// The topic as it is called.
+fn name(parsed: &Parsed) -> &str {
+    parsed.first().trim_start_matches('#')
+}
+
+fn about(parsed: &Parsed) -> String {
+    format!("topic \"#{}\"", name(parsed))
+}
+
+fn list(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let page = warm(out)?.topics(parsed.value(&MESH)).map_err(|err| explain(err, "the mesh's topics"))?;
+    let topics = &page.row.topics;
+    if out.is_json() {
+        out.json_pretty(topics)?;
+    } else if topics.is_empty() {
+        out.info(&format!("No topics on {}.", page.mesh))?;
+    } else {
+        out.section(&format!("topics on {} ({})", page.mesh, topics.len()))?;
+        topics.iter().try_for_each(|topic| {
+            let count = topic.member_count.unwrap_or(0);
+            let role = topic.role.map_or("not in it", TopicRole::as_str);
+            let line = Line::new().and(Style::Bold, format!("#{}", topic.name));
+            let line = line.and(Style::Dim, format!(" · {} · {count} in it · {role}", topic.visibility.as_str()));
+            out.line(&line.maybe(Style::Plain, topic.description.as_ref().map(|text| format!("  {text}"))))
+        })?;
+    }
+    Ok(Exit::Success)
+}
+
+fn create(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let ask = TopicCreate {
+        name: name(parsed).to_owned(),
+        description: parsed.value(&DESCRIPTION).map(str::to_owned),
+        visibility: parsed.value(&VISIBILITY).and_then(Visibility::parse).unwrap_or_default(),
+        req_id: None,
+    };
+    let made = warm(out)?.create_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?.row;
+    if out.is_json() {
+        out.json(&json!({"id": made.topic.id, "name": made.topic.name, "created": made.created}))?;
+    } else if made.created {
+        out.ok(&format!("created #{}", made.topic.name), Some(&made.topic.id))?;
+    } else {
+        out.ok(&format!("already there, and joined: #{}", made.topic.name), Some(&made.topic.id))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn join(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let member = parsed.value(&MEMBER).map(|text| {
+        PublicKey::parse_any_case(text).map(MemberKey).ok_or_else(|| CliError::usage("--member: a key has 64 hex characters"))
+    });
+    let ask = TopicJoin {
+        topic: name(parsed).to_owned(),
+        role: parsed.value(&ROLE).and_then(TopicRole::parse),
+        member: member.transpose()?,
+        req_id: None,
+    };
+    warm(out)?.join_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    done(parsed, "joined", out)
+}
+
+fn done(parsed: &Parsed, word: &str, out: &mut Out) -> Result<Exit, CliError> {
+    let name = name(parsed);
+    if out.is_json() {
+        out.json(&json!({word: name}))?
+    } else {
+        out.ok(&format!("{word} #{name}"), None)?
+    }
+    Ok(Exit::Success)
+}
+
+fn leave(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let ask = OfTopic { topic: name(parsed).to_owned(), req_id: None };
+    warm(out)?.leave_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    done(parsed, "left", out)
+}
+
+fn read(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let ask = OfTopic { topic: name(parsed).to_owned(), req_id: None };
+    warm(out)?.read_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    done(parsed, "read", out)
+}
+
+fn members(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let page = warm(out)?.topic_members(name(parsed), parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    let members = &page.row.members;
+    if out.is_json() {
+        out.json_pretty(members)?;
+        return Ok(Exit::Success);
+    }
+    out.section(&format!("in #{} ({})", name(parsed), members.len()))?;
+    members.iter().try_for_each(|member| {
+        let read = member.last_read_at.as_ref().map_or("not read".to_owned(), |at| format!("read {at}"));
+        let line = Line::new().and(Style::Bold, &member.display_name).and(Style::Plain, format!(" {}", member.role.as_str()));
+        out.line(&line.and(Style::Dim, format!(" · {:.16}… · {read}", member.pubkey.to_string())))
+    })?;
+    Ok(Exit::Success)
+}
+
+/// What was said, where it was said in clear.
+fn text(message: &TopicMessage) -> Option<String> {
+    String::from_utf8(base64::decode(&message.ciphertext)?).ok()
+}
+
+fn history(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let ask = TopicHistory {
+        topic: name(parsed).to_owned(),
+        limit: parsed.number(&LIMIT, 1..=200)?,
+        before_id: parsed.value(&BEFORE).map(str::to_owned),
+        req_id: None,
+    };
+    let page = warm(out)?.topic_history(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    let messages = &page.row.messages;
+    if out.is_json() {
+        let row = |message: &TopicMessage| {
+            let mut row = json::value(message);
+            row["text"] = text(message).into();
+            row
+        };
+        out.json_pretty(&messages.iter().map(row).collect::<Vec<_>>())?;
+    } else if messages.is_empty() {
+        out.info("Nothing was said yet.")?;
+    } else {
+        messages.iter().rev().try_for_each(|message| {
+            let line = Line::new().and(Style::Dim, format!("{} ", message.created_at)).and(Style::Bold, &message.sender_name);
+            let reply = message.reply_to_id.as_ref().map(|id| format!(" ↳ {:.8}", id));
+            out.line(&line.maybe(Style::Cyan, reply).and(Style::Dim, format!(" · {}", message.id)))?;
+            out.body(&text(message).unwrap_or_else(|| format!("(encrypted, {} bytes)", message.ciphertext.len())))
+        })?;
+    }
+    Ok(Exit::Success)
+}

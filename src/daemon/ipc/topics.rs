@@ -1,0 +1,56 @@
+//! Topics: `/v1/topics` and what is below it; and the id behind a topic's name.
+
+use std::time::Instant;
+
+use crate::base::ids::Slug;
+use crate::daemon::resolve::{Error, Resolved};
+use crate::daemon::rpc;
+use crate::wire::client::ClientFrame;
+use crate::wire::code::Code;
+use crate::wire::limits::RPC_DEADLINE;
+use crate::wire::server::ServerFrame;
+use crate::wire::target::Target;
+use crate::wire::topic::TopicList;
+
+use super::mesh::own_route;
+use super::pass;
+use super::reply::Reply;
+use super::routes::Call;
+
+pub(super) fn list(call: &Call<'_>) -> Reply {
+    pass::question(call, "topic_list", &[])
+}
+
+pub(super) fn create(call: &Call<'_>) -> Reply {
+    pass::change(call, "topic_create")
+}
+
+pub(super) fn join(call: &Call<'_>) -> Reply {
+    pass::change(call, "topic_join")
+}
+
+pub(super) fn leave(call: &Call<'_>) -> Reply {
+    pass::change(call, "topic_leave")
+}
+
+pub(super) fn mark_read(call: &Call<'_>) -> Reply {
+    pass::change(call, "topic_mark_read")
+}
+
+pub(super) fn members(call: &Call<'_>) -> Reply {
+    pass::question(call, "topic_members", &[("topic", "topic")])
+}
+
+pub(super) fn history(call: &Call<'_>) -> Reply {
+    pass::question(call, "topic_history", &[("topic", "topic"), ("limit", "limit"), ("before", "beforeId")])
+}
+
+/// The topic of this name: a broker knows it by its id.
+pub(super) fn by_name(call: &Call<'_>, mesh: &Slug, name: &str) -> Result<Resolved, Error> {
+    let asking = rpc::ask(&call.ctx.links, &own_route(call, mesh), |id| ClientFrame::TopicList(TopicList { req_id: Some(id) }));
+    let answer = asking.and_then(|asking| asking.answer(Instant::now() + RPC_DEADLINE)).map_err(Error::RosterUnavailable)?;
+    let Some(ServerFrame::TopicListResponse(list)) = answer else { return Err(Error::RosterUnavailable(Code::Malformed)) };
+    let topic = list.topics.into_iter().find(|topic| topic.name == name).ok_or_else(|| Error::TopicByName(name.to_owned()))?;
+    let target = Target::parse(&format!("#{}", topic.id)).ok_or(Error::RosterUnavailable(Code::Malformed))?;
+    Ok(Resolved { target, name: Some(format!("#{name}")), online: None })
+}

@@ -1,0 +1,44 @@
+//! Topics, as somebody types them.
+
+use serde_json::json;
+
+use super::Typist;
+use crate::support::mesh::World;
+use crate::support::session::Session;
+
+#[test]
+fn a_topic_is_made_entered_written_to_by_name_and_read_later() {
+    let world = World::pair();
+    let alice_session = Session::open(&world.alice, "acme", "alice");
+    let bob_session = Session::open(&world.bob, "acme", "bob");
+    let alice = Typist { home: &world.homes[0], session: Some(&alice_session) };
+    let bob = Typist { home: &world.homes[1], session: Some(&bob_session) };
+    assert_eq!(alice.json(&["topic", "create", "#deploys", "--description", "What goes out"])["created"], true);
+    assert_eq!(bob.json(&["topic", "create", "deploys"])["created"], false);
+    let listed = bob.json(&["topic", "list"]);
+    assert_eq!(
+        (&listed[0]["name"], &listed[0]["memberCount"], &listed[0]["role"]),
+        (&json!("deploys"), &json!(2), &json!("member"))
+    );
+
+    let events = bob_session.follow(None);
+    let sent = alice.json(&["send", "#deploys", "@bob", "it", "is", "out"]);
+    let first = sent["clientMessageId"].as_str().unwrap();
+    let event = events.until("what was said", |events| events.iter().find(|event| event.name == "message").cloned());
+    assert_eq!((&event.data["topic"], &event.data["body"]), (&json!("deploys"), &json!("@bob it is out")));
+    bob.says(&["topic", "post", "deploys", "seen", "--reply-to", first]);
+    let replies = alice_session.follow(None);
+    replies.until("the answer", |events| events.iter().find(|event| event.name == "message").cloned());
+    let history = bob.json(&["topic", "history", "#deploys"]);
+    assert_eq!((&history[0]["text"], &history[1]["text"]), (&json!("seen"), &json!("@bob it is out")));
+    assert_eq!((&history[0]["replyToId"], &history[1]["mentions"]), (&history[1]["id"], &json!(["bob"])));
+    bob.says(&["topic", "read", "deploys"]);
+    let members = alice.json(&["topic", "members", "deploys"]);
+    assert!(members[1]["lastReadAt"].is_string() && members[0]["lastReadAt"].is_null(), "{members}");
+    assert_eq!(bob.json(&["inbox", "--topic", "deploys"]).as_array().unwrap().len(), 1);
+
+    bob.says(&["topic", "leave", "deploys"]);
+    alice.fails(&["send", "#nowhere", "hello"], 5, "#nowhere");
+    alice.fails(&["topic", "history", "nowhere"], 5, "there is no topic \"nowhere\"");
+    alice.fails(&["topic", "create", "a b"], 3, "a topic's name is");
+}
