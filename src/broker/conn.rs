@@ -20,7 +20,7 @@ use crate::wire::server::{ErrorFrame, Feature, HelloAck, ServerFrame};
 use super::handle::mailbox::Mailbox;
 use super::handle::send::Sends;
 use super::handle::{events, families, memory, presence, skill, state};
-use super::hello::{self, Admitted, BANNED, Refusal};
+use super::hello::{self, Admitted, Refusal};
 use super::presence::{Kind, Line, Newcomer};
 use super::router::How;
 use super::{Matter, Shared};
@@ -34,8 +34,8 @@ pub(super) enum Cmd {
     Event(Arc<str>),
     /// Another connection has taken this one's place.
     Replaced,
-    /// The member was shut out, or the mesh is no more.
-    ShutOut,
+    /// Its place was taken away: the close code, and the reason.
+    Evicted(u16, &'static str),
     /// The broker stops.
     Stop,
 }
@@ -130,7 +130,10 @@ impl State {
         let Some(seat) = self.seat else { return };
         let now = (Instant::now(), now_millis());
         self.shared.metrics.of(seat.kind).down();
-        seat.note(&self.shared);
+        // One whose place was taken away is not here any more.
+        if self.shared.router.about(&seat.mesh, &seat.presence).is_some() {
+            seat.note(&self.shared);
+        }
         if let Some(gone) = self.shared.router.leave(&seat.mesh, &seat.presence, seat.generation, over, now) {
             events::left(&self.shared, &seat.mesh, &gone);
         }
@@ -215,6 +218,8 @@ impl State {
 
     fn sit(&mut self, admitted: Admitted) -> Result<(HelloAck, How), Refusal> {
         let Admitted { mesh, kind, member, name, about } = admitted;
+        let keys = [if let Kind::Session(key) = kind { key.0 } else { member.key.0 }, member.key.0];
+        self.check_place(&mesh, keys)?;
         let newcomer = Newcomer { kind, member: member.key, name: name.clone(), about, line: self.line.clone() };
         let fresh = PresenceId::new(random::id32());
         let entered = self.shared.router.enter(&mesh, newcomer, fresh, now_millis());
@@ -224,6 +229,11 @@ impl State {
         }
         if let Some(displaced) = entered.displaced {
             displaced.tell(Cmd::Replaced);
+        }
+        // Whoever was kept out this moment was looked for before it had a place.
+        if let Err(refusal) = self.check_place(&mesh, keys) {
+            self.shared.router.evict(&mesh, &[entered.presence]);
+            return Err(refusal);
         }
         let seat = Seat {
             mesh,
@@ -245,6 +255,11 @@ impl State {
             server_time: Some(now_millis()),
         };
         Ok((ack, entered.how))
+    }
+
+    /// Whether these keys may have a place in the mesh now.
+    fn check_place(&self, mesh: &MeshId, keys: [PublicKey; 2]) -> Result<(), Refusal> {
+        self.shared.allowed.kept_out(mesh, keys, now_millis()).map_or(Ok(()), |until| Err(Refusal::kept_out(until)))
     }
 
     fn announce(&self, how: &How) {
@@ -310,7 +325,7 @@ impl ws::Peer for State {
             Cmd::Mail => {}
             Cmd::Event(text) => out.shared(text),
             Cmd::Replaced => return Flow::close(ws::code::NORMAL, "session_replaced"),
-            Cmd::ShutOut => return Flow::close(BANNED, "banned"),
+            Cmd::Evicted(code, reason) => return Flow::close(code, reason),
             Cmd::Stop => return Flow::close(ws::code::GOING_AWAY, "shutting down"),
         }
         Flow::Go

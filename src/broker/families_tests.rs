@@ -150,3 +150,103 @@ fn a_private_topic_is_known_to_its_members_alone_and_a_member_who_is_away_gets_w
     let id = alice.ask(json!({"type": "topic_list"}), "topic_list_response")["topics"][0]["id"].as_str().unwrap().to_owned();
     assert_eq!(hub.topic(MeshId::new("other"), id, member.id), Ok(None));
 }
+
+#[test]
+fn what_a_member_does_not_allow_does_not_reach_it() {
+    let mut world = World::new("grants");
+    let (alice, alice_key) = world.session(0, 11, "alice");
+    let (bob, bob_key) = world.session(1, 21, "bob");
+    let member = |n: usize| json!(world.members[n].1.public);
+    alice.done(json!({"type": "set_state", "key": "mine", "value": 1}));
+    assert_eq!(bob.next("state_change")["key"], "mine");
+    let set = alice.ask(json!({"type": "set_grants", "peer": bob_key, "revoke": ["dm", "state-write"]}), "grants_set");
+    assert_eq!((&set["peer"], &set["capabilities"]), (&member(1), &json!(["read", "broadcast", "state-read"])));
+    bob.not_sent("a", &alice_key.to_hex(), "blocked by recipient grants (sender lacks dm capability)");
+    bob.not_sent("b", &world.members[0].1.public.to_hex(), "blocked by recipient grants");
+    bob.refused(json!({"type": "set_state", "key": "mine", "value": 2}), "forbidden");
+    assert_eq!(bob.ask(json!({"type": "get_state", "key": "mine"}), "state_result")["value"], 1);
+    bob.next("state_value");
+    bob.sent("c", "*", "eA==");
+    assert_eq!(alice.next("push")["messageId"].as_str().map(str::len), Some(32));
+
+    alice.ask(json!({"type": "set_grants", "peer": member(1), "revoke": ["broadcast", "state-read"]}), "grants_set");
+    bob.sent("d", "*", "eA==");
+    alice.is_quiet();
+    assert_eq!(bob.ask(json!({"type": "list_state"}), "state_list")["entries"], json!([]));
+    alice.done(json!({"type": "set_state", "key": "mine", "value": 3}));
+    bob.is_quiet();
+    assert_eq!(alice.sent("e", &bob_key.to_hex(), "eA==")["queued"], true, "it is one member's word about the other");
+    alice.refused(json!({"type": "set_grants", "peer": alice_key, "grant": ["dm"]}), "invalid");
+    alice.refused(json!({"type": "set_grants", "peer": "99".repeat(32), "grant": ["dm"]}), "not_found");
+    alice.refused(json!({"type": "set_grants", "peer": bob_key, "grant": ["everything"]}), "invalid");
+
+    world.broker.take().unwrap().stop();
+    world.broker = Some(start(Options { data_dir: world.dir.clone(), listen: "127.0.0.1:0".parse().unwrap() }).unwrap());
+    let (alice, _) = world.session(0, 11, "alice");
+    let (bob, _) = world.session(1, 21, "bob");
+    bob.next("push");
+    bob.not_sent("f", &alice_key.to_hex(), "blocked by recipient grants");
+    let listed = alice.next("push");
+    alice.ack(&listed);
+    assert_eq!(
+        alice.ask(json!({"type": "list_grants"}), "grants_list")["grants"],
+        json!({world.members[1].1.public.to_hex(): ["read"]})
+    );
+    alice.ask(json!({"type": "set_grants", "peer": bob_key, "reset": true}), "grants_set");
+    assert_eq!(bob.sent("g", &alice_key.to_hex(), "eA==")["queued"], true);
+    assert_eq!(alice.next("push")["client_message_id"], "g");
+}
+
+#[test]
+fn who_is_kicked_stays_out_and_the_owner_can_not_be() {
+    let mut world = World::new("kick");
+    let (owner, _) = world.session(0, 11, "owner");
+    let (bob, bob_key) = world.session(1, 21, "bob");
+    let (twin, _) = world.session(1, 22, "twin");
+    bob.refused(json!({"type": "kick", "target": "owner"}), "forbidden");
+    bob.refused(json!({"type": "ban", "target": "m1"}), "forbidden");
+    bob.refused(json!({"type": "disconnect", "all": true}), "forbidden");
+    for nobody in ["", "a", &bob_key.to_hex()[..4], "nobody"] {
+        assert_eq!(owner.ask(json!({"type": "kick", "target": nobody}), "kick_ack")["affected"], json!([]), "{nobody}");
+    }
+    let gone = owner.ask(json!({"type": "disconnect", "target": &bob_key.to_hex()[..8]}), "disconnect_ack");
+    assert_eq!(gone["affected"], json!(["bob"]));
+    assert_eq!(bob.closed(), (1000, "disconnected".to_owned()));
+    assert_eq!(owner.event("peer_left")["name"], "bob");
+    let (bob, _) = world.session(1, 21, "bob");
+    let kicked = owner.ask(json!({"type": "kick", "target": "bob", "forMs": 3_600_000}), "kick_ack");
+    assert!(kicked["affected"] == json!(["bob"]) && kicked["until"].is_string(), "{kicked}");
+    assert_eq!(bob.closed(), (4001, "kicked".to_owned()));
+    let again = |world: &World| {
+        let client = world.connect();
+        client.say(&world.session_hello(1, &KeyPair::from_seed([21; 32]), "bob"));
+        assert_eq!(client.next("error")["code"], "kicked");
+        assert_eq!(client.closed(), (4001, "kicked".to_owned()));
+    };
+    again(&world);
+    twin.is_quiet();
+    assert_eq!(owner.sent("mail", &bob_key.to_hex(), "eA==")["queued"], true, "its mail is kept");
+
+    // A restart lets nobody in; the end of the time does. A member's key means all of its connections.
+    world.broker.take().unwrap().stop();
+    world.broker = Some(start(Options { data_dir: world.dir.clone(), listen: "127.0.0.1:0".parse().unwrap() }).unwrap());
+    again(&world);
+    let (owner, _) = world.session(0, 11, "owner");
+    let (twin, _) = world.session(1, 22, "twin");
+    owner.ask(json!({"type": "kick", "target": world.members[1].1.public, "forMs": 1}), "kick_ack");
+    assert_eq!(twin.closed(), (4001, "kicked".to_owned()));
+    let (twin, _) = world.session(1, 23, "twin");
+
+    assert_eq!(owner.ask(json!({"type": "ban", "target": "m2"}), "ban_ack")["banned"], "m2");
+    assert_eq!(twin.closed(), (4002, "banned".to_owned()));
+    let shut = world.connect();
+    shut.say(&world.hello(1));
+    assert_eq!(shut.next("error")["code"], "revoked");
+    assert_eq!(shut.closed().0, 4002);
+    assert_eq!(owner.ask(json!({"type": "list_bans"}), "list_bans_result")["bans"][0]["name"], "m2");
+    owner.refused(json!({"type": "ban", "target": "m1"}), "invalid");
+    owner.refused(json!({"type": "ban", "target": "nobody"}), "not_found");
+    assert_eq!(owner.ask(json!({"type": "unban", "target": "m2"}), "unban_ack")["unbanned"], "m2");
+    world.session(1, 24, "back");
+    assert_eq!(owner.ask(json!({"type": "kick", "all": true}), "kick_ack")["affected"], json!(["back"]));
+}

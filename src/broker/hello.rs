@@ -2,7 +2,7 @@
 
 use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey, SessionKey};
 use crate::base::names::{is_display_name, neutralise_line};
-use crate::base::time::Millis;
+use crate::base::time::{Millis, iso};
 use crate::crypto::hello::{self, ClaimedAttestation};
 use crate::net::ws;
 use crate::store::hub::{Hub, Member, Mesh};
@@ -13,6 +13,9 @@ use super::presence::{Kind, valid_groups};
 
 /// Close code of a member that was shut out.
 pub(super) const BANNED: u16 = 4002;
+
+/// Close code of one that is kept out for a while.
+pub(super) const KICKED: u16 = 4001;
 
 /// Longest text of a hello's field, in bytes.
 const MAX_FIELD: usize = 1024;
@@ -39,6 +42,16 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn new(code: Code, message: impl Into<String>) -> Refusal {
         Refusal { reason: code.as_str().to_owned(), code, message: message.into(), close: ws::code::POLICY }
+    }
+
+    /// It is kept out until then.
+    pub(super) fn kept_out(until: Millis) -> Refusal {
+        if until == Millis::MAX {
+            let refusal = Refusal::new(Code::Revoked, "You've been removed from this mesh. Contact the mesh owner to rejoin.");
+            return Refusal { close: BANNED, reason: "banned".to_owned(), ..refusal };
+        }
+        let refusal = Refusal::new(Code::Kicked, format!("kicked from this mesh until {}", iso(until)));
+        Refusal { close: KICKED, reason: "kicked".to_owned(), ..refusal }
     }
 
     fn of(what: &str, refused: hello::Refusal) -> Refusal {

@@ -2,6 +2,7 @@
 //! daemon's, one port, one database, a thread per connection.
 
 pub mod access;
+mod allowed;
 mod conn;
 mod handle;
 mod hello;
@@ -31,6 +32,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::base::exit::Exit;
 use crate::base::ids::{MemberId, MemberKey, MeshId, PresenceId, Token};
 use crate::base::thread::{self, Joined, Running as Thread};
+use crate::base::time::now_millis;
 use crate::crypto::random;
 use crate::net::listen::{self, Count, Listener};
 use crate::net::tls::TlsError;
@@ -50,6 +52,7 @@ use crate::wire::peer::Status;
 use crate::wire::profile::Profile;
 
 use self::access::{Access, Gate};
+use self::allowed::Allowed;
 use self::conn::Cmd;
 use self::hello::Refusal;
 use self::http::Past;
@@ -134,6 +137,7 @@ impl std::error::Error for StartError {}
 struct Shared {
     hub: Hub,
     router: Router,
+    allowed: Allowed,
     limits: Limits,
     gate: Gate,
     janitor: Ringer,
@@ -220,12 +224,14 @@ pub fn start_capped(options: Options, caps: Caps) -> Result<Running, StartError>
     hub.set_policy(settings.policy()).map_err(|err| StartError::Store(options.data_dir.join(HUB), err))?;
     let router = Router::default();
     restore(&hub, &router).map_err(|err| StartError::Store(options.data_dir.join(HUB), err))?;
+    let allowed = Allowed::load(&hub, now_millis()).map_err(|err| StartError::Store(options.data_dir.join(HUB), err))?;
     let (janitor_ringer, janitor_bell) = poll::bell().map_err(StartError::Thread)?;
     let (stop_accepting, stop) = poll::bell().map_err(StartError::Thread)?;
     let (failed_sender, failed) = bounded(1);
     let shared = Arc::new(Shared {
         hub,
         router,
+        allowed,
         limits: Limits::new(caps),
         gate,
         janitor: janitor_ringer,

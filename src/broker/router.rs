@@ -19,6 +19,7 @@ use super::limits::{MAX_PER_MEMBER, MAX_PER_MESH};
 use super::presence::{Gone, Kind, Line, Newcomer, Place, Presence};
 
 mod reach;
+pub(super) use self::reach::Seen;
 
 #[derive(Debug, Default)]
 struct Mesh {

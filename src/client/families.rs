@@ -5,6 +5,8 @@ use serde::de::DeserializeOwned;
 
 use super::{Client, Error, PEERS_DEADLINE, Route};
 use crate::net::target::percent_encode;
+use crate::wire::admin::{Ban, BanAck, Expel, Expelled, ListBansResult, UnbanAck};
+use crate::wire::grant::{Capability, GrantsList, GrantsSet};
 use crate::wire::ipc::{
     Done, Forgotten, Memories, OnMesh, ProfileSet, RememberRequest, Remembered, SkillFound, Skills, StateEntries, StateFound,
     StateSet, StateWrite,
@@ -22,6 +24,18 @@ struct For<'a, T> {
     ask: &'a T,
     #[serde(skip_serializing_if = "Option::is_none")]
     mesh: Option<&'a str>,
+}
+
+/// What `POST /v1/grants` changes; `peer` is an address.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct GrantChange {
+    pub peer: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub grant: Vec<Capability>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub revoke: Vec<Capability>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reset: bool,
 }
 
 impl Client {
@@ -117,6 +131,46 @@ impl Client {
             .with("limit", ask.limit.map(|limit| limit.to_string()).as_deref())
             .with("before", ask.before_id.as_deref());
         self.fetch(route.with("mesh", mesh))
+    }
+
+    /// `GET /v1/grants`.
+    pub fn grants(&self, mesh: Option<&str>) -> Result<OnMesh<GrantsList>, Error> {
+        self.fetch(Route::new("/v1/grants").with("mesh", mesh))
+    }
+
+    /// `POST /v1/grants`.
+    pub fn set_grants(&self, change: &GrantChange, mesh: Option<&str>) -> Result<OnMesh<GrantsSet>, Error> {
+        self.tell("/v1/grants", change, mesh)
+    }
+
+    /// `POST /v1/admin/kick`.
+    pub fn kick(&self, whom: &Expel, mesh: Option<&str>) -> Result<OnMesh<Expelled>, Error> {
+        self.tell("/v1/admin/kick", whom, mesh)
+    }
+
+    /// `POST /v1/admin/disconnect`.
+    pub fn disconnect(&self, whom: &Expel, mesh: Option<&str>) -> Result<OnMesh<Expelled>, Error> {
+        self.tell("/v1/admin/disconnect", whom, mesh)
+    }
+
+    /// `POST /v1/admin/ban`.
+    pub fn ban(&self, whom: &Ban, mesh: Option<&str>) -> Result<OnMesh<BanAck>, Error> {
+        self.tell("/v1/admin/ban", whom, mesh)
+    }
+
+    /// `POST /v1/admin/unban`.
+    pub fn unban(&self, whom: &Ban, mesh: Option<&str>) -> Result<OnMesh<UnbanAck>, Error> {
+        self.tell("/v1/admin/unban", whom, mesh)
+    }
+
+    /// `GET /v1/admin/bans`.
+    pub fn bans(&self, mesh: Option<&str>) -> Result<OnMesh<ListBansResult>, Error> {
+        self.fetch(Route::new("/v1/admin/bans").with("mesh", mesh))
+    }
+
+    /// `POST /v1/mesh/reconnect`.
+    pub fn reconnect(&self, mesh: Option<&str>) -> Result<Done, Error> {
+        self.tell("/v1/mesh/reconnect", &Map::new(), mesh)
     }
 
     fn fetch<R: DeserializeOwned>(&self, route: Route) -> Result<R, Error> {

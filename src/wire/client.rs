@@ -5,7 +5,9 @@ use serde_json::value::RawValue;
 
 use crate::base::ids::{ClientId, MessageId};
 
+use super::admin::{Ban, Expel, ListBans};
 use super::code::Code;
+use super::grant::{ListGrants, SetGrants};
 use super::json::{self, DecodeError, Map, Value, without_position};
 use super::limits::MAX_FRAME;
 use super::memory::{Forget, Recall, Remember};
@@ -48,6 +50,13 @@ pub enum ClientFrame {
     TopicMembers(OfTopic),
     TopicHistory(TopicHistory),
     TopicMarkRead(OfTopic),
+    SetGrants(SetGrants),
+    ListGrants(ListGrants),
+    Kick(Expel),
+    Disconnect(Expel),
+    Ban(Ban),
+    Unban(Ban),
+    ListBans(ListBans),
 }
 
 /// A member's hello (role `control-plane`). Signed: `meshId|memberId|pubkey|timestamp`, by the member key.

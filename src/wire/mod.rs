@@ -2,9 +2,11 @@
 //! the MCP envelope. No I/O and no state. `shared` names such as `targetSpec` or `_reqId` are the reference's.
 
 pub mod address;
+pub mod admin;
 pub mod client;
 pub mod code;
 pub mod event;
+pub mod grant;
 pub mod ipc;
 pub mod json;
 pub mod limits;

@@ -5,7 +5,9 @@ use serde_json::Value;
 
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PresenceId};
 
+use super::admin::{BanAck, Expelled, ListBansResult, UnbanAck};
 use super::code::Code;
+use super::grant::{GrantsList, GrantsSet};
 use super::memory::{MemoryRecallResult, MemoryResults, MemoryStored};
 use super::peer::Peer;
 use super::priority::Priority;
@@ -36,6 +38,13 @@ pub enum ServerFrame {
     TopicListResponse(TopicListResponse),
     TopicMembersResponse(TopicMembersResponse),
     TopicHistoryResponse(TopicHistoryResponse),
+    GrantsSet(GrantsSet),
+    GrantsList(GrantsList),
+    KickAck(Expelled),
+    DisconnectAck(Expelled),
+    BanAck(BanAck),
+    UnbanAck(UnbanAck),
+    ListBansResult(ListBansResult),
     #[serde(other)]
     Unknown,
 }
@@ -192,6 +201,12 @@ impl ServerFrame {
             ServerFrame::TopicListResponse(frame) => frame.req_id.as_deref(),
             ServerFrame::TopicMembersResponse(frame) => frame.req_id.as_deref(),
             ServerFrame::TopicHistoryResponse(frame) => frame.req_id.as_deref(),
+            ServerFrame::GrantsSet(frame) => frame.req_id.as_deref(),
+            ServerFrame::GrantsList(frame) => frame.req_id.as_deref(),
+            ServerFrame::KickAck(frame) | ServerFrame::DisconnectAck(frame) => frame.req_id.as_deref(),
+            ServerFrame::BanAck(frame) => frame.req_id.as_deref(),
+            ServerFrame::UnbanAck(frame) => frame.req_id.as_deref(),
+            ServerFrame::ListBansResult(frame) => frame.req_id.as_deref(),
             ServerFrame::HelloAck(_) | ServerFrame::Push(_) | ServerFrame::StateChange(_) | ServerFrame::Unknown => None,
         }
     }

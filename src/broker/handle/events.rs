@@ -10,6 +10,7 @@ use crate::broker::presence::{Gone, Kind};
 use crate::broker::router::How;
 use crate::crypto::random;
 use crate::store::hub::{Actor, Entry, Event};
+use crate::wire::grant::Capability;
 use crate::wire::json::{self, Value, json};
 use crate::wire::priority::Priority;
 use crate::wire::server::{Push, ServerFrame};
@@ -48,8 +49,11 @@ pub(super) fn seen(shared: &Shared, seat: &Seat, visible: bool) {
 /// Somebody wrote a shared value.
 pub(super) fn state_changed(shared: &Shared, seat: &Seat, change: StateChange) {
     let text: Arc<str> = ServerFrame::StateChange(change).encode().into();
-    for line in shared.router.others(&seat.mesh, Some(&seat.presence)) {
-        line.tell(Cmd::Event(text.clone()));
+    let hidden = shared.allowed.denied_by(&seat.mesh, seat.member.key, Capability::StateRead);
+    for (presence, line) in shared.router.lines_of(&seat.mesh, |member| !hidden.contains(&member)) {
+        if presence != seat.presence {
+            line.tell(Cmd::Event(text.clone()));
+        }
     }
 }
 

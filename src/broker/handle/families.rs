@@ -5,7 +5,7 @@ use crate::broker::conn::Seat;
 use crate::net::ws::Outbox;
 use crate::wire::client::ClientFrame;
 
-use super::topic;
+use super::{admin, grant, topic};
 
 /// Serves one request of a family.
 pub(in crate::broker) fn serve(shared: &Shared, seat: &Seat, frame: ClientFrame, out: &mut Outbox) {
@@ -17,6 +17,13 @@ pub(in crate::broker) fn serve(shared: &Shared, seat: &Seat, frame: ClientFrame,
         ClientFrame::TopicMembers(ask) => topic::members(shared, seat, ask, out),
         ClientFrame::TopicHistory(ask) => topic::history(shared, seat, ask, out),
         ClientFrame::TopicMarkRead(ask) => topic::mark_read(shared, seat, ask, out),
+        ClientFrame::SetGrants(ask) => grant::set(shared, seat, ask, out),
+        ClientFrame::ListGrants(ask) => grant::list(shared, seat, ask, out),
+        ClientFrame::Kick(ask) => admin::kick(shared, seat, ask, out),
+        ClientFrame::Disconnect(ask) => admin::disconnect(shared, seat, ask, out),
+        ClientFrame::Ban(ask) => admin::ban(shared, seat, ask, out),
+        ClientFrame::Unban(ask) => admin::unban(shared, seat, ask, out),
+        ClientFrame::ListBans(ask) => admin::list_bans(shared, seat, ask, out),
         // The others have been served before.
         _ => {}
     }

@@ -1,7 +1,9 @@
 //! What a broker does for each kind of frame. No function here sees JSON or a socket.
 
+mod admin;
 pub(super) mod events;
 pub(super) mod families;
+mod grant;
 pub(super) mod mailbox;
 pub(super) mod memory;
 pub(super) mod presence;

@@ -12,12 +12,13 @@ use crate::net::ws::Outbox;
 use crate::store::hub::{Enqueued, Full, Submission, Topical};
 use crate::wire::client::Send;
 use crate::wire::code::Code;
+use crate::wire::grant::Capability;
 use crate::wire::limits::MAX_FRAME;
 use crate::wire::priority::Priority;
 use crate::wire::server::{Ack, ServerFrame};
 use crate::wire::target::Target;
 
-use super::topic;
+use super::{grant, topic};
 
 /// Longest client message id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
@@ -247,15 +248,31 @@ struct Addressed {
 fn address(shared: &Shared, seat: &Seat, target: Target, send: &Send) -> Result<Addressed, Refused> {
     let reply_to = send.reply_to_id.clone();
     let recipients = match &target {
-        Target::Key(key) => vec![*key],
-        Target::Everyone | Target::Group(_) => shared.router.recipients(&seat.mesh, &target, &seat.presence),
+        Target::Key(key) => match grant::blocks(shared, &seat.mesh, seat.member.key, *key) {
+            Ok(false) => vec![*key],
+            // The reference's wording.
+            Ok(true) => {
+                let text = "blocked by recipient grants (sender lacks dm capability)".to_owned();
+                return Err(Refused { text, retry_after: None });
+            }
+            Err(err) => {
+                log::error!("hub: {err}");
+                return Err(Refused { text: NO_STORE.to_owned(), retry_after: Some(STORE_PAUSE) });
+            }
+        },
+        Target::Everyone | Target::Group(_) => {
+            let keys = shared.router.recipients(&seat.mesh, &target, &seat.presence);
+            let deaf = grant::deaf(shared, &seat.mesh, seat.member.key, Capability::Broadcast);
+            shared.router.without(&seat.mesh, keys, &deaf)
+        }
         Target::Topic(id) => {
+            let deaf = grant::deaf(shared, &seat.mesh, seat.member.key, Capability::Dm);
             let topic::Post { topical, members, reply_to } =
                 topic::post(shared, seat, id, send).map_err(|refused| match refused {
                     (Code::Unavailable, _) => Refused { text: NO_STORE.to_owned(), retry_after: Some(STORE_PAUSE) },
                     (code, why) => Refused::of(&code, &why),
                 })?;
-            let members = members.iter().map(|member| member.key);
+            let members = members.iter().map(|member| member.key).filter(|key| !deaf.contains(key));
             let recipients = shared.router.reach(&seat.mesh, members, Some(&seat.presence));
             let target = Target::Topic(topical.id.clone());
             return Ok(Addressed { target, recipients, reply_to, topic: Some(topical) });

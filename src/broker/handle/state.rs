@@ -7,6 +7,7 @@ use crate::broker::limits::MAX_SHARED;
 use crate::net::ws::Outbox;
 use crate::store::hub::{Event, StateRow};
 use crate::wire::code::Code;
+use crate::wire::grant::Capability;
 use crate::wire::json;
 use crate::wire::server::ServerFrame;
 use crate::wire::state::{GetState, ListState, SetState, StateChange, StateEntry, StateList, StateResult, StateValue};
@@ -29,7 +30,16 @@ pub(in crate::broker) fn set(shared: &Shared, seat: &Seat, ask: SetState, out: &
     if !fits("key", &ask.key, MAX_KEY, req_id, out) || !fits("value", &value, MAX_SHARED, req_id, out) {
         return;
     }
-    let row = StateRow { key: ask.key.clone(), value, updated_by: seat.name.clone(), updated_at: now_millis() };
+    let guarded = shared.allowed.deniers(&seat.mesh, seat.member.key, Capability::StateWrite);
+    if !guarded.is_empty() {
+        let there = shared.hub.get_state(seat.mesh.clone(), ask.key.clone());
+        let Some(there) = found(shared, there, req_id, out) else { return };
+        if there.and_then(|row| row.member).is_some_and(|member| guarded.contains(&member)) {
+            return error(out, Code::Forbidden, "whoever set this value does not let you change it", None, ask.req_id);
+        }
+    }
+    let member = Some(seat.member.key);
+    let row = StateRow { key: ask.key.clone(), value, updated_by: seat.name.clone(), member, updated_at: now_millis() };
     let Some(outcome) = found(shared, shared.hub.set_state(seat.mesh.clone(), row), req_id, out) else { return };
     if made(outcome, "value", req_id, out) {
         let change = StateChange { key: ask.key, value: ask.value, updated_by: seat.name.clone() };
@@ -53,7 +63,8 @@ fn entry(row: StateRow) -> StateEntry {
 pub(in crate::broker) fn get(shared: &Shared, seat: &Seat, ask: GetState, out: &mut Outbox) {
     let row = shared.hub.get_state(seat.mesh.clone(), ask.key.clone());
     let Some(row) = found(shared, row, ask.req_id.as_ref(), out) else { return };
-    let state = row.map(entry);
+    let hidden = shared.allowed.deniers(&seat.mesh, seat.member.key, Capability::StateRead);
+    let state = row.filter(|row| row.member.is_none_or(|member| !hidden.contains(&member))).map(entry);
     let shown = state.clone().unwrap_or(StateEntry { key: ask.key, ..StateEntry::default() });
     out.text(ServerFrame::StateResult(StateResult { entry: shown, req_id: ask.req_id.clone() }).encode());
     out.text(ServerFrame::StateValue(StateValue { state, req_id: ask.req_id }).encode());
@@ -62,8 +73,10 @@ pub(in crate::broker) fn get(shared: &Shared, seat: &Seat, ask: GetState, out: &
 pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListState, out: &mut Outbox) {
     let rows = shared.hub.list_state(seat.mesh.clone(), MAX_LISTED);
     let Some(rows) = found(shared, rows, ask.req_id.as_ref(), out) else { return };
+    let hidden = shared.allowed.deniers(&seat.mesh, seat.member.key, Capability::StateRead);
     let mut room = MAX_LIST;
-    let fitting = rows.into_iter().take_while(|row| {
+    let shown = rows.into_iter().filter(|row| row.member.is_none_or(|member| !hidden.contains(&member)));
+    let fitting = shown.take_while(|row| {
         let fits = row.value.len() + row.key.len() <= room;
         room = room.saturating_sub(row.value.len() + row.key.len());
         fits

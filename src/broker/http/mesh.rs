@@ -9,6 +9,7 @@ use crate::base::time::now_millis;
 use crate::broker::Shared;
 use crate::broker::access::Policy;
 use crate::broker::conn::Cmd;
+use crate::broker::hello::BANNED;
 use crate::crypto::{fingerprint, random};
 use crate::store::hub::{NewMember, NewMesh, Role};
 use crate::wire::json;
@@ -82,7 +83,7 @@ pub(super) fn delete(shared: &Shared, ask: &Ask<'_>, id: &str) -> Result<Answer,
     shared.hub.archive_mesh(mesh.id.clone(), now_millis())?;
     log::info!("mesh {} was deleted", mesh.id);
     for line in shared.router.others(&mesh.id, None) {
-        line.tell(Cmd::ShutOut);
+        line.tell(Cmd::Evicted(BANNED, "banned"));
     }
     shared.janitor.ring();
     Ok(Answer::ok())
@@ -100,7 +101,7 @@ pub(super) fn leave(shared: &Shared, ask: &Ask<'_>, id: &str) -> Result<Answer, 
     signer.once(shared)?;
     shared.hub.revoke(mesh.id.clone(), member.key, now_millis())?;
     for line in shared.router.of_member(&mesh.id, member.key) {
-        line.tell(Cmd::ShutOut);
+        line.tell(Cmd::Evicted(BANNED, "banned"));
     }
     Ok(Answer::ok())
 }

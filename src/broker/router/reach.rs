@@ -1,9 +1,10 @@
 //! Whom a message reaches that is for certain members.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::base::ids::{MemberKey, MeshId, PresenceId, PublicKey};
-use crate::broker::presence::Kind;
+use crate::base::ids::{MemberKey, MeshId, PresenceId, PublicKey, SessionKey};
+use crate::base::time::Millis;
+use crate::broker::presence::{Gone, Kind, Line, Place};
 
 use super::Router;
 
@@ -37,5 +38,74 @@ impl Router {
         keys.sort_unstable();
         keys.dedup();
         keys
+    }
+}
+
+/// One presence, as somebody who keeps order sees it.
+#[derive(Debug, Clone)]
+pub(in crate::broker) struct Seen {
+    pub(in crate::broker) id: PresenceId,
+    pub(in crate::broker) key: PublicKey,
+    pub(in crate::broker) member: MemberKey,
+    pub(in crate::broker) name: String,
+    pub(in crate::broker) is_session: bool,
+    /// Since when its connection is gone.
+    pub(in crate::broker) gone_since: Option<Millis>,
+}
+
+impl Router {
+    /// Everybody on a mesh but those who are only passing through.
+    pub(in crate::broker) fn seen(&self, mesh: &MeshId) -> Vec<Seen> {
+        let table = self.lock();
+        let presences = table.by_id.get(mesh).into_iter().flat_map(|mesh| &mesh.presences);
+        let lasting = presences.filter(|(_, presence)| !matches!(presence.kind, Kind::Passing(_)));
+        let mut seen: Vec<Seen> = lasting
+            .map(|(id, presence)| Seen {
+                id: id.clone(),
+                key: presence.key(),
+                member: presence.member,
+                name: presence.name.clone(),
+                is_session: matches!(presence.kind, Kind::Session(_)),
+                gone_since: if let Place::Kept { since, .. } = presence.place { Some(since) } else { None },
+            })
+            .collect();
+        seen.sort_by(|a, b| (&a.name, a.key).cmp(&(&b.name, b.key)));
+        seen
+    }
+
+    /// Takes places away at once. Whoever sat there is to be told.
+    pub(in crate::broker) fn evict(&self, mesh: &MeshId, ids: &[PresenceId]) -> Vec<(Gone, Option<Line>)> {
+        let mut table = self.lock();
+        let Some(of_mesh) = table.by_id.get_mut(mesh) else { return Vec::new() };
+        let out: Vec<_> = ids.iter().filter_map(|id| of_mesh.remove(id)).collect();
+        drop(table);
+        // A member's mail may have a new taker.
+        let members: Vec<PublicKey> = out.iter().map(|presence| presence.member.0).collect();
+        self.notify(mesh, members.iter());
+        out.into_iter().map(|presence| (presence.gone(), presence.line().cloned())).collect()
+    }
+
+    /// Every connection of a mesh that is of one of these members' or passes through in its name.
+    pub(in crate::broker) fn lines_of(&self, mesh: &MeshId, wanted: impl Fn(MemberKey) -> bool) -> Vec<(PresenceId, Line)> {
+        let table = self.lock();
+        let presences = table.by_id.get(mesh).into_iter().flat_map(|mesh| &mesh.presences);
+        presences
+            .filter(|(_, presence)| wanted(presence.member))
+            .filter_map(|(id, presence)| Some((id.clone(), presence.line()?.clone())))
+            .collect()
+    }
+
+    /// Those of these keys that are not of one of these members.
+    pub(in crate::broker) fn without(&self, mesh: &MeshId, keys: Vec<PublicKey>, members: &HashSet<MemberKey>) -> Vec<PublicKey> {
+        if members.is_empty() {
+            return keys;
+        }
+        let table = self.lock();
+        let Some(mesh) = table.by_id.get(mesh) else { return keys };
+        let member = |key: PublicKey| {
+            let session = mesh.sessions.get(&SessionKey(key)).and_then(|id| mesh.presences.get(id));
+            session.map_or(MemberKey(key), |presence| presence.member)
+        };
+        keys.into_iter().filter(|key| !members.contains(&member(*key))).collect()
     }
 }

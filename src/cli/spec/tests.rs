@@ -79,7 +79,8 @@ fn what_changes_something_for_others_is_a_write() {
         let for_meshes = ["create", "rename", "invite", "revoke", "join", "leave"];
         let for_all = ["set", "summary", "visible", "remember", "forget", "publish", "remove", "post", "read"];
         let for_one = ["send", "flush", "delete", "requeue", "abort", "prune"];
-        let writes = for_meshes.contains(&last) || for_all.contains(&last) || for_one.contains(&last);
+        let order = ["grant", "block", "unblock", "kick", "disconnect", "ban", "unban"];
+        let writes = [&for_meshes[..], &for_all, &for_one, &order].iter().any(|verbs| verbs.contains(&last));
         assert_eq!(verb.effect == Effect::Write, writes, "{}", verb.name);
     }
 }

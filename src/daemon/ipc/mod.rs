@@ -7,6 +7,7 @@ mod inbox;
 mod memory;
 mod mesh;
 mod ops;
+mod order;
 mod outbox;
 mod pass;
 mod peers;

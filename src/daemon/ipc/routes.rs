@@ -10,7 +10,7 @@ use crate::wire::limits::{MAX_SEND_BODY, MAX_SMALL_BODY};
 
 use super::auth::Caller;
 use super::reply::Reply;
-use super::{delivery, inbox, memory, ops, outbox, peers, profile, send, sessions, skills, state, topics};
+use super::{delivery, inbox, memory, ops, order, outbox, peers, profile, send, sessions, skills, state, topics};
 
 /// One request that has been read, admitted and matched to its route.
 #[derive(Debug)]
@@ -122,6 +122,14 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/topics/read", MAX_SMALL_BODY, topics::mark_read),
     get("/v1/topics/members", topics::members),
     get("/v1/topics/history", topics::history),
+    get("/v1/grants", order::grants),
+    post("/v1/grants", MAX_SMALL_BODY, order::set_grants),
+    post("/v1/admin/kick", MAX_SMALL_BODY, order::kick),
+    post("/v1/admin/disconnect", MAX_SMALL_BODY, order::disconnect),
+    post("/v1/admin/ban", MAX_SMALL_BODY, order::ban),
+    post("/v1/admin/unban", MAX_SMALL_BODY, order::unban),
+    get("/v1/admin/bans", order::bans),
+    post("/v1/mesh/reconnect", MAX_SMALL_BODY, order::reconnect),
     Route { method: Method::Get, path: "/v1/events", max_body: 0, handler: Handler::Events },
 ];
 

@@ -123,7 +123,7 @@ fn address(call: &Call<'_>, wanted: &Wanted) -> Result<Addressed, Reply> {
 }
 
 /// The reference's word for every failure to find the recipient is `route_failed`; `code` tells them apart.
-fn unroutable(mesh: &Slug, err: &resolve::Error) -> Reply {
+pub(super) fn unroutable(mesh: &Slug, err: &resolve::Error) -> Reply {
     let code = match err {
         resolve::Error::NotFound { .. } | resolve::Error::TopicByName(_) => "not_found",
         resolve::Error::Ambiguous { .. } => "ambiguous",

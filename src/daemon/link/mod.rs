@@ -66,6 +66,8 @@ const SOCKET: ws::Limits = ws::Limits { max_message: 4 * 1024 * 1024, read_buffe
 pub(super) enum Cmd {
     Send(Box<Outgoing>),
     Call(Box<Call>),
+    /// Dial now, whatever the reason was not to; where there is a connection it means nothing.
+    Reconnect,
     Stop(Farewell),
 }
 
@@ -286,7 +288,7 @@ impl Link {
             }
             // Whoever asked is told, or has stopped waiting.
             Cmd::Call(call) => drop(call.reply.send(Err(Code::ConnectionLost))),
-            Cmd::Stop(_) => {}
+            Cmd::Reconnect | Cmd::Stop(_) => {}
         }
     }
 
@@ -318,7 +320,7 @@ impl Link {
         }
         let why = done.ending.as_ref().map_or_else(|| end.to_string(), ending_text);
         match (done.ending, end) {
-            (Some(Ending::Refused(Code::Revoked, _)), _) => Next::Final(why),
+            (Some(Ending::Refused(Code::Revoked | Code::Kicked, _)), _) => Next::Final(why),
             (Some(Ending::Refused(code, _)), _) if code.retry() == crate::wire::code::Retry::Never => Next::Refused(why),
             (_, ws::End::ClosedByPeer { code: 4001, .. }) => Next::Final("kicked from this mesh".to_owned()),
             (_, ws::End::ClosedByPeer { code: 4002, .. }) => Next::Final("banned from this mesh".to_owned()),
@@ -332,6 +334,7 @@ impl Link {
         loop {
             match inbox.recv_deadline(until) {
                 Ok(Cmd::Stop(_)) | Err(ws::NoCmd::Orphaned) => return std::ops::ControlFlow::Break(()),
+                Ok(Cmd::Reconnect) => return std::ops::ControlFlow::Continue(()),
                 Ok(cmd) => self.decline(cmd),
                 Err(ws::NoCmd::Timeout) => return std::ops::ControlFlow::Continue(()),
             }

@@ -310,6 +310,7 @@ impl ws::Peer for Talk<'_> {
                 self.waiting.insert(self.next_ticket, call.reply);
                 self.state.call(self.next_ticket, call.frame, now, &mut self.effects);
             }
+            Cmd::Reconnect => {}
             Cmd::Stop(farewell) => return self.stop(farewell),
         }
         self.perform(out)

@@ -2,6 +2,7 @@
 //! somebody does not have yet.
 
 mod admin;
+mod allowed;
 mod audit;
 pub mod invites;
 mod members;
@@ -26,6 +27,7 @@ use crate::base::time::Millis;
 use crate::wire::priority::Priority;
 use crate::wire::topic::TopicRole;
 
+pub use self::allowed::{BanRow, GrantRow, KickRow};
 pub use self::topics::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow};
 
 /// A mesh to make.
@@ -226,6 +228,8 @@ pub struct StateRow {
     pub key: String,
     pub value: String,
     pub updated_by: String,
+    /// Whose it is; values from before this was noted are everybody's.
+    pub member: Option<MemberKey>,
     pub updated_at: Millis,
 }
 
@@ -385,6 +389,14 @@ commands! {
     Read TopicMembers => topics::members: pub fn topic_members(topic: String) -> Vec<TopicMemberRow>;
     Read TopicHistory => topics::history: pub fn topic_history(topic: String, before: Option<String>, limit: usize) -> Vec<TopicMessageRow>;
     Read TopicMessage => topics::message: pub fn topic_message(topic: String, id: String) -> Option<String>;
+
+    /// What members allow each other, over all meshes.
+    Read Grants => allowed::grants: pub fn grants() -> Vec<GrantRow>;
+    Sync SetGrant => allowed::set_grant: pub fn set_grant(row: GrantRow, reset: bool) -> bool;
+    Read Kicks => allowed::kicks: pub fn kicks(now: Millis) -> Vec<KickRow>;
+    Sync Kick => allowed::kick: pub fn kick(kicks: Vec<KickRow>, now: Millis) -> ();
+    Sync Unrevoke => allowed::unrevoke: pub fn unrevoke(mesh: MeshId, key: MemberKey) -> bool;
+    Read Bans => allowed::bans: pub fn bans(mesh: MeshId) -> Vec<BanRow>;
 
     /// How many copies wait, over all meshes.
     Read Depth => status::depth: pub fn depth() -> usize;

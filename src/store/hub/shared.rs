@@ -4,7 +4,7 @@
 use rusqlite::{Row as SqlRow, params};
 
 use super::{Author, MemoryRow, Outcome, SkillRow, StateRow};
-use crate::base::ids::{MemberId, MeshId};
+use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey};
 use crate::store::Error;
 use crate::store::db::Db;
 
@@ -27,19 +27,20 @@ pub(super) fn set_state(db: &Db<'_>, mesh: MeshId, row: StateRow) -> Result<Outc
         return Ok(Outcome::Full);
     }
     db.execute(
-        "INSERT INTO state (mesh_id, key, value, updated_by, updated_at) VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO state (mesh_id, key, value, updated_by, updated_at, member_key) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (mesh_id, key) DO UPDATE SET value = excluded.value, updated_by = excluded.updated_by,
-             updated_at = excluded.updated_at",
-        params![mesh.as_str(), row.key, row.value, row.updated_by, row.updated_at],
+             updated_at = excluded.updated_at, member_key = excluded.member_key",
+        params![mesh.as_str(), row.key, row.value, row.updated_by, row.updated_at, row.member.map(|key| key.to_string())],
     )?;
     Ok(Outcome::Done)
 }
 
 fn read_state(row: &SqlRow<'_>) -> rusqlite::Result<StateRow> {
-    Ok(StateRow { key: row.get(0)?, value: row.get(1)?, updated_by: row.get(2)?, updated_at: row.get(3)? })
+    let member = row.get::<_, Option<String>>(4)?.and_then(|key| PublicKey::parse(&key)).map(MemberKey);
+    Ok(StateRow { key: row.get(0)?, value: row.get(1)?, updated_by: row.get(2)?, updated_at: row.get(3)?, member })
 }
 
-const STATE: &str = "SELECT key, value, updated_by, updated_at FROM state WHERE mesh_id = ?1";
+const STATE: &str = "SELECT key, value, updated_by, updated_at, member_key FROM state WHERE mesh_id = ?1";
 
 pub(super) fn get_state(db: &Db<'_>, mesh: MeshId, key: String) -> Result<Option<StateRow>, Error> {
     db.first(&format!("{STATE} AND key = ?2"), params![mesh.as_str(), key], read_state)

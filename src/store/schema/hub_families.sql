@@ -92,4 +92,4 @@ CREATE INDEX task_mesh ON task (mesh_id, n);
 -- What kind of message it is, where it is not somebody's word of the moment.
 ALTER TABLE message ADD COLUMN subtype TEXT;
 -- Whose a value is: what that member grants others is about its values.
-ALTER TABLE state ADD COLUMN member_id TEXT;
+ALTER TABLE state ADD COLUMN member_key TEXT;

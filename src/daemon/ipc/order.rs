@@ -1,0 +1,71 @@
+//! Keeping order: what a member allows others (`/v1/grants`), who is kept out (`/v1/admin`), and coming back oneself.
+
+use crate::base::ids::Slug;
+use crate::daemon::link::Cmd;
+use crate::daemon::resolve;
+use crate::wire::address::Address;
+use crate::wire::ipc::Done;
+use crate::wire::json::Value;
+use crate::wire::target::Target;
+
+use super::mesh;
+use super::pass;
+use super::reply::Reply;
+use super::routes::Call;
+
+pub(super) fn grants(call: &Call<'_>) -> Reply {
+    pass::question(call, "list_grants", &[])
+}
+
+pub(super) fn set_grants(call: &Call<'_>) -> Reply {
+    grant(call).unwrap_or_else(|refused| refused)
+}
+
+/// A peer is named as in a message's address; the broker knows it by a key.
+fn grant(call: &Call<'_>) -> Result<Reply, Reply> {
+    let mut fields = pass::fields(call)?;
+    let peer = fields.get("peer").and_then(Value::as_str).unwrap_or_default();
+    let bad = |detail: &str| -> Reply { Reply::error(400, "invalid").detail(detail).and("code", "invalid").into() };
+    let address = Address::parse(peer).map_err(|err| bad(&err.to_string()))?;
+    let named = fields.get("mesh").and_then(Value::as_str).map(Slug::new);
+    let mesh = mesh::one(call, named.or_else(|| resolve::mesh_of(&address, &call.ctx.meshes.slugs())))?.slug.clone();
+    let resolved = resolve::resolve(&address, None, || call.ctx.rosters.of(&mesh, &call.ctx.links));
+    let resolved = resolved.map_err(|err| super::send::unroutable(&mesh, &err))?;
+    let Target::Key(key) = resolved.target else { return Err(bad("only a peer can be allowed something")) };
+    fields.insert("peer".to_owned(), key.to_hex().into());
+    fields.insert("mesh".to_owned(), mesh.as_str().into());
+    pass::ask(call, "set_grants", fields)
+}
+
+pub(super) fn kick(call: &Call<'_>) -> Reply {
+    pass::change(call, "kick")
+}
+
+pub(super) fn disconnect(call: &Call<'_>) -> Reply {
+    pass::change(call, "disconnect")
+}
+
+pub(super) fn ban(call: &Call<'_>) -> Reply {
+    pass::change(call, "ban")
+}
+
+pub(super) fn unban(call: &Call<'_>) -> Reply {
+    pass::change(call, "unban")
+}
+
+pub(super) fn bans(call: &Call<'_>) -> Reply {
+    pass::question(call, "list_bans", &[])
+}
+
+/// Has the links of a mesh dial now, those included that a broker has sent away for good.
+pub(super) fn reconnect(call: &Call<'_>) -> Reply {
+    let named = pass::fields(call).map(|fields| fields.get("mesh").and_then(Value::as_str).map(Slug::new));
+    let membership = match named.and_then(|named| mesh::one(call, named)) {
+        Ok(membership) => membership,
+        Err(refused) => return refused,
+    };
+    let told = call.ctx.links.all().into_iter().filter(|(route, _)| route.mesh == membership.slug);
+    // One too busy to hear it is at work.
+    let told = told.filter(|(_, link)| link.try_send(Cmd::Reconnect).is_ok()).count();
+    Reply::ok(&Done { mesh: membership.slug.clone(), confirmed: 0 < told })
+}

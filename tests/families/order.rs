@@ -1,0 +1,67 @@
+//! Grants, and being kept out, as somebody types them.
+
+use serde_json::json;
+
+use super::Typist;
+use crate::support::mesh::World;
+use crate::support::session::Session;
+use crate::support::wait::until;
+
+#[test]
+fn who_is_kicked_stays_away_although_it_tries_and_who_is_unbanned_comes_back_when_told() {
+    let world = World::pair();
+    let owner = Session::open(&world.alice, "acme", "owner");
+    let guest = Session::open(&world.bob, "acme", "guest");
+    let alice = Typist { home: &world.homes[0], session: Some(&owner) };
+    let bob = Typist { home: &world.homes[1], session: Some(&guest) };
+    let link = |status: &str| {
+        let me = guest.call("GET", "/v1/sessions/me", None).ok()?.json();
+        (me["session"]["link"] == status).then_some(())
+    };
+    bob.fails(&["kick", "owner"], 7, "the owner of the mesh");
+    alice.fails(&["kick"], 3, "whom?");
+    alice.fails(&["kick", "--stale", "soon"], 3, "no length of time");
+    alice.says(&["disconnect", "guest"]);
+    until("it to be back", || {
+        let peers = alice.json(&["peers"]);
+        peers.as_array()?.iter().any(|peer| peer["displayName"] == "guest" && peer["online"] == true).then_some(())
+    });
+    assert_eq!(alice.json(&["kick", "guest", "--for", "1h"])["affected"], json!(["guest"]));
+    until("its link to be closed for good", || link("closed"));
+    bob.says(&["mesh", "reconnect"]);
+    until("it to be refused", || world.bob.log().contains("kicked from this mesh until").then_some(()));
+    until("its link to be closed again", || link("closed"));
+    assert_eq!(alice.run(&["kick", "guest"]).status.code(), Some(5), "nobody of this name is there");
+
+    assert_eq!(alice.json(&["ban", "bob"])["banned"], "bob");
+    alice.fails(&["ban", "alice"], 3, "cannot ban yourself");
+    assert_eq!(alice.json(&["bans"])[0]["name"], "bob");
+    alice.says(&["unban", "bob"]);
+    assert!(alice.says(&["bans"]).contains("No banned members"));
+    bob.says(&["mesh", "reconnect", "acme"]);
+    until("bob's daemon to be back", || (world.bob.get("/v1/health").json()["brokers"]["acme"] == "open").then_some(()));
+}
+
+#[test]
+fn who_is_blocked_is_not_heard_until_unblocked() {
+    let world = World::pair();
+    let own = Session::open(&world.alice, "acme", "alice");
+    let other = Session::open(&world.bob, "acme", "bob");
+    let alice = Typist { home: &world.homes[0], session: Some(&own) };
+    let bob = Typist { home: &world.homes[1], session: Some(&other) };
+    assert_eq!(alice.json(&["block", "bob"])["capabilities"], json!([]));
+    bob.says(&["send", "alice", "hello", "--id", "first"]);
+    let given_up = until("it to be refused", || {
+        let failed = bob.json(&["outbox", "--failed"])["items"].clone();
+        failed.as_array().filter(|items| !items.is_empty())?.first().cloned()
+    });
+    assert!(given_up["last_error"].as_str().unwrap().contains("blocked by recipient grants"), "{given_up}");
+    assert!(alice.says(&["grants"]).contains("nothing"));
+    assert_eq!(alice.json(&["grant", "bob", "dm"])["capabilities"], json!(["dm"]));
+    alice.says(&["unblock", "bob"]);
+    assert_eq!(alice.json(&["grants"])["grants"], json!({}));
+    bob.says(&["send", "alice", "hello again", "--id", "second"]);
+    until("it to arrive", || own.unread().iter().any(|row| row["body"] == "hello again").then_some(()));
+    alice.fails(&["grant", "bob", "money"], 3, "nothing that can be granted");
+    alice.fails(&["block", "nobody"], 5, "not found");
+}
