@@ -1,5 +1,6 @@
 //! What the members of a mesh share, show and allow each other, as somebody types it: real commands, daemons and a broker.
 
+mod later;
 mod order;
 mod shared;
 mod topics;

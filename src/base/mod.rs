@@ -3,6 +3,7 @@
 pub mod atomic_file;
 pub mod backoff;
 pub mod config;
+pub mod cron;
 pub mod exit;
 pub mod hex;
 pub mod ids;

@@ -250,3 +250,96 @@ fn who_is_kicked_stays_out_and_the_owner_can_not_be() {
     world.session(1, 24, "back");
     assert_eq!(owner.ask(json!({"type": "kick", "all": true}), "kick_ack")["affected"], json!(["back"]));
 }
+
+#[test]
+fn what_is_to_be_sent_later_is_sent_once_whatever_happens_meanwhile() {
+    let mut world = World::new("later");
+    let (alice, alice_key) = world.session(0, 11, "alice");
+    let (bob, bob_key) = world.session(1, 21, "bob");
+    let later = |to: &str, at: i64| json!({"type": "schedule", "to": to, "nonce": "n", "ciphertext": "c", "deliverAt": at, "subtype": "reminder"});
+    alice.refused(later("bob", 5), "invalid");
+    alice.refused(later("*", 0), "invalid");
+    for cron in ["", "* * * *", "0 0 31 2 *"] {
+        alice.refused(json!({"type": "schedule", "to": "*", "message": "x", "cron": cron}), "invalid_cron");
+    }
+    let bob_hex = bob_key.to_hex();
+    let soon = alice.ask(later(&bob_hex, now_millis() + 50), "scheduled_ack");
+    assert!(soon["scheduledId"].is_string());
+    let push = bob.next("push");
+    assert_eq!(
+        (&push["subtype"], &push["senderPubkey"], &push["ciphertext"]),
+        (&json!("reminder"), &json!(alice_key), &json!("c"))
+    );
+    bob.ack(&push);
+    // What a 32-bit timer could not hold is not sent at once; what comes again waits for its time.
+    let far = alice.ask(later(&bob_hex, now_millis() + 40 * 86_400_000), "scheduled_ack")["scheduledId"].clone();
+    let again = alice.ask(json!({"type": "schedule", "to": "@all", "message": "tick", "cron": "* * * * *"}), "scheduled_ack");
+    assert!(0 <= again["deliverAt"].as_i64().unwrap() - now_millis() + 1000);
+    bob.is_quiet();
+    alice.ask(later(&bob_hex, now_millis() + 500), "scheduled_ack");
+    let listed = alice.ask(json!({"type": "list_scheduled"}), "scheduled_list")["messages"].clone();
+    assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
+    assert_eq!(bob.ask(json!({"type": "list_scheduled"}), "scheduled_list")["messages"], json!([]));
+    let cancel = |client: &Client, id: &Value| {
+        client.ask(json!({"type": "cancel_scheduled", "scheduledId": id}), "cancel_scheduled_ack")["ok"].clone()
+    };
+    assert_eq!((cancel(&bob, &far), cancel(&alice, &far), cancel(&alice, &far)), (json!(false), json!(true), json!(false)));
+    assert_eq!(cancel(&alice, &again["scheduledId"]), true);
+
+    world.broker.take().unwrap().stop();
+    world.broker = Some(start(Options { data_dir: world.dir.clone(), listen: "127.0.0.1:0".parse().unwrap() }).unwrap());
+    let (bob, _) = world.session(1, 21, "bob");
+    let push = bob.next("push");
+    bob.ack(&push);
+    bob.is_quiet();
+    let (alice, _) = world.session(0, 11, "alice");
+    assert_eq!(alice.ask(json!({"type": "list_scheduled"}), "scheduled_list")["messages"], json!([]));
+}
+
+#[test]
+fn only_the_sender_learns_where_a_message_stands() {
+    let world = World::new("standing");
+    let (alice, _) = world.session(0, 11, "alice");
+    let (bob, bob_key) = world.session(1, 21, "bob");
+    let id = alice.sent("a", &bob_key.to_hex(), "c")["messageId"].as_str().unwrap().to_owned();
+    let push = bob.next("push");
+    let ask = |id: &str| json!({"type": "message_status", "messageId": id});
+    let held = alice.ask(ask(&id[..10]), "message_status_result");
+    assert_eq!(
+        (&held["delivered"], &held["recipients"][0]["name"], &held["recipients"][0]["status"]),
+        (&json!(false), &json!("bob"), &json!("held"))
+    );
+    bob.ack(&push);
+    bob.is_quiet();
+    let has = alice.ask(ask(&id), "message_status_result");
+    assert!(has["delivered"] == true && has["deliveredAt"].is_string(), "{has}");
+    assert_eq!(has["recipients"][0]["status"], "delivered");
+    bob.refused(ask(&id), "not_found");
+    alice.refused(ask("short"), "invalid_argument");
+    alice.refused(ask(&"x".repeat(32)), "not_found");
+}
+
+#[test]
+fn a_task_is_taken_by_one_and_done_by_whoever_has_it() {
+    let world = World::new("tasks");
+    let (alice, _) = world.session(0, 11, "alice");
+    let (bob, _) = world.session(1, 21, "bob");
+    let id = bob.ask(json!({"type": "create_task", "title": "fix\nit", "tags": ["bug"]}), "task_created")["id"].clone();
+    let on = |kind: &str, id: &Value| json!({"type": kind, "taskId": id, "result": "merged"});
+    let other = alice.ask(json!({"type": "create_task", "title": "hers", "assignee": "alice"}), "task_created")["id"].clone();
+    bob.refused(on("complete_task", &other), "forbidden");
+    let claimed = alice.ask(on("claim_task", &json!(id.as_str().unwrap()[..8])), "task_list")["tasks"][0].clone();
+    assert_eq!(
+        (&claimed["status"], &claimed["claimedBy"], &claimed["title"]),
+        (&json!("claimed"), &json!("alice"), &json!("fix it"))
+    );
+    bob.refused(on("claim_task", &id), "task_not_claimable");
+    let done = alice.ask(on("complete_task", &id), "task_list")["tasks"][0].clone();
+    assert_eq!((&done["status"], &done["result"]), (&json!("done"), &json!("merged")));
+    alice.refused(on("complete_task", &id), "task_not_claimable");
+    let missing = alice.refused(on("claim_task", &json!("nothing0")), "task_not_found");
+    assert_eq!(missing["id"], "q");
+    alice.refused(json!({"type": "create_task", "title": ""}), "invalid");
+    let open = bob.ask(json!({"type": "list_tasks", "status": "open", "assignee": "alice"}), "task_list")["tasks"].clone();
+    assert_eq!((open.as_array().unwrap().len(), &open[0]["id"]), (1, &other));
+}

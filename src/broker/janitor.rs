@@ -10,7 +10,7 @@ use crate::store;
 use crate::sys::poll::{Bell, wait};
 
 use super::Shared;
-use super::handle::events;
+use super::handle::{events, schedule};
 use super::limits::AWAY_LIFE;
 
 /// How often expired messages are looked for.
@@ -36,6 +36,9 @@ fn run(shared: &Shared, bell: &Bell) {
             sweep(shared);
         }
         let until = shared.router.next_expiry().map_or(sweep_at, |at| at.min(sweep_at));
+        // By the wall clock, which is looked at anew each time: it may be set, and a message may be due in years.
+        let until =
+            schedule::fire_due(shared).and_then(|wait| Instant::now().checked_add(wait)).map_or(until, |at| at.min(until));
         if let Err(err) = wait(&[], Some(bell), Some(until.saturating_duration_since(Instant::now()))) {
             log::error!("janitor: {err}");
             return;

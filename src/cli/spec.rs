@@ -166,6 +166,10 @@ pub(super) const GLOBAL: &[Flag] = &[JSON, APPROVAL_MODE, HELP];
 /// Every verb, in the order of help.
 pub(super) const VERBS: &[Verb] = &[
     verbs::send::VERB,
+    verbs::later::STATUS,
+    verbs::later::REMIND,
+    verbs::later::REMIND_LIST,
+    verbs::later::REMIND_CANCEL,
     verbs::inbox::VERB,
     verbs::inbox_remove::FLUSH,
     verbs::inbox_remove::DELETE,
@@ -211,6 +215,10 @@ pub(super) const VERBS: &[Verb] = &[
     verbs::topic::POST,
     verbs::topic::HISTORY,
     verbs::topic::READ,
+    verbs::later::TASK_LIST,
+    verbs::later::TASK_CREATE,
+    verbs::later::TASK_CLAIM,
+    verbs::later::TASK_COMPLETE,
     verbs::up::VERB,
     verbs::down::VERB,
     verbs::down::RESTART,

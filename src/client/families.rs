@@ -1,7 +1,7 @@
 //! What the members of a mesh share and show, and what they may do, as typed calls. Each waits as long as a broker may take.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{Client, Error, PEERS_DEADLINE, Route};
 use crate::net::target::percent_encode;
@@ -12,7 +12,9 @@ use crate::wire::ipc::{
     StateSet, StateWrite,
 };
 use crate::wire::json::{self, Map, Value};
+use crate::wire::schedule::{CancelScheduledAck, RecipientStatus, ScheduledAck, ScheduledList};
 use crate::wire::skill::{ShareSkill, SkillAck};
+use crate::wire::task::{CreateTask, OnTask, TaskCreated, TaskList};
 use crate::wire::topic::{
     OfTopic, TopicCreate, TopicCreated, TopicHistory, TopicHistoryResponse, TopicJoin, TopicListResponse, TopicMembersResponse,
 };
@@ -36,6 +38,33 @@ pub struct GrantChange {
     pub revoke: Vec<Capability>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub reset: bool,
+}
+
+/// What `POST /v1/schedule` is to send; without `to`, to the caller itself.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Later {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    pub message: String,
+    /// Milliseconds since the epoch; not looked at with `cron`.
+    pub deliver_at: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+}
+
+/// Where a message stands: with the daemon as `outbox` says, or with its broker.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Standing {
+    pub message_id: String,
+    pub target_spec: String,
+    pub delivered: bool,
+    pub delivered_at: Option<String>,
+    pub recipients: Vec<RecipientStatus>,
+    pub recipient_count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outbox: Option<String>,
 }
 
 impl Client {
@@ -171,6 +200,46 @@ impl Client {
     /// `POST /v1/mesh/reconnect`.
     pub fn reconnect(&self, mesh: Option<&str>) -> Result<Done, Error> {
         self.tell("/v1/mesh/reconnect", &Map::new(), mesh)
+    }
+
+    /// `GET /v1/messages/<id>`: by the sender's own id, or the broker's.
+    pub fn message_status(&self, id: &str, mesh: Option<&str>) -> Result<Standing, Error> {
+        self.fetch(Route::new(&format!("/v1/messages/{}", percent_encode(id))).with("mesh", mesh))
+    }
+
+    /// `POST /v1/schedule`.
+    pub fn schedule(&self, later: &Later, mesh: Option<&str>) -> Result<OnMesh<ScheduledAck>, Error> {
+        self.tell("/v1/schedule", later, mesh)
+    }
+
+    /// `GET /v1/schedule`.
+    pub fn scheduled(&self, mesh: Option<&str>) -> Result<OnMesh<ScheduledList>, Error> {
+        self.fetch(Route::new("/v1/schedule").with("mesh", mesh))
+    }
+
+    /// `DELETE /v1/schedule/<id>`.
+    pub fn cancel_scheduled(&self, id: &str, mesh: Option<&str>) -> Result<OnMesh<CancelScheduledAck>, Error> {
+        self.discard("/v1/schedule", id, mesh)
+    }
+
+    /// `GET /v1/tasks`.
+    pub fn tasks(&self, status: Option<&str>, assignee: Option<&str>, mesh: Option<&str>) -> Result<OnMesh<TaskList>, Error> {
+        self.fetch(Route::new("/v1/tasks").with("status", status).with("assignee", assignee).with("mesh", mesh))
+    }
+
+    /// `POST /v1/tasks`.
+    pub fn create_task(&self, task: &CreateTask, mesh: Option<&str>) -> Result<OnMesh<TaskCreated>, Error> {
+        self.tell("/v1/tasks", task, mesh)
+    }
+
+    /// `POST /v1/tasks/claim`.
+    pub fn claim_task(&self, task: &OnTask, mesh: Option<&str>) -> Result<OnMesh<TaskList>, Error> {
+        self.tell("/v1/tasks/claim", task, mesh)
+    }
+
+    /// `POST /v1/tasks/complete`.
+    pub fn complete_task(&self, task: &OnTask, mesh: Option<&str>) -> Result<OnMesh<TaskList>, Error> {
+        self.tell("/v1/tasks/complete", task, mesh)
     }
 
     fn fetch<R: DeserializeOwned>(&self, route: Route) -> Result<R, Error> {

@@ -37,7 +37,7 @@ use crate::wire::json;
 use crate::wire::peer::Status;
 
 pub use self::error::Error;
-pub use self::families::GrantChange;
+pub use self::families::{GrantChange, Later, Standing};
 use self::http::{Ask, Connection};
 
 /// For a whole call, connecting included, unless [`Client::with_deadline`] says otherwise.

@@ -14,8 +14,10 @@ use super::memory::{Forget, Recall, Remember};
 use super::peer::Group;
 use super::priority::Priority;
 use super::profile::{JoinGroup, LeaveGroup, SetProfile, SetStatus, SetSummary, SetVisible};
+use super::schedule::{CancelScheduled, ListScheduled, MessageStatus, Schedule};
 use super::skill::{GetSkill, ListSkills, RemoveSkill, ShareSkill};
 use super::state::{GetState, ListState, SetState};
+use super::task::{CreateTask, ListTasks, OnTask};
 use super::topic::{OfTopic, TopicCreate, TopicHistory, TopicJoin, TopicList};
 
 /// Everything a peer may say. The keys of hellos are text here, because each of them has a refusal of its own.
@@ -57,6 +59,14 @@ pub enum ClientFrame {
     Ban(Ban),
     Unban(Ban),
     ListBans(ListBans),
+    Schedule(Schedule),
+    ListScheduled(ListScheduled),
+    CancelScheduled(CancelScheduled),
+    MessageStatus(MessageStatus),
+    CreateTask(CreateTask),
+    ClaimTask(OnTask),
+    CompleteTask(OnTask),
+    ListTasks(ListTasks),
 }
 
 /// A member's hello (role `control-plane`). Signed: `meshId|memberId|pubkey|timestamp`, by the member key.

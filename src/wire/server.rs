@@ -11,8 +11,10 @@ use super::grant::{GrantsList, GrantsSet};
 use super::memory::{MemoryRecallResult, MemoryResults, MemoryStored};
 use super::peer::Peer;
 use super::priority::Priority;
+use super::schedule::{CancelScheduledAck, MessageStatusResult, ScheduledAck, ScheduledList};
 use super::skill::{SkillAck, SkillData, SkillList};
 use super::state::{StateChange, StateList, StateResult, StateValue};
+use super::task::{TaskCreated, TaskList};
 use super::topic::{TopicCreated, TopicHistoryResponse, TopicListResponse, TopicMembersResponse};
 
 /// Everything a broker says that this program understands. Types it does not know are [`ServerFrame::Unknown`].
@@ -45,6 +47,12 @@ pub enum ServerFrame {
     BanAck(BanAck),
     UnbanAck(UnbanAck),
     ListBansResult(ListBansResult),
+    ScheduledAck(ScheduledAck),
+    ScheduledList(ScheduledList),
+    CancelScheduledAck(CancelScheduledAck),
+    MessageStatusResult(MessageStatusResult),
+    TaskCreated(TaskCreated),
+    TaskList(TaskList),
     #[serde(other)]
     Unknown,
 }
@@ -207,6 +215,12 @@ impl ServerFrame {
             ServerFrame::BanAck(frame) => frame.req_id.as_deref(),
             ServerFrame::UnbanAck(frame) => frame.req_id.as_deref(),
             ServerFrame::ListBansResult(frame) => frame.req_id.as_deref(),
+            ServerFrame::ScheduledAck(frame) => frame.req_id.as_deref(),
+            ServerFrame::ScheduledList(frame) => frame.req_id.as_deref(),
+            ServerFrame::CancelScheduledAck(frame) => frame.req_id.as_deref(),
+            ServerFrame::MessageStatusResult(frame) => frame.req_id.as_deref(),
+            ServerFrame::TaskCreated(frame) => frame.req_id.as_deref(),
+            ServerFrame::TaskList(frame) => frame.req_id.as_deref(),
             ServerFrame::HelloAck(_) | ServerFrame::Push(_) | ServerFrame::StateChange(_) | ServerFrame::Unknown => None,
         }
     }

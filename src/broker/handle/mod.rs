@@ -7,9 +7,11 @@ mod grant;
 pub(super) mod mailbox;
 pub(super) mod memory;
 pub(super) mod presence;
+pub(super) mod schedule;
 pub(super) mod send;
 pub(super) mod skill;
 pub(super) mod state;
+mod task;
 mod topic;
 
 use crate::broker::Shared;

@@ -78,7 +78,7 @@ fn what_changes_something_for_others_is_a_write() {
         let last = verb.name.rsplit(' ').next().unwrap();
         let for_meshes = ["create", "rename", "invite", "revoke", "join", "leave"];
         let for_all = ["set", "summary", "visible", "remember", "forget", "publish", "remove", "post", "read"];
-        let for_one = ["send", "flush", "delete", "requeue", "abort", "prune"];
+        let for_one = ["send", "flush", "delete", "requeue", "abort", "prune", "remind", "cancel", "claim", "complete"];
         let order = ["grant", "block", "unblock", "kick", "disconnect", "ban", "unban"];
         let writes = [&for_meshes[..], &for_all, &for_one, &order].iter().any(|verbs| verbs.contains(&last));
         assert_eq!(verb.effect == Effect::Write, writes, "{}", verb.name);

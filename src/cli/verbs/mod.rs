@@ -17,6 +17,7 @@ pub(super) mod inbox_remove;
 pub(super) mod install;
 pub(super) mod invite;
 pub(super) mod join;
+pub(super) mod later;
 pub(super) mod launch;
 pub(super) mod leave;
 pub(super) mod list;

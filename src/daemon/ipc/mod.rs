@@ -4,6 +4,7 @@ mod auth;
 mod delivery;
 mod events;
 mod inbox;
+mod later;
 mod memory;
 mod mesh;
 mod ops;

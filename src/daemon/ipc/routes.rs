@@ -10,7 +10,7 @@ use crate::wire::limits::{MAX_SEND_BODY, MAX_SMALL_BODY};
 
 use super::auth::Caller;
 use super::reply::Reply;
-use super::{delivery, inbox, memory, ops, order, outbox, peers, profile, send, sessions, skills, state, topics};
+use super::{delivery, inbox, later, memory, ops, order, outbox, peers, profile, send, sessions, skills, state, topics};
 
 /// One request that has been read, admitted and matched to its route.
 #[derive(Debug)]
@@ -129,6 +129,14 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/admin/ban", MAX_SMALL_BODY, order::ban),
     post("/v1/admin/unban", MAX_SMALL_BODY, order::unban),
     get("/v1/admin/bans", order::bans),
+    get("/v1/messages/*", later::message_status),
+    get("/v1/schedule", later::scheduled),
+    post("/v1/schedule", MAX_SEND_BODY, later::schedule),
+    delete("/v1/schedule/*", later::cancel),
+    get("/v1/tasks", later::tasks),
+    post("/v1/tasks", MAX_SMALL_BODY, later::create_task),
+    post("/v1/tasks/claim", MAX_SMALL_BODY, later::claim_task),
+    post("/v1/tasks/complete", MAX_SMALL_BODY, later::complete_task),
     post("/v1/mesh/reconnect", MAX_SMALL_BODY, order::reconnect),
     Route { method: Method::Get, path: "/v1/events", max_body: 0, handler: Handler::Events },
 ];

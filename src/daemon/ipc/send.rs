@@ -209,14 +209,14 @@ fn mesh(call: &Call<'_>, wanted: &Wanted, address: &Address) -> Result<Arc<Membe
 }
 
 /// As whom the message leaves. A session speaks for itself on its own mesh, and for its member on any other.
-struct Speaker<'a> {
+pub(super) struct Speaker<'a> {
     sender: Sender,
-    key: Option<PublicKey>,
-    secret: &'a SecretKey,
+    pub(super) key: Option<PublicKey>,
+    pub(super) secret: &'a SecretKey,
 }
 
 impl<'a> Speaker<'a> {
-    fn of(call: &'a Call<'_>, membership: &'a Membership) -> Speaker<'a> {
+    pub(super) fn of(call: &'a Call<'_>, membership: &'a Membership) -> Speaker<'a> {
         let session = call.caller.session().filter(|session| session.mesh == membership.slug);
         match session.and_then(|session| Some((session.public_key()?, session.key.as_ref()?))) {
             Some((key, pair)) => Speaker { sender: Sender::Session(key), key: Some(key.0), secret: &pair.secret },

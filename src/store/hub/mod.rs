@@ -8,8 +8,10 @@ pub mod invites;
 mod members;
 mod queue;
 mod room;
+mod schedule;
 mod shared;
 mod status;
+mod tasks;
 mod topics;
 
 use std::path::Path;
@@ -25,10 +27,12 @@ use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PublicK
 use crate::base::thread::Running;
 use crate::base::time::Millis;
 use crate::wire::priority::Priority;
+use crate::wire::task::Task;
 use crate::wire::topic::TopicRole;
 
 pub use self::allowed::{BanRow, GrantRow, KickRow};
 pub use self::topics::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow};
+pub use self::{schedule::ScheduledRow, tasks::TaskChanged};
 
 /// A mesh to make.
 #[derive(Debug, Clone)]
@@ -380,7 +384,6 @@ commands! {
     /// Adds a member by an invite, which is used up by one; or says why not. A member that stands uses nothing up.
     Sync Redeem => invites::redeem: pub fn redeem(redeem: Redeem) -> Redeemed;
     Sync CreateTopic => topics::create: pub fn create_topic(mesh: MeshId, new: TopicRow, by: Author) -> TopicMade;
-    /// A topic that this member may know of, by its id or its name.
     Read FindTopic => topics::find: pub fn topic(mesh: MeshId, topic: String, member: MemberId) -> Option<TopicRow>;
     Read Topics => topics::list: pub fn topics(mesh: MeshId, member: MemberId) -> Vec<TopicRow>;
     Sync JoinTopic => topics::join: pub fn join_topic(topic: String, member: MemberId, role: TopicRole, now: Millis) -> ();
@@ -390,13 +393,21 @@ commands! {
     Read TopicHistory => topics::history: pub fn topic_history(topic: String, before: Option<String>, limit: usize) -> Vec<TopicMessageRow>;
     Read TopicMessage => topics::message: pub fn topic_message(topic: String, id: String) -> Option<String>;
 
-    /// What members allow each other, over all meshes.
     Read Grants => allowed::grants: pub fn grants() -> Vec<GrantRow>;
     Sync SetGrant => allowed::set_grant: pub fn set_grant(row: GrantRow, reset: bool) -> bool;
     Read Kicks => allowed::kicks: pub fn kicks(now: Millis) -> Vec<KickRow>;
     Sync Kick => allowed::kick: pub fn kick(kicks: Vec<KickRow>, now: Millis) -> ();
     Sync Unrevoke => allowed::unrevoke: pub fn unrevoke(mesh: MeshId, key: MemberKey) -> bool;
     Read Bans => allowed::bans: pub fn bans(mesh: MeshId) -> Vec<BanRow>;
+    Sync AddScheduled => schedule::add: pub fn add_scheduled(row: ScheduledRow) -> bool;
+    Read Scheduled => schedule::list: pub fn scheduled(mesh: MeshId, member: MemberId) -> Vec<ScheduledRow>;
+    Sync CancelScheduled => schedule::cancel: pub fn cancel_scheduled(mesh: MeshId, member: MemberId, id: String) -> bool;
+    Read Due => schedule::due: pub fn due(now: Millis, limit: usize) -> (Vec<ScheduledRow>, Option<Millis>);
+    Sync Fire => schedule::fire: pub fn fire(row: ScheduledRow, submission: Option<Submission>, next: Option<Millis>) -> Option<Enqueued>;
+    Sync CreateTask => tasks::create: pub fn create_task(mesh: MeshId, task: Task, by: Author, now: Millis) -> bool;
+    Sync ClaimTask => tasks::claim: pub fn claim_task(mesh: MeshId, id: String, by: Author) -> TaskChanged;
+    Sync CompleteTask => tasks::complete: pub fn complete_task(mesh: MeshId, id: String, result: Option<String>, by: Author) -> TaskChanged;
+    Read Tasks => tasks::list: pub fn tasks(mesh: MeshId, status: Option<String>, assignee: Option<String>) -> Vec<Task>;
 
     /// How many copies wait, over all meshes.
     Read Depth => status::depth: pub fn depth() -> usize;

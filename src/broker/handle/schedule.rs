@@ -1,0 +1,250 @@
+//! What is sent later (`schedule`, `list_scheduled`, `cancel_scheduled`) and where a message stands (`message_status`).
+
+use std::time::Duration;
+
+use crate::base::cron::Cron;
+use crate::base::ids::{ClientId, MemberId, MessageId, PresenceId, PublicKey};
+use crate::base::time::{Millis, iso, now_millis};
+use crate::broker::Shared;
+use crate::broker::conn::{Seat, error};
+use crate::broker::limits::MESSAGE_LIFE;
+use crate::crypto::{base64, random, sealed};
+use crate::net::ws::Outbox;
+use crate::store;
+use crate::store::hub::{Enqueued, Member, MessageLookup, ScheduledRow, Submission, Topical};
+use crate::wire::code::Code;
+use crate::wire::grant::Capability;
+use crate::wire::priority::Priority;
+use crate::wire::schedule::{
+    CancelScheduled, CancelScheduledAck, ListScheduled, MessageStatus, MessageStatusResult, RecipientStatus, Schedule,
+    ScheduledAck, ScheduledList, ScheduledMessage,
+};
+use crate::wire::server::ServerFrame;
+use crate::wire::target::Target;
+use crate::wire::topic::TopicRole;
+
+use super::{fits, found, grant};
+
+/// Largest text or envelope, in bytes of its base64.
+const MAX_BODY: usize = 60 * 1024;
+
+/// Rows looked at in one step.
+const STEP: usize = 32;
+
+/// After a failure of the database.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+pub(in crate::broker) fn add(shared: &Shared, seat: &Seat, ask: Schedule, out: &mut Outbox) {
+    let req_id = ask.req_id.as_ref();
+    let Some(target) = Target::parse(&ask.to) else {
+        return error(out, Code::Invalid, "to is no key, @group, #topic or *", None, ask.req_id);
+    };
+    let now = now_millis();
+    let deliver_at = match &ask.cron {
+        None if 0 < ask.deliver_at => Some(ask.deliver_at),
+        None => return error(out, Code::Invalid, "deliverAt or cron says when", None, ask.req_id),
+        Some(cron) => Cron::parse(cron).and_then(|cron| cron.next(now)),
+    };
+    let Some(deliver_at) = deliver_at else {
+        return error(out, Code::InvalidCron, "cron has five fields: minute hour day month weekday, in UTC", None, ask.req_id);
+    };
+    let (nonce, ciphertext) = match (ask.nonce, ask.ciphertext) {
+        (Some(nonce), Some(ciphertext)) => (nonce, ciphertext),
+        _ => {
+            let plain = sealed::plain(ask.message.as_bytes());
+            (plain.nonce_b64, plain.ciphertext_b64)
+        }
+    };
+    if !fits("message", &ciphertext, MAX_BODY, req_id, out) {
+        return;
+    }
+    let row = ScheduledRow {
+        id: random::id32(),
+        mesh: seat.mesh.clone(),
+        member: seat.member.id.clone(),
+        sender_pubkey: seat.key(),
+        sender_name: seat.name.clone(),
+        target_spec: target.to_string(),
+        nonce,
+        ciphertext,
+        subtype: ask.subtype.filter(|subtype| subtype == "reminder"),
+        cron: ask.cron.clone(),
+        deliver_at,
+        created_at: now,
+        fired: 0,
+    };
+    let scheduled_id = row.id.clone();
+    match found(shared, shared.hub.add_scheduled(row), req_id, out) {
+        None => {}
+        Some(false) => error(out, Code::Capacity, "200 messages wait already", None, ask.req_id),
+        Some(true) => {
+            out.text(
+                ServerFrame::ScheduledAck(ScheduledAck { scheduled_id, deliver_at, cron: ask.cron, req_id: ask.req_id }).encode(),
+            );
+            shared.janitor.ring();
+        }
+    }
+}
+
+pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListScheduled, out: &mut Outbox) {
+    let rows = shared.hub.scheduled(seat.mesh.clone(), seat.member.id.clone());
+    let Some(rows) = found(shared, rows, ask.req_id.as_ref(), out) else { return };
+    let mut room = crate::broker::limits::MAX_LISTING;
+    let fitting = rows.into_iter().take_while(|row| {
+        let fits = 2 * row.ciphertext.len() + 1024 <= room;
+        room = room.saturating_sub(2 * row.ciphertext.len() + 1024);
+        fits
+    });
+    let message = |row: ScheduledRow| {
+        let is_sealed = Target::parse(&row.target_spec).is_some_and(|target| target.is_direct());
+        let plain = || base64::decode(&row.ciphertext).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        ScheduledMessage {
+            message: if is_sealed { String::new() } else { plain() },
+            id: row.id,
+            to: row.target_spec,
+            nonce: Some(row.nonce).filter(|_| is_sealed),
+            ciphertext: Some(row.ciphertext).filter(|_| is_sealed),
+            deliver_at: row.deliver_at,
+            created_at: row.created_at,
+            cron: row.cron,
+            fired_count: row.fired,
+        }
+    };
+    let messages = fitting.map(message).collect();
+    out.text(ServerFrame::ScheduledList(ScheduledList { messages, req_id: ask.req_id }).encode());
+}
+
+pub(in crate::broker) fn cancel(shared: &Shared, seat: &Seat, ask: CancelScheduled, out: &mut Outbox) {
+    let gone = shared.hub.cancel_scheduled(seat.mesh.clone(), seat.member.id.clone(), ask.scheduled_id.clone());
+    let Some(ok) = found(shared, gone, ask.req_id.as_ref(), out) else { return };
+    let answer = CancelScheduledAck { scheduled_id: ask.scheduled_id, ok, req_id: ask.req_id };
+    out.text(ServerFrame::CancelScheduledAck(answer).encode());
+}
+
+/// Sends what is due, and says how long nothing is.
+pub(in crate::broker) fn fire_due(shared: &Shared) -> Option<Duration> {
+    loop {
+        let now = now_millis();
+        let fired = shared.hub.due(now, STEP).and_then(|(due, next)| {
+            let count = due.len();
+            due.into_iter().try_for_each(|row| fire(shared, row, now)).map(|()| (count, next))
+        });
+        match fired {
+            Ok((0, next)) => return next.map(|at| Duration::from_millis(u64::try_from(at - now).unwrap_or(0))),
+            Ok(_) if shared.is_stopping() => return None,
+            Ok(_) => {}
+            Err(err) => {
+                log::error!("hub: {err}");
+                shared.store_failed(&err);
+                return Some(TRY_AGAIN);
+            }
+        }
+    }
+}
+
+fn fire(shared: &Shared, row: ScheduledRow, now: Millis) -> Result<(), store::Error> {
+    let member = shared.hub.members(row.mesh.clone())?.into_iter().find(|member| member.id == row.member && !member.revoked);
+    let cron = row.cron.as_deref().and_then(Cron::parse).filter(|_| member.is_some());
+    let next = cron.and_then(|cron| cron.next(now));
+    let submission = match member {
+        None => None,
+        Some(member) => address(shared, &row, &member)?.map(|(recipients, topic)| submission(&row, recipients, topic, now)),
+    };
+    let recipients = submission.as_ref().map(|submission| submission.recipients.clone()).unwrap_or_default();
+    let mesh = row.mesh.clone();
+    if let Some(Enqueued::New(_)) = shared.hub.fire(row, submission, next)? {
+        shared.router.notify(&mesh, recipients.iter());
+    }
+    Ok(())
+}
+
+/// Whom a message is for now; nobody if its sender may not say it there any more.
+type For = Option<(Vec<PublicKey>, Option<Topical>)>;
+
+fn address(shared: &Shared, row: &ScheduledRow, member: &Member) -> Result<For, store::Error> {
+    let deaf = |capability| grant::deaf(shared, &row.mesh, member.key, capability);
+    Ok(match Target::parse(&row.target_spec) {
+        None => None,
+        Some(Target::Key(key)) => (!grant::blocks(shared, &row.mesh, member.key, key)?).then(|| (vec![key], None)),
+        Some(Target::Topic(topic)) => match shared.hub.topic(row.mesh.clone(), topic, member.id.clone())? {
+            Some(topic) if matches!(topic.role, Some(TopicRole::Lead | TopicRole::Member)) => {
+                let deaf = deaf(Capability::Dm);
+                let members = shared.hub.topic_members(topic.id.clone())?;
+                let members = members.iter().map(|member| member.key).filter(|key| !deaf.contains(key));
+                Some((shared.router.reach(&row.mesh, members, None), Some(Topical { id: topic.id, mentions: Vec::new() })))
+            }
+            _ => None,
+        },
+        Some(many) => {
+            let nobody = PresenceId::new("");
+            let keys = shared.router.recipients(&row.mesh, &many, &nobody);
+            Some((shared.router.without(&row.mesh, keys, &deaf(Capability::Broadcast)), None))
+        }
+    })
+}
+
+fn submission(row: &ScheduledRow, recipients: Vec<PublicKey>, topic: Option<Topical>, now: Millis) -> Submission {
+    let target_spec = topic.as_ref().map_or_else(|| row.target_spec.clone(), |topic| format!("#{}", topic.id));
+    Submission {
+        id: MessageId::new(random::id32()),
+        mesh: row.mesh.clone(),
+        sender_member: MemberId::new(row.member.as_str()),
+        sender_pubkey: row.sender_pubkey,
+        sender_name: row.sender_name.clone(),
+        direct: Target::parse(&target_spec).is_some_and(|target| target.is_direct()),
+        target_spec,
+        recipients,
+        priority: Priority::Now,
+        nonce: row.nonce.clone(),
+        ciphertext: row.ciphertext.clone(),
+        reply_to: None,
+        client_id: Some(ClientId::new(format!("scheduled-{}-{}", row.id, row.fired))),
+        fingerprint: None,
+        now,
+        expires_at: now.saturating_add(Millis::try_from(MESSAGE_LIFE.as_millis()).unwrap_or(Millis::MAX)),
+        subtype: row.subtype.clone(),
+        topic,
+    }
+}
+
+/// For the sender's member alone: whom somebody writes to is nobody else's business.
+pub(in crate::broker) fn status(shared: &Shared, seat: &Seat, ask: MessageStatus, out: &mut Outbox) {
+    let length = ask.message_id.chars().count();
+    if !(8..=32).contains(&length) || !ask.message_id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        let text = format!("messageId must be 8-32 base62 chars (got {length})");
+        return error(out, Code::InvalidArgument, &text, None, ask.req_id);
+    }
+    let state = shared.hub.message_status(seat.mesh.clone(), ask.message_id.clone());
+    let state = match found(shared, state, ask.req_id.as_ref(), out) {
+        None => return,
+        Some(MessageLookup::Found(state)) if state.sender_member_id == seat.member.id => state,
+        Some(MessageLookup::Ambiguous) => {
+            return error(out, Code::AmbiguousPrefix, "more than one message's id begins so", None, ask.req_id);
+        }
+        Some(_) => return error(out, Code::NotFound, "you sent no message with this id, or not of late", None, ask.req_id),
+    };
+    let roster = shared.router.roster(&seat.mesh);
+    let described = |key: &PublicKey, status: Option<&str>| {
+        let peer = roster.iter().find(|peer| peer.pubkey == *key);
+        let online = if peer.is_some_and(|peer| peer.online) { "held" } else { "disconnected" };
+        RecipientStatus {
+            name: peer.map_or_else(|| "unknown".to_owned(), |peer| peer.display_name.clone()),
+            pubkey: key.to_string(),
+            status: status.unwrap_or(online).to_owned(),
+        }
+    };
+    let mut recipients: Vec<RecipientStatus> = state.waiting.iter().map(|key| described(key, None)).collect();
+    if let (true, Some(Target::Key(key))) = (recipients.is_empty(), Target::parse(&state.target_spec)) {
+        recipients.push(described(&key, Some("delivered")));
+    }
+    let answer = MessageStatusResult {
+        message_id: ask.message_id,
+        target_spec: state.target_spec,
+        delivered: state.delivered_at.is_some(),
+        delivered_at: state.delivered_at.map(iso),
+        recipients,
+        recipient_count: state.recipients,
+        req_id: ask.req_id,
+    };
+    out.text(ServerFrame::MessageStatusResult(answer).encode());
+}

@@ -1,0 +1,127 @@
+//! What is sent later (`/v1/schedule`), where a message stands (`/v1/messages/<id>`), and tasks (`/v1/tasks`).
+
+use crate::base::ids::{ClientId, Slug};
+use crate::crypto::sealed;
+use crate::daemon::resolve;
+use crate::wire::address::Address;
+use crate::wire::json::{Map, Value, json};
+use crate::wire::schedule::ScheduledMessage;
+use crate::wire::server::ServerFrame;
+use crate::wire::target::Target;
+
+use super::mesh;
+use super::pass;
+use super::reply::Reply;
+use super::routes::Call;
+use super::send::{Speaker, unroutable};
+use super::topics;
+
+pub(super) fn schedule(call: &Call<'_>) -> Reply {
+    add(call).unwrap_or_else(|refused| refused)
+}
+
+/// The recipient is found and the text is sealed now: the broker, which sends it, can do neither.
+fn add(call: &Call<'_>) -> Result<Reply, Reply> {
+    let mut fields = pass::fields(call)?;
+    let bad = |detail: &str| -> Reply { Reply::error(400, "invalid").detail(detail).and("code", "invalid").into() };
+    let text = fields.remove("message").and_then(|text| text.as_str().map(str::to_owned)).filter(|text| !text.is_empty());
+    let text = text.ok_or_else(|| bad("missing 'message'"))?;
+    let to = fields.get("to").and_then(Value::as_str).map(Address::parse).transpose().map_err(|err| bad(&err.to_string()))?;
+    let named = fields.get("mesh").and_then(Value::as_str).map(Slug::new);
+    let named = named.or_else(|| resolve::mesh_of(to.as_ref()?, &call.ctx.meshes.slugs()));
+    let membership = mesh::one(call, named)?;
+    let speaker = Speaker::of(call, &membership);
+    let resolved = match &to {
+        // A reminder, for whoever asks for it.
+        None => Ok(Target::Key(speaker.key.unwrap_or(membership.key.0))),
+        Some(Address::TopicName(name)) => topics::by_name(call, &membership.slug, name).map(|topic| topic.target),
+        Some(address) => {
+            let roster = || call.ctx.rosters.of(&membership.slug, &call.ctx.links);
+            resolve::resolve(address, None, roster).map(|resolved| resolved.target)
+        }
+    };
+    let target = resolved.map_err(|err| unroutable(&membership.slug, &err))?;
+    let body = match &target {
+        Target::Key(key) => {
+            let channel = call.ctx.channels.between(speaker.secret, key);
+            channel.map_err(|err| bad(&format!("this key can not be sealed to: {err}")))?.seal(text.as_bytes())
+        }
+        Target::Group(_) | Target::Topic(_) | Target::Everyone => sealed::plain(text.as_bytes()),
+    };
+    let more = [
+        ("to", target.to_string()),
+        ("nonce", body.nonce_b64),
+        ("ciphertext", body.ciphertext_b64),
+        ("subtype", "reminder".to_owned()),
+        ("mesh", membership.slug.to_string()),
+    ];
+    fields.extend(more.map(|(key, value)| (key.to_owned(), Value::String(value))));
+    pass::ask(call, "schedule", fields)
+}
+
+pub(super) fn scheduled(call: &Call<'_>) -> Reply {
+    list(call).unwrap_or_else(|refused| refused)
+}
+
+/// What was sealed here can be opened here: both ends of a sealed text compute the same key.
+fn list(call: &Call<'_>) -> Result<Reply, Reply> {
+    let fields = Map::from_iter(call.query("mesh").map(|mesh| ("mesh".to_owned(), Value::from(mesh))));
+    let (slug, mut answer) = pass::exchange(call, "list_scheduled", fields)?;
+    if let (Some(ServerFrame::ScheduledList(list)), Some(membership)) = (&mut answer, call.ctx.meshes.get(&slug)) {
+        let session = call.caller.session().and_then(|session| session.key.as_ref()).map(|key| &key.secret);
+        for message in &mut list.messages {
+            let opened = session.into_iter().chain([&membership.secret]).find_map(|secret| {
+                let Some(Target::Key(key)) = Target::parse(&message.to) else { return None };
+                let channel = call.ctx.channels.between(secret, &key).ok()?;
+                let bytes = channel.open(message.nonce.as_deref()?, message.ciphertext.as_deref()?).ok()?;
+                String::from_utf8(bytes).ok()
+            });
+            let text = opened.unwrap_or_else(|| std::mem::take(&mut message.message));
+            *message = ScheduledMessage { message: text, nonce: None, ciphertext: None, ..std::mem::take(message) };
+        }
+    }
+    Ok(Reply::ok(&pass::shown(&slug, answer)))
+}
+
+pub(super) fn cancel(call: &Call<'_>) -> Reply {
+    pass::change_item(call, "cancel_scheduled", "scheduledId")
+}
+
+pub(super) fn message_status(call: &Call<'_>) -> Reply {
+    status(call).unwrap_or_else(|refused| refused)
+}
+
+/// A message is known by the name that its sender gave it as well; until a broker has it, it is known here alone.
+fn status(call: &Call<'_>) -> Result<Reply, Reply> {
+    let known = call.ctx.outbox.find(ClientId::new(call.item.as_str())).map_err(|err| Reply::store(&err))?;
+    let id = match known {
+        None => call.item.clone(),
+        Some(existing) => match existing.broker_id {
+            Some(id) => id.to_string(),
+            None => {
+                let state =
+                    json!({"messageId": call.item, "delivered": false, "outbox": existing.status.as_str(), "recipients": []});
+                return Ok(Reply::ok(&state));
+            }
+        },
+    };
+    let mut fields = Map::from_iter([("messageId".to_owned(), Value::from(id))]);
+    fields.extend(call.query("mesh").map(|mesh| ("mesh".to_owned(), mesh.into())));
+    pass::ask(call, "message_status", fields)
+}
+
+pub(super) fn tasks(call: &Call<'_>) -> Reply {
+    pass::question(call, "list_tasks", &[("status", "status"), ("assignee", "assignee")])
+}
+
+pub(super) fn create_task(call: &Call<'_>) -> Reply {
+    pass::change(call, "create_task")
+}
+
+pub(super) fn claim_task(call: &Call<'_>) -> Reply {
+    pass::change(call, "claim_task")
+}
+
+pub(super) fn complete_task(call: &Call<'_>) -> Reply {
+    pass::change(call, "complete_task")
+}

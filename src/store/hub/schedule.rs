@@ -1,0 +1,124 @@
+//! Messages that are sent later.
+
+use rusqlite::{Row as SqlRow, params};
+
+use super::members::key;
+use super::{Enqueued, Submission, queue};
+use crate::base::ids::{MemberId, MeshId, PublicKey};
+use crate::base::time::Millis;
+use crate::store::db::Db;
+use crate::store::{Error, limit_sql};
+
+/// What one member may have waiting.
+const MAX_WAITING: i64 = 200;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduledRow {
+    pub id: String,
+    pub mesh: MeshId,
+    pub member: MemberId,
+    pub sender_pubkey: PublicKey,
+    pub sender_name: String,
+    pub target_spec: String,
+    pub nonce: String,
+    pub ciphertext: String,
+    pub subtype: Option<String>,
+    pub cron: Option<String>,
+    pub deliver_at: Millis,
+    pub created_at: Millis,
+    pub fired: u32,
+}
+
+/// False if the member has as much waiting as it may.
+pub(super) fn add(db: &Db<'_>, row: ScheduledRow) -> Result<bool, Error> {
+    db.check_room()?;
+    let waiting =
+        db.first("SELECT count(*) FROM scheduled WHERE member_id = ?1", [row.member.as_str()], |row| row.get::<_, i64>(0))?;
+    if MAX_WAITING <= waiting.unwrap_or(0) {
+        return Ok(false);
+    }
+    db.execute(
+        "INSERT INTO scheduled (id, mesh_id, member_id, sender_pubkey, sender_name, target_spec, nonce, ciphertext, subtype, cron,
+                                deliver_at, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        params![
+            row.id,
+            row.mesh.as_str(),
+            row.member.as_str(),
+            row.sender_pubkey.to_string(),
+            row.sender_name,
+            row.target_spec,
+            row.nonce,
+            row.ciphertext,
+            row.subtype,
+            row.cron,
+            row.deliver_at,
+            row.created_at
+        ],
+    )?;
+    Ok(true)
+}
+
+const SCHEDULED: &str =
+    "SELECT id, mesh_id, member_id, sender_pubkey, sender_name, target_spec, nonce, ciphertext, subtype, cron,
+       deliver_at, created_at, fired FROM scheduled";
+
+fn read(row: &SqlRow<'_>) -> rusqlite::Result<ScheduledRow> {
+    Ok(ScheduledRow {
+        id: row.get(0)?,
+        mesh: MeshId::new(row.get::<_, String>(1)?),
+        member: MemberId::new(row.get::<_, String>(2)?),
+        sender_pubkey: key(row, 3)?,
+        sender_name: row.get(4)?,
+        target_spec: row.get(5)?,
+        nonce: row.get(6)?,
+        ciphertext: row.get(7)?,
+        subtype: row.get(8)?,
+        cron: row.get(9)?,
+        deliver_at: row.get(10)?,
+        created_at: row.get(11)?,
+        fired: row.get(12)?,
+    })
+}
+
+pub(super) fn list(db: &Db<'_>, mesh: MeshId, member: MemberId) -> Result<Vec<ScheduledRow>, Error> {
+    let sql = format!("{SCHEDULED} WHERE member_id = ?1 AND mesh_id = ?2 ORDER BY deliver_at, id");
+    db.all(&sql, params![member.as_str(), mesh.as_str()], read)
+}
+
+pub(super) fn cancel(db: &Db<'_>, mesh: MeshId, member: MemberId, id: String) -> Result<bool, Error> {
+    let sql = "DELETE FROM scheduled WHERE id = ?1 AND member_id = ?2 AND mesh_id = ?3";
+    Ok(0 < db.execute(sql, params![id, member.as_str(), mesh.as_str()])?)
+}
+
+/// What is due, the oldest first, and when the next is.
+pub(super) fn due(db: &Db<'_>, now: Millis, limit: usize) -> Result<(Vec<ScheduledRow>, Option<Millis>), Error> {
+    let due = db.all(
+        &format!("{SCHEDULED} WHERE deliver_at <= ?1 ORDER BY deliver_at LIMIT ?2"),
+        params![now, limit_sql(limit)],
+        read,
+    )?;
+    let next = db.first("SELECT min(deliver_at) FROM scheduled WHERE deliver_at > ?1", [now], |row| row.get(0))?.flatten();
+    Ok((due, next))
+}
+
+/// Sends what is due and notes that in the same step, so that it is sent once; without a next time it is gone. Nothing happens
+/// if it has been sent or cancelled meanwhile.
+pub(super) fn fire(
+    db: &Db<'_>,
+    row: ScheduledRow,
+    submission: Option<Submission>,
+    next: Option<Millis>,
+) -> Result<Option<Enqueued>, Error> {
+    let changed = match next {
+        None => db.execute("DELETE FROM scheduled WHERE id = ?1 AND deliver_at = ?2", params![row.id, row.deliver_at])?,
+        Some(next) => db.execute(
+            "UPDATE scheduled SET deliver_at = ?3, fired = fired + 1 WHERE id = ?1 AND deliver_at = ?2",
+            params![row.id, row.deliver_at, next],
+        )?,
+    };
+    match submission.filter(|_| changed == 1) {
+        None => Ok(None),
+        Some(submission) => Ok(queue::enqueue(db, vec![submission])?.pop()),
+    }
+}
