@@ -148,11 +148,13 @@ fn fire(shared: &Shared, row: ScheduledRow, now: Millis) -> Result<(), store::Er
     let next = cron.and_then(|cron| cron.next(now));
     let submission = match member {
         None => None,
-        Some(member) => address(shared, &row, &member)?.map(|(recipients, topic)| submission(&row, recipients, topic, now)),
+        Some(member) => {
+            address(shared, &row, &member)?.map(|(recipients, topic)| Box::new(submission(&row, recipients, topic, now)))
+        }
     };
     let recipients = submission.as_ref().map(|submission| submission.recipients.clone()).unwrap_or_default();
     let mesh = row.mesh.clone();
-    if let Some(Enqueued::New(_)) = shared.hub.fire(row, submission, next)? {
+    if let Some(Enqueued::New(_)) = shared.hub.fire(Box::new(row), submission, next)? {
         shared.router.notify(&mesh, recipients.iter());
     }
     Ok(())

@@ -79,7 +79,7 @@ fn is_id(ask: &OnTask, out: &mut Outbox) -> bool {
 fn answer(shared: &Shared, changed: Result<TaskChanged, store::Error>, req_id: Option<String>, out: &mut Outbox) {
     let Some(changed) = found(shared, changed, req_id.as_ref(), out) else { return };
     let (code, text) = match changed {
-        TaskChanged::Done(task) => return out.text(ServerFrame::TaskList(TaskList { tasks: vec![task], req_id }).encode()),
+        TaskChanged::Done(task) => return out.text(ServerFrame::TaskList(TaskList { tasks: vec![*task], req_id }).encode()),
         TaskChanged::NotFound => (Code::TaskNotFound, "there is no such task"),
         TaskChanged::Ambiguous => (Code::AmbiguousPrefix, "more than one task's id begins so"),
         TaskChanged::NotClaimable => (Code::TaskNotClaimable, "somebody has this task, or it is done"),

@@ -403,7 +403,7 @@ commands! {
     Read Scheduled => schedule::list: pub fn scheduled(mesh: MeshId, member: MemberId) -> Vec<ScheduledRow>;
     Sync CancelScheduled => schedule::cancel: pub fn cancel_scheduled(mesh: MeshId, member: MemberId, id: String) -> bool;
     Read Due => schedule::due: pub fn due(now: Millis, limit: usize) -> (Vec<ScheduledRow>, Option<Millis>);
-    Sync Fire => schedule::fire: pub fn fire(row: ScheduledRow, submission: Option<Submission>, next: Option<Millis>) -> Option<Enqueued>;
+    Sync Fire => schedule::fire: pub fn fire(row: Box<ScheduledRow>, submission: Option<Box<Submission>>, next: Option<Millis>) -> Option<Enqueued>;
     Sync CreateTask => tasks::create: pub fn create_task(mesh: MeshId, task: Task, by: Author, now: Millis) -> bool;
     Sync ClaimTask => tasks::claim: pub fn claim_task(mesh: MeshId, id: String, by: Author) -> TaskChanged;
     Sync CompleteTask => tasks::complete: pub fn complete_task(mesh: MeshId, id: String, result: Option<String>, by: Author) -> TaskChanged;

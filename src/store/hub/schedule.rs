@@ -106,8 +106,8 @@ pub(super) fn due(db: &Db<'_>, now: Millis, limit: usize) -> Result<(Vec<Schedul
 /// if it has been sent or cancelled meanwhile.
 pub(super) fn fire(
     db: &Db<'_>,
-    row: ScheduledRow,
-    submission: Option<Submission>,
+    row: Box<ScheduledRow>,
+    submission: Option<Box<Submission>>,
     next: Option<Millis>,
 ) -> Result<Option<Enqueued>, Error> {
     let changed = match next {
@@ -119,6 +119,6 @@ pub(super) fn fire(
     };
     match submission.filter(|_| changed == 1) {
         None => Ok(None),
-        Some(submission) => Ok(queue::enqueue(db, vec![submission])?.pop()),
+        Some(submission) => Ok(queue::enqueue(db, vec![*submission])?.pop()),
     }
 }

@@ -19,7 +19,7 @@ const LISTED: i64 = 100;
 /// What became of a change to a task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TaskChanged {
-    Done(Task),
+    Done(Box<Task>),
     NotFound,
     Ambiguous,
     /// Somebody has it, or it is done.
@@ -85,7 +85,7 @@ fn find(db: &Db<'_>, mesh: &MeshId, id: &str) -> Result<Result<Owned, TaskChange
 }
 
 fn again(db: &Db<'_>, mesh: &MeshId, id: &str) -> Result<TaskChanged, Error> {
-    Ok(find(db, mesh, id)?.map_or_else(|why| why, |(task, ..)| TaskChanged::Done(task)))
+    Ok(find(db, mesh, id)?.map_or_else(|why| why, |(task, ..)| TaskChanged::Done(Box::new(task))))
 }
 
 pub(super) fn claim(db: &Db<'_>, mesh: MeshId, id: String, by: Author) -> Result<TaskChanged, Error> {
