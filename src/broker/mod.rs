@@ -11,14 +11,13 @@ mod janitor;
 mod limits;
 mod metrics;
 mod presence;
+mod restore;
 mod router;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod told;
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -30,10 +29,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::exit::Exit;
-use crate::base::ids::{MemberId, MemberKey, MeshId, PresenceId, Token};
+use crate::base::ids::Token;
 use crate::base::thread::{self, Joined, Running as Thread};
 use crate::base::time::now_millis;
-use crate::crypto::random;
 use crate::net::listen::{self, Count, Listener};
 use crate::net::tls::TlsError;
 use crate::store;
@@ -45,12 +43,6 @@ use crate::sys::notify;
 use crate::sys::poll::{self, Ringer};
 use crate::sys::signals::{self, Signal};
 
-use crate::wire::client::About;
-use crate::wire::json;
-use crate::wire::limits::LEASE;
-use crate::wire::peer::Status;
-use crate::wire::profile::Profile;
-
 use self::access::{Access, Gate};
 use self::allowed::Allowed;
 use self::conn::Cmd;
@@ -59,7 +51,6 @@ use self::http::Past;
 pub use self::limits::Caps;
 use self::limits::Limits;
 use self::metrics::Metrics;
-use self::presence::{Kind, Place, Presence};
 use self::router::Router;
 use self::settings::Settings;
 pub use self::settings::SettingsError;
@@ -223,7 +214,7 @@ pub fn start_capped(options: Options, caps: Caps) -> Result<Running, StartError>
     files::raise_limit();
     hub.set_policy(settings.policy()).map_err(|err| StartError::Store(options.data_dir.join(HUB), err))?;
     let router = Router::default();
-    restore(&hub, &router).map_err(|err| StartError::Store(options.data_dir.join(HUB), err))?;
+    restore::places(&hub, &router).map_err(|err| StartError::Store(options.data_dir.join(HUB), err))?;
     let allowed = Allowed::load(&hub, now_millis()).map_err(|err| StartError::Store(options.data_dir.join(HUB), err))?;
     let (janitor_ringer, janitor_bell) = poll::bell().map_err(StartError::Thread)?;
     let (stop_accepting, stop) = poll::bell().map_err(StartError::Thread)?;
@@ -274,37 +265,6 @@ fn hold(data_dir: &Path) -> Result<Lock, StartError> {
 /// Where the database of a data directory is.
 pub fn database(data_dir: &Path) -> PathBuf {
     data_dir.join(HUB)
-}
-
-/// Keeps the places of those who were here when the last broker on these files ended.
-fn restore(hub: &Hub, router: &Router) -> Result<(), store::Error> {
-    let mut members: HashMap<MeshId, HashMap<MemberId, MemberKey>> = HashMap::new();
-    for seen in hub.sessions_here()? {
-        let known = match members.entry(seen.mesh.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                let standing = hub.members(seen.mesh.clone())?.into_iter().filter(|member| !member.revoked);
-                new.insert(standing.map(|member| (member.id, member.key)).collect())
-            }
-        };
-        let about = seen.about.as_deref().and_then(|about| json::decode::<About>(about.as_bytes()).ok());
-        if let (Some(member), Some(about)) = (known.get(&seen.member), about) {
-            let presence = Presence {
-                kind: Kind::Session(seen.key),
-                member: *member,
-                name: seen.display_name,
-                about,
-                status: Status::Idle,
-                summary: None,
-                visible: true,
-                profile: Profile::default(),
-                connected_at: seen.last_seen_at,
-                place: Place::Kept { until: Instant::now() + LEASE, since: seen.last_seen_at },
-            };
-            router.restore(&seen.mesh, PresenceId::new(random::id32()), presence, seen.key);
-        }
-    }
-    Ok(())
 }
 
 fn accept(shared: &Arc<Shared>, listener: Listener, stop: &poll::Bell) {

@@ -1,6 +1,7 @@
 //! Who is here: the presences of every mesh, how to reach their connections, and whose place is kept for a while after a
 //! connection ended.
 
+mod about;
 mod of_member;
 
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use crate::base::ids::{MemberKey, MeshId, PresenceId, PublicKey, SessionKey};
 use crate::base::time::Millis;
 use crate::wire::client::About;
 use crate::wire::limits::LEASE;
-use crate::wire::peer::{Group, Peer, Status};
+use crate::wire::peer::{Peer, Status};
 use crate::wire::profile::Profile;
 use crate::wire::target::Target;
 
@@ -336,54 +337,6 @@ impl Router {
         let mut presences: Vec<&Presence> = mesh.presences.values().collect();
         presences.sort_by_key(|presence| (presence.connected_at, presence.key()));
         presences.into_iter().map(Presence::peer).collect()
-    }
-
-    pub(super) fn set_status(&self, mesh: &MeshId, id: &PresenceId, status: Status) {
-        self.change(mesh, id, |presence| presence.status = status);
-    }
-
-    pub(super) fn set_summary(&self, mesh: &MeshId, id: &PresenceId, summary: String) {
-        self.change(mesh, id, |presence| presence.summary = Some(summary).filter(|summary| !summary.is_empty()));
-    }
-
-    /// Returns whether that changed anything.
-    pub(super) fn set_visible(&self, mesh: &MeshId, id: &PresenceId, visible: bool) -> bool {
-        let mut changed = false;
-        self.change(mesh, id, |presence| changed = std::mem::replace(&mut presence.visible, visible) != visible);
-        changed
-    }
-
-    pub(super) fn set_profile(&self, mesh: &MeshId, id: &PresenceId, profile: Profile) {
-        self.change(mesh, id, |presence| presence.profile.update(profile));
-    }
-
-    /// False if the peer is in as many groups as it may be.
-    pub(super) fn join_group(&self, mesh: &MeshId, id: &PresenceId, group: Group) -> bool {
-        let mut joined = false;
-        self.change(mesh, id, |presence| {
-            let groups = presence.about.groups.get_or_insert_default();
-            groups.retain(|known| known.name != group.name);
-            joined = groups.len() < super::limits::MAX_GROUPS;
-            if joined {
-                groups.push(group);
-            }
-        });
-        joined
-    }
-
-    pub(super) fn leave_group(&self, mesh: &MeshId, id: &PresenceId, name: &str) {
-        self.change(mesh, id, |presence| {
-            if let Some(groups) = &mut presence.about.groups {
-                groups.retain(|group| group.name != name);
-            }
-        });
-    }
-
-    /// The groups a peer is in.
-    pub(super) fn groups(&self, mesh: &MeshId, id: &PresenceId) -> Vec<Group> {
-        let table = self.lock();
-        let presence = table.by_id.get(mesh).and_then(|mesh| mesh.presences.get(id));
-        presence.and_then(|presence| presence.about.groups.clone()).unwrap_or_default()
     }
 
     fn change(&self, mesh: &MeshId, id: &PresenceId, change: impl FnOnce(&mut Presence)) {

@@ -7,7 +7,6 @@ use crate::base::ids::{ClientId, MemberId, MessageId, PresenceId, PublicKey};
 use crate::base::time::{Millis, iso, now_millis};
 use crate::broker::Shared;
 use crate::broker::conn::{Seat, error};
-use crate::broker::limits::MESSAGE_LIFE;
 use crate::crypto::{base64, random, sealed};
 use crate::net::ws::Outbox;
 use crate::store;
@@ -149,7 +148,9 @@ fn fire(shared: &Shared, row: ScheduledRow, now: Millis) -> Result<(), store::Er
     let submission = match member {
         None => None,
         Some(member) => {
-            address(shared, &row, &member)?.map(|(recipients, topic)| Box::new(submission(&row, recipients, topic, now)))
+            let expires_at = shared.settings.expires_at(now);
+            let made = |(recipients, topic)| Box::new(submission(&row, recipients, topic, (now, expires_at)));
+            address(shared, &row, &member)?.map(made)
         }
     };
     let recipients = submission.as_ref().map(|submission| submission.recipients.clone()).unwrap_or_default();
@@ -185,7 +186,12 @@ fn address(shared: &Shared, row: &ScheduledRow, member: &Member) -> Result<For, 
     })
 }
 
-fn submission(row: &ScheduledRow, recipients: Vec<PublicKey>, topic: Option<Topical>, now: Millis) -> Submission {
+fn submission(
+    row: &ScheduledRow,
+    recipients: Vec<PublicKey>,
+    topic: Option<Topical>,
+    (now, expires_at): (Millis, Millis),
+) -> Submission {
     let target_spec = topic.as_ref().map_or_else(|| row.target_spec.clone(), |topic| format!("#{}", topic.id));
     Submission {
         id: MessageId::new(random::id32()),
@@ -203,7 +209,7 @@ fn submission(row: &ScheduledRow, recipients: Vec<PublicKey>, topic: Option<Topi
         client_id: Some(ClientId::new(format!("scheduled-{}-{}", row.id, row.fired))),
         fingerprint: None,
         now,
-        expires_at: now.saturating_add(Millis::try_from(MESSAGE_LIFE.as_millis()).unwrap_or(Millis::MAX)),
+        expires_at,
         subtype: row.subtype.clone(),
         topic,
     }

@@ -36,8 +36,9 @@ fn add(call: &Call<'_>) -> Result<Reply, Reply> {
         None => Ok(Target::Key(speaker.key.unwrap_or(membership.key.0))),
         Some(Address::TopicName(name)) => topics::by_name(call, &membership.slug, name).map(|topic| topic.target),
         Some(address) => {
-            let roster = || call.ctx.rosters.of(&membership.slug, &call.ctx.links);
-            resolve::resolve(address, None, roster).map(|resolved| resolved.target)
+            let (rosters, links) = (&call.ctx.rosters, &call.ctx.links);
+            let at_hand = || rosters.at_hand(&membership.slug, links);
+            resolve::resolve(address, None, at_hand, || rosters.of(&membership.slug, links)).map(|resolved| resolved.target)
         }
     };
     let target = resolved.map_err(|err| unroutable(&membership.slug, &err))?;

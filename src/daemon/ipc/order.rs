@@ -29,7 +29,8 @@ fn grant(call: &Call<'_>) -> Result<Reply, Reply> {
     let address = Address::parse(peer).map_err(|err| bad(&err.to_string()))?;
     let named = fields.get("mesh").and_then(Value::as_str).map(Slug::new);
     let mesh = mesh::one(call, named.or_else(|| resolve::mesh_of(&address, &call.ctx.meshes.slugs())))?.slug.clone();
-    let resolved = resolve::resolve(&address, None, || call.ctx.rosters.of(&mesh, &call.ctx.links));
+    let (rosters, links) = (&call.ctx.rosters, &call.ctx.links);
+    let resolved = resolve::resolve(&address, None, || rosters.at_hand(&mesh, links), || rosters.of(&mesh, links));
     let resolved = resolved.map_err(|err| super::send::unroutable(&mesh, &err))?;
     let Target::Key(key) = resolved.target else { return Err(bad("only a peer can be allowed something")) };
     fields.insert("peer".to_owned(), key.to_hex().into());

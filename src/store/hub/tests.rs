@@ -1,6 +1,8 @@
 use super::*;
+use crate::base::ids::{ClientId, MessageId};
 use crate::store::test_dir::TestDir;
 use crate::wire::json::json;
+use crate::wire::priority::Priority;
 
 fn key(byte: u8) -> PublicKey {
     PublicKey::from_bytes([byte; 32])

@@ -94,7 +94,7 @@ fn what_is_said_in_a_topic_reaches_every_session_of_its_members_and_stays() {
     // It outlives the broker, and who leaves hears no more.
     bob.done(json!({"type": "topic_leave", "topic": "deploys"}));
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(Options { data_dir: world.dir.clone(), listen: "127.0.0.1:0".parse().unwrap() }).unwrap());
+    world.broker = Some(start(options(&world.dir)).unwrap());
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     assert_eq!(history(&alice, json!({})), all);
@@ -181,7 +181,7 @@ fn what_a_member_does_not_allow_does_not_reach_it() {
     alice.refused(json!({"type": "set_grants", "peer": bob_key, "grant": ["everything"]}), "invalid");
 
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(Options { data_dir: world.dir.clone(), listen: "127.0.0.1:0".parse().unwrap() }).unwrap());
+    world.broker = Some(start(options(&world.dir)).unwrap());
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     bob.next("push");
@@ -229,7 +229,7 @@ fn who_is_kicked_stays_out_and_the_owner_can_not_be() {
 
     // A restart lets nobody in; the end of the time does. A member's key means all of its connections.
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(Options { data_dir: world.dir.clone(), listen: "127.0.0.1:0".parse().unwrap() }).unwrap());
+    world.broker = Some(start(options(&world.dir)).unwrap());
     again(&world);
     let (owner, _) = world.session(0, 11, "owner");
     let (twin, _) = world.session(1, 22, "twin");
@@ -287,7 +287,7 @@ fn what_is_to_be_sent_later_is_sent_once_whatever_happens_meanwhile() {
     assert_eq!(cancel(&alice, &again["scheduledId"]), true);
 
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(Options { data_dir: world.dir.clone(), listen: "127.0.0.1:0".parse().unwrap() }).unwrap());
+    world.broker = Some(start(options(&world.dir)).unwrap());
     let (bob, _) = world.session(1, 21, "bob");
     let push = bob.next("push");
     bob.ack(&push);
