@@ -208,7 +208,10 @@ pub(super) fn archive_mesh(db: &Db<'_>, mesh: MeshId, now: Millis) -> Result<boo
     }
     // Its messages go with the next sweep, in steps; what is small goes now.
     db.execute("UPDATE message SET expires_at = min(expires_at, ?2) WHERE mesh_id = ?1", params![id, now])?;
-    for table in ["invite", "state", "memory", "skill"] {
+    for table in ["topic_message", "topic_member"] {
+        db.execute(&format!("DELETE FROM {table} WHERE topic_id IN (SELECT id FROM topic WHERE mesh_id = ?1)"), [id])?;
+    }
+    for table in ["topic", "invite", "state", "memory", "skill", "peer_grant", "kick", "scheduled", "task"] {
         db.execute(&format!("DELETE FROM {table} WHERE mesh_id = ?1"), [id])?;
     }
     Ok(true)

@@ -29,6 +29,9 @@ pub struct ScheduledRow {
     pub fired: u32,
 }
 
+/// How much later a message is tried again whose recipient has no room, in milliseconds.
+const NO_ROOM_PAUSE: Millis = 60_000;
+
 /// False if the member has as much waiting as it may.
 pub(super) fn add(db: &Db<'_>, row: ScheduledRow) -> Result<bool, Error> {
     db.check_room()?;
@@ -102,23 +105,35 @@ pub(super) fn due(db: &Db<'_>, now: Millis, limit: usize) -> Result<(Vec<Schedul
     Ok((due, next))
 }
 
-/// Sends what is due and notes that in the same step, so that it is sent once; without a next time it is gone. Nothing happens
-/// if it has been sent or cancelled meanwhile.
+/// Sends what is due and notes that in the same step, so that it is sent once; without a next time it is gone. It
+/// stays, for a while later, where its recipient has no room. Nothing happens if it has been sent or cancelled meanwhile.
 pub(super) fn fire(
     db: &Db<'_>,
     row: Box<ScheduledRow>,
     submission: Option<Box<Submission>>,
     next: Option<Millis>,
 ) -> Result<Option<Enqueued>, Error> {
-    let changed = match next {
-        None => db.execute("DELETE FROM scheduled WHERE id = ?1 AND deliver_at = ?2", params![row.id, row.deliver_at])?,
-        Some(next) => db.execute(
-            "UPDATE scheduled SET deliver_at = ?3, fired = fired + 1 WHERE id = ?1 AND deliver_at = ?2",
-            params![row.id, row.deliver_at, next],
-        )?,
-    };
-    match submission.filter(|_| changed == 1) {
-        None => Ok(None),
-        Some(submission) => Ok(queue::enqueue(db, vec![*submission])?.pop()),
+    let due = "SELECT 1 FROM scheduled WHERE id = ?1 AND deliver_at = ?2";
+    if db.first(due, params![row.id, row.deliver_at], |_| Ok(()))?.is_none() {
+        return Ok(None);
     }
+    let enqueued = match submission {
+        None => None,
+        Some(submission) => {
+            let again_at = submission.now.saturating_add(NO_ROOM_PAUSE);
+            let enqueued = queue::enqueue(db, vec![*submission])?.pop();
+            if matches!(enqueued, Some(Enqueued::Full(_))) {
+                db.execute("UPDATE scheduled SET deliver_at = ?2 WHERE id = ?1", params![row.id, again_at])?;
+                return Ok(enqueued);
+            }
+            enqueued
+        }
+    };
+    match next {
+        None => db.execute("DELETE FROM scheduled WHERE id = ?1", [&row.id])?,
+        Some(next) => {
+            db.execute("UPDATE scheduled SET deliver_at = ?2, fired = fired + 1 WHERE id = ?1", params![row.id, next])?
+        }
+    };
+    Ok(enqueued)
 }

@@ -351,3 +351,35 @@ fn what_waits_is_counted_and_limited() {
         NewMesh { id: MeshId::new("other"), slug: Slug::new("o"), name: "O".into(), owner: MemberKey(key(OWNER)), now: 1 };
     assert!(matches!(hub.create_mesh(other, new_member(OWNER)), Err(Error::Limit(_))));
 }
+
+#[test]
+fn what_is_due_waits_while_its_recipient_has_no_room() {
+    let (_dir, hub) = open();
+    hub.set_policy(Policy { mesh_bytes: 0, recipient_bytes: 600, meshes: 1, audit_messages: false }).unwrap();
+    hub.enqueue(vec![Submission { ciphertext: "x".repeat(800), ..direct("first", ALICE) }]).unwrap();
+    let row = ScheduledRow {
+        id: "s".into(),
+        mesh: mesh(),
+        member: MemberId::new("member-1"),
+        sender_pubkey: key(10),
+        sender_name: "Owner".into(),
+        target_spec: key(ALICE).to_string(),
+        nonce: "n".into(),
+        ciphertext: "later".into(),
+        subtype: None,
+        cron: None,
+        deliver_at: 50,
+        created_at: 1,
+        fired: 0,
+    };
+    assert_eq!(hub.add_scheduled(row.clone()), Ok(true));
+    let fire = |row: &ScheduledRow| hub.fire(Box::new(row.clone()), Some(Box::new(direct("later", ALICE))), None).unwrap();
+    assert_eq!(fire(&row), Some(Enqueued::Full(Full::Recipient)));
+    assert_eq!(fire(&row), None, "it has another time now");
+    let (due, next) = hub.due(100, 10).unwrap();
+    assert_eq!((due, next), (vec![], Some(60_100)));
+    assert_eq!(hub.acked(vec![ack(ALICE, "first")]).unwrap(), 1);
+    let row = hub.due(60_100, 10).unwrap().0.remove(0);
+    assert!(matches!(fire(&row), Some(Enqueued::New(_))));
+    assert_eq!((hub.due(i64::MAX, 10).unwrap().0, waiting(&hub, ALICE, Urgency::All)), (vec![], vec!["later".to_owned()]));
+}
