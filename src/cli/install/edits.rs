@@ -1,17 +1,9 @@
 //! What an installation changes in the client's files, and what taking it away again leaves as it was.
 
+use super::allowed;
 use crate::cli::hook::settings;
 use crate::wire::json::{Value, json};
 use crate::wire::tree::Tree;
-
-/// Commands that only look: they need no permission each time.
-const ALLOWED: [&str; 5] = [
-    "Bash(claudemesh peer list:*)",
-    "Bash(claudemesh inbox:*)",
-    "Bash(claudemesh whoami:*)",
-    "Bash(claudemesh status:*)",
-    "Bash(claudemesh help:*)",
-];
 
 const NAME: &str = "claudemesh";
 
@@ -58,7 +50,8 @@ pub(super) fn add_settings(file: &mut Tree, program: &str) -> Result<(), Odd> {
     let permissions = file.entry("permissions", Tree::object).ok_or(Odd("the file"))?;
     let allow = permissions.entry("allow", || Tree::Array(Vec::new())).ok_or(Odd("permissions"))?;
     let Tree::Array(allow) = allow else { return Err(Odd("permissions.allow")) };
-    for rule in ALLOWED.map(|rule| Tree::Leaf(rule.into())) {
+    allow.retain(|rule| !allowed::FORMER.iter().any(|former| *rule == Tree::Leaf((*former).into())));
+    for rule in allowed::rules().into_iter().map(|rule| Tree::Leaf(rule.into())) {
         if !allow.contains(&rule) {
             allow.push(rule);
         }
@@ -76,7 +69,9 @@ pub(super) fn remove_settings(file: &mut Tree) -> Result<(), Odd> {
     take_out(file, "permissions", |permissions| {
         take_out(permissions, "allow", |allow| {
             if let Tree::Array(rules) = allow {
-                rules.retain(|rule| !ALLOWED.iter().any(|ours| *rule == Tree::Leaf((*ours).into())));
+                let ours = allowed::rules().into_iter().chain(allowed::FORMER.map(str::to_owned));
+                let ours: Vec<Tree> = ours.map(|rule| Tree::Leaf(rule.into())).collect();
+                rules.retain(|rule| !ours.contains(rule));
             }
         });
     });
@@ -124,7 +119,7 @@ mod tests {
             let mut file = tree(text);
             add_settings(&mut file, "/bin/claudemesh").unwrap();
             let once = encode(&file);
-            assert!(once.contains("asyncRewake") && once.contains("Bash(claudemesh inbox:*)"));
+            assert!(once.contains("asyncRewake") && once.contains("Bash(claudemesh peer list:*)"));
             add_settings(&mut file, "/bin/claudemesh").unwrap();
             assert_eq!(encode(&file), once, "twice is once");
             add_settings(&mut file, "/opt/claudemesh").unwrap();
@@ -137,6 +132,14 @@ mod tests {
                 assert_eq!(left, "{}");
             }
         }
+    }
+
+    #[test]
+    fn rules_that_allowed_too_much_are_taken_away() {
+        let mut file = tree(r#"{"permissions":{"allow":["Bash(claudemesh inbox:*)","Bash(claudemesh send:*)"]}}"#);
+        add_settings(&mut file, "claudemesh").unwrap();
+        let text = encode(&file);
+        assert!(!text.contains("inbox:*") && text.contains("send:*") && text.contains("Bash(claudemesh inbox)"), "{text}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Puts this program into the client's own files, and takes it out again. Everything is worked out first and written then;
 //! a file that needs no change is not touched.
 
+mod allowed;
 mod edits;
 
 use std::fs;

@@ -22,7 +22,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
     }],
     tail: None,
     flags: &[],
-    effect: Effect::Local,
+    effect: Effect::Read,
     examples: &[
         Example { command: "claudemesh help send", about: "one command in full" },
         Example { command: "claudemesh help exit-codes", about: "what a status means" },

@@ -18,7 +18,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
     operands: &[],
     tail: None,
     flags: &[],
-    effect: Effect::Local,
+    effect: Effect::Read,
     examples: &[Example { command: "claudemesh version --json", about: "for a script" }],
     run: |_: &Parsed, out: &mut Out| print(out),
 };
