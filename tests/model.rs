@@ -19,7 +19,8 @@ use crate::support::wait::until;
 
 /// What a session of this name writes, as soon as its recipient is there.
 fn write(from: &Session, to: &str, text: &str, priority: &str) {
-    let body = json!({ "to": to, "message": text, "priority": priority, "client_message_id": format!("id of {text}") });
+    let id: String = format!("id of {text}").chars().take(60).collect();
+    let body = json!({ "to": to, "message": text, "priority": priority, "client_message_id": id });
     until("the recipient to be there", || {
         let reply = from.call("POST", "/v1/send", Some(&body)).ok()?;
         matches!(reply.status, 200 | 202).then_some(())

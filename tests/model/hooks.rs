@@ -117,6 +117,52 @@ fn a_waiter_gives_its_place_to_the_next_and_a_busy_session_is_not_woken() {
 }
 
 #[test]
+fn what_did_not_fit_into_one_wake_up_comes_with_the_next() {
+    let (home, daemon, alice) = scene();
+    let bob = Session::open(&daemon, "home", "bob");
+    let texts: Vec<String> = (10..30).map(|n| format!("{n} {}", "x".repeat(600))).collect();
+    texts.iter().for_each(|text| write(&alice, "bob", text, "next"));
+    arrived(&daemon.socket(), texts.last().unwrap());
+    let mut shown = String::new();
+    let mut wakes = 0;
+    while wakes < 10 && texts.iter().any(|text| !shown.contains(text)) {
+        let woken = hook(&home, Some(&bob), "Wait", "{}");
+        assert_eq!(woken.status.code(), Some(2), "{woken:?}");
+        assert!(woken.err.chars().count() <= 10_000);
+        shown.push_str(&woken.err);
+        wakes += 1;
+    }
+    assert!(1 < wakes, "they do not fit into one");
+    for text in &texts {
+        assert_eq!(shown.matches(text).count(), 1, "{text}");
+        assert_eq!(arrived(&daemon.socket(), text)["offered_by"], "wake");
+    }
+    assert_eq!(daemon.get("/v1/health").json()["guard"], json!({ "held_pairs": 0, "repeats": 0 }));
+}
+
+#[test]
+fn a_wake_up_that_came_to_nothing_is_tried_again_and_costs_nothing() {
+    let home = Home::new();
+    std::fs::create_dir(home.join("daemon")).unwrap();
+    std::fs::write(home.join("daemon/settings.json"), r#"{"wakeBudget":1,"wakeWindowSeconds":3600}"#).unwrap();
+    let daemon = crate::support::servers::Daemon::start(home.path());
+    let (alice, bob) = (Session::open(&daemon, "home", "alice"), Session::open(&daemon, "home", "bob"));
+    write(&alice, "bob", "hello", "next");
+    let id = arrived(&daemon.socket(), "hello")["id"].clone();
+    let tell = |route: &str| {
+        let body = json!({ "ids": [id], "path": "wake" });
+        bob.call("POST", &format!("/v1/inbox/{route}"), Some(&body)).unwrap().json()["changed"].clone()
+    };
+    for _ in 0..3 {
+        assert_eq!(claim(&bob, &json!({ "path": "wake" })), ["hello"]);
+        assert_eq!(tell("unclaim"), 1);
+    }
+    assert_eq!(claim(&bob, &json!({ "path": "wake" })), ["hello"]);
+    assert_eq!(tell("offered"), 1);
+    assert_eq!(daemon.get("/v1/health").json()["guard"], json!({ "held_pairs": 1, "repeats": 0 }));
+}
+
+#[test]
 fn two_sessions_can_not_keep_each_other_awake() {
     let home = Home::new();
     let settings = home.join("daemon/settings.json");
@@ -133,12 +179,20 @@ fn two_sessions_can_not_keep_each_other_awake() {
         });
     };
     let wake = json!({ "path": "wake" });
+    // Claims, and puts it before the model.
+    let woken = || {
+        let page = bob.call("POST", "/v1/inbox/claim", Some(&wake)).unwrap().json();
+        let items = page["items"].as_array().unwrap();
+        let ids: Vec<&Value> = items.iter().map(|item| &item["id"]).collect();
+        bob.call("POST", "/v1/inbox/offered", Some(&json!({ "ids": ids, "path": "wake" }))).unwrap();
+        items.iter().map(|item| item["body"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
     say("thanks!", "1");
-    assert_eq!(claim(&bob, &wake), ["thanks!"]);
+    assert_eq!(woken(), ["thanks!"]);
     say("thanks!", "2");
-    assert_eq!(claim(&bob, &wake), [""; 0], "the same again wakes nobody");
+    assert_eq!(woken(), [""; 0], "the same again wakes nobody");
     say("you are welcome", "3");
-    assert_eq!(claim(&bob, &wake), ["you are welcome"]);
+    assert_eq!(woken(), ["you are welcome"]);
     say("no, you", "4");
     assert_eq!(claim(&bob, &wake), [""; 0], "the budget is spent");
     let health = daemon.get("/v1/health").json();

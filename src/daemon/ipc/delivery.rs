@@ -8,11 +8,11 @@ use crossbeam_channel::{RecvTimeoutError, after, select};
 
 use crate::base::time::now_millis;
 use crate::daemon::bus::{News, Subscription};
-use crate::daemon::guard::Budget;
+use crate::daemon::guard::{Budget, Message};
 use crate::daemon::sessions::Session;
 use crate::store::RowId;
 use crate::store::inbox::{self, Inbound};
-use crate::wire::ipc::{Changed, Claim, Claimed, Handled, Path};
+use crate::wire::ipc::{Changed, Claim, Claimed, Handled, InboxItem, Path};
 use crate::wire::limits::{CLAIM_LEASE, MAX_CLAIM_WAIT};
 use crate::wire::peer::Status;
 use crate::wire::priority::Priority;
@@ -25,7 +25,12 @@ use super::routes::Call;
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 200;
 
-/// Messages that come closer together than this are one burst, and one wake-up; but not for longer than [`MAX_BURST`].
+/// As long as one message follows the other, they are gathered; but the first waits for the others no longer than this.
+const MAX_GATHER: Duration = Duration::from_millis(5);
+
+/// A session that was woken so recently is in the midst of a burst: then messages that come closer together than
+/// [`BURST_GAP`] are one wake-up, for at most [`MAX_BURST`].
+const LATELY: Duration = Duration::from_secs(1);
 const BURST_GAP: Duration = Duration::from_millis(150);
 const MAX_BURST: Duration = Duration::from_secs(1);
 
@@ -44,12 +49,17 @@ pub(super) fn claim(call: &Call<'_>) -> Reply {
 }
 
 pub(super) fn offered(call: &Call<'_>) -> Reply {
-    let (_, handled) = match session_and::<Handled>(call) {
+    let (session, handled) = match session_and::<Handled>(call) {
         Ok(both) => both,
         Err(refused) => return refused,
     };
     let path = handled.path.as_str().to_owned();
-    changed(call.ctx.inbox.offered(row_ids(handled.ids), path, call.caller.scope(call.ctx), now_millis()))
+    let offered = call.ctx.inbox.offered(row_ids(handled.ids.clone()), path, call.caller.scope(call.ctx), now_millis());
+    // Only now is it known that the session was woken.
+    if handled.path.is_automatic() && offered.as_ref().is_ok_and(|changed| *changed != 0) {
+        call.ctx.guard.woke(&session.id, handled.ids.iter().map(String::as_str), Instant::now());
+    }
+    changed(offered)
 }
 
 pub(super) fn unclaim(call: &Call<'_>) -> Reply {
@@ -91,8 +101,9 @@ fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claime
     let subscription = call.ctx.bus.subscribe(scope).ok_or_else(|| Reply::from(Reply::error(429, "too_many_streams")))?;
     // A session that has ended takes nothing any more, and its waiter has nobody to wake.
     while call.ctx.sessions.get(&session.token).is_some() {
-        let items = take(call, session, claim)?;
+        let mut items = take(call, session, claim)?;
         if !items.is_empty() {
+            gather(call, session, claim, &subscription, &mut items);
             return Ok(Claimed { items, displaced: false });
         }
         // A claim of another path that came to nothing falls back without a word.
@@ -101,7 +112,8 @@ fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claime
         select! {
             recv(place.displaced) -> _ => return Ok(Claimed { items: Vec::new(), displaced: true }),
             recv(subscription.news) -> news => match news {
-                Ok(News::Mail) => settle(&subscription, until),
+                Ok(News::Mail) if call.ctx.guard.woken_within(&session.id, LATELY, Instant::now()) => settle(&subscription, until),
+                Ok(News::Mail) => subscription.mail_noticed(),
                 Ok(News::Event(_)) => {}
                 Ok(News::Bye) | Err(_) => return Ok(Claimed::default()),
             },
@@ -111,6 +123,21 @@ fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claime
         }
     }
     Ok(Claimed { items: Vec::new(), displaced: true })
+}
+
+/// Takes along what came while the first were being claimed.
+fn gather(call: &Call<'_>, session: &Arc<Session>, claim: &Claim, subscription: &Subscription, items: &mut Vec<InboxItem>) {
+    let end = Instant::now() + MAX_GATHER;
+    while items.len() < limit(claim) && Instant::now() < end && matches!(subscription.news.try_recv(), Ok(News::Mail)) {
+        subscription.mail_noticed();
+        // What can not be claimed now stays where it is.
+        items.extend(take(call, session, claim).unwrap_or_default());
+    }
+}
+
+/// Messages of one claim, as asked, within bounds.
+fn limit(claim: &Claim) -> usize {
+    claim.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT)
 }
 
 /// Lets a burst of messages come to its end.
@@ -129,7 +156,7 @@ fn settle(subscription: &Subscription, until: Instant) {
 }
 
 /// One claim, without waiting; what must not be offered automatically is left out.
-fn take(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Vec<crate::wire::ipc::InboxItem>, Reply> {
+fn take(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Vec<InboxItem>, Reply> {
     let priorities = priorities(claim, session.outward().status);
     if priorities.is_empty() {
         return Ok(Vec::new());
@@ -146,26 +173,21 @@ fn take(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Vec<cr
         path: claim.path.as_str().to_owned(),
         priorities,
         held,
-        limit: claim.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
+        limit: limit(claim),
         now: wall,
         until: wall.saturating_add(lease),
     });
     let rows = rows.map_err(|err| Reply::store(&err))?;
     let admitted = |row: &Inbound| {
         let text = body_parts(row.body.clone()).0.unwrap_or_default();
-        !automatic || call.ctx.guard.admit(&session.id, &row.sender_pubkey, &text, budget, now)
+        let message = Message { id: row.id.as_str(), sender: &row.sender_pubkey, text: &text };
+        !automatic || call.ctx.guard.admit(&session.id, &message, budget, now)
     };
     let (rows, repeats): (Vec<Inbound>, Vec<Inbound>) = rows.into_iter().partition(admitted);
     if !repeats.is_empty() {
         let ids = repeats.into_iter().map(|row| row.id).collect();
         let withheld = call.ctx.inbox.withheld(ids, "repeat".to_owned(), call.caller.scope(call.ctx), wall);
         withheld.map_err(|err| Reply::store(&err))?;
-    }
-    if automatic {
-        let mut senders: Vec<&str> = rows.iter().map(|row| row.sender_pubkey.as_str()).collect();
-        senders.sort_unstable();
-        senders.dedup();
-        senders.into_iter().for_each(|sender| call.ctx.guard.woke(&session.id, sender, now));
     }
     Ok(rows.into_iter().map(item).collect())
 }
