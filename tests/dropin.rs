@@ -9,9 +9,12 @@
 //!    ours is locked as well (decision 7).
 //! 3. Tables that an older daemon can reopen: `databases::the_reference_can_return_to_every_shape`.
 //! 4. Bytes of the request fingerprint: `databases::a_retry_of_what_the_reference_accepted_is_known`.
-//! 5. Paths, keys, statuses and texts of the socket API: `endpoints`; where we differ, decision 5: no secret in an answer, an
-//!    unknown token is 401, bad JSON 400, too large 413, every route in the session's mesh. Beyond it: a listing without a session
-//!    marks nothing as seen, and a taken `new_client_message_id` is 409 before anything is aborted.
+//! 5. Paths, keys, statuses and texts of the socket API: `endpoints`, `shared`; where we differ, decision 5: no secret in an
+//!    answer, an unknown token is 401, bad JSON 400, too large 413, every route in the session's mesh. Beyond it: a listing without
+//!    a session marks nothing as seen; a taken `new_client_message_id` is 409 before anything is aborted; a change that the broker
+//!    did not confirm is never passed off as made, so a mesh that is away makes `POST /v1/state` and `DELETE /v1/memory` 502
+//!    `broker_unreachable`, and `POST /v1/profile` answers `ok: false` with the mesh under `unanswered` instead of `meshes`
+//!    (`applied` has the keys that were understood); a state's `value` must be there.
 //! 6. Events: `endpoints::the_event_stream_keeps_its_form`, `endpoints::who_comes_and_goes_is_told_in_the_references_words`; ids
 //!    are places in the inbox, so that `Last-Event-ID` resumes (decision 5).
 //! 7. Hello frames and canonical strings: vectors in `crypto::hello`, and the links that open in `takeover`; the parent's
@@ -33,4 +36,5 @@ mod databases;
 mod endpoints;
 mod files;
 mod scene;
+mod shared;
 mod takeover;

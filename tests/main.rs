@@ -24,6 +24,7 @@ mod operate;
 mod parsers;
 mod races;
 mod reference;
+mod several;
 mod shared;
 mod siege;
 mod soak;

@@ -5,6 +5,7 @@ mod mail;
 mod names;
 mod refusals;
 mod shared;
+mod slow;
 
 use std::path::Path;
 

@@ -146,7 +146,7 @@ fn a_mesh_that_does_not_answer_is_named() {
         assert!(answer.is_object(), "{path}: {answer}");
     }
     let refused = alice.call("POST", "/v1/memory", Some(&json!({"content": "x"}))).unwrap();
-    assert_eq!((refused.status, refused.json()["error"].clone()), (502, json!("broker_unreachable")));
+    assert_eq!((refused.status, refused.json()["error"].clone()), (502, json!("remember_timeout")));
     let kept = alice.call("POST", "/v1/profile", Some(&json!({"summary": "later"}))).unwrap().json();
     assert_eq!((&kept["ok"], kept["unanswered"]["acme"].is_string()), (&json!(false), true), "{kept}");
     world.broker.restart();

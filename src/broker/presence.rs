@@ -11,6 +11,7 @@ use crate::net::ws::Handle;
 use crate::wire::client::About;
 use crate::wire::peer::{Group, Peer, PeerRole, Status};
 use crate::wire::profile::Profile;
+use crate::wire::rest::Rest;
 
 use super::conn::Cmd;
 
@@ -155,6 +156,7 @@ impl Presence {
             model: self.about.model.clone(),
             visible: Some(self.visible),
             profile: Some(self.profile.clone()).filter(|profile| !profile.is_empty()),
+            rest: Rest::default(),
         }
     }
 }

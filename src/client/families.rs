@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Client, Error, PEERS_DEADLINE, Route};
+use super::{CALL_DEADLINE, Client, Error, Route};
 use crate::net::target::percent_encode;
 use crate::wire::admin::{Ban, BanAck, Expel, Expelled, ListBansResult, UnbanAck};
 use crate::wire::grant::{Capability, GrantsList, GrantsSet};
@@ -243,15 +243,15 @@ impl Client {
     }
 
     fn fetch<R: DeserializeOwned>(&self, route: Route) -> Result<R, Error> {
-        self.call("GET", &route.0, None, PEERS_DEADLINE)
+        self.call("GET", &route.0, None, CALL_DEADLINE)
     }
 
     fn tell<B: Serialize, R: DeserializeOwned>(&self, path: &str, ask: &B, mesh: Option<&str>) -> Result<R, Error> {
-        self.call("POST", path, Some(json::encode(&For { ask, mesh })), PEERS_DEADLINE)
+        self.call("POST", path, Some(json::encode(&For { ask, mesh })), CALL_DEADLINE)
     }
 
     fn discard<R: DeserializeOwned>(&self, path: &str, item: &str, mesh: Option<&str>) -> Result<R, Error> {
         let route = Route::new(&format!("{path}/{}", percent_encode(item))).with("mesh", mesh);
-        self.call("DELETE", &route.0, None, PEERS_DEADLINE)
+        self.call("DELETE", &route.0, None, CALL_DEADLINE)
     }
 }

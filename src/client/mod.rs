@@ -34,17 +34,18 @@ use crate::wire::ipc::{
     SendReceipt, SendRequest, Sessions, Version,
 };
 use crate::wire::json;
+use crate::wire::limits::RPC_DEADLINE;
 use crate::wire::peer::Status;
 
 pub use self::error::Error;
 pub use self::families::{GrantChange, Later, Standing};
 use self::http::{Ask, Connection};
 
-/// For a whole call, connecting included, unless [`Client::with_deadline`] says otherwise.
-const CALL_DEADLINE: Duration = Duration::from_secs(5);
+/// For a whole call, connecting included, unless [`Client::with_deadline`] says otherwise. The daemon answers before that
+/// whatever happens: it waits for brokers, and for itself, no longer than `wire::limits::RPC_DEADLINE`.
+const CALL_DEADLINE: Duration = Duration::from_secs(8);
 
-/// A roster waits for the daemon, which waits up to `wire::limits::RPC_DEADLINE` for brokers.
-const PEERS_DEADLINE: Duration = Duration::from_secs(8);
+const _: () = assert!(RPC_DEADLINE.as_millis() + 2000 <= CALL_DEADLINE.as_millis(), "the daemon must be the first to give up");
 
 /// A connection that was opened ahead is used only this soon after: the daemon drops those that say nothing for long.
 const PARKED_FOR: Duration = Duration::from_secs(1);
@@ -306,9 +307,9 @@ impl Client {
         self.post("/v1/outbox/prune", prune)
     }
 
-    /// `GET /v1/peers`.
+    /// `GET /v1/peers`, those included who are away.
     pub fn peers(&self, mesh: Option<&str>) -> Result<Peers, Error> {
-        self.call("GET", &Route::new("/v1/peers").with("mesh", mesh).0, None, PEERS_DEADLINE)
+        self.call("GET", &Route::new("/v1/peers").with("mesh", mesh).with("away", Some("true")).0, None, CALL_DEADLINE)
     }
 
     fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, Error> {

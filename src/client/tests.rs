@@ -52,7 +52,7 @@ fn session_calls() -> Vec<(&'static str, &'static str, Call)> {
             r#"{"session":{"sessionId":"s","mesh":"home","displayName":"A","pid":1,"registeredAt":1,"token_prefix":"ab"}}"#,
             Box::new(|client| client.me().unwrap().session.display_name == "A"),
         ),
-        ("GET /v1/peers", r#"{"peers":[]}"#, Box::new(|client| client.peers(None).unwrap().peers.is_empty())),
+        ("GET /v1/peers?away=true", r#"{"peers":[]}"#, Box::new(|client| client.peers(None).unwrap().peers.is_empty())),
     ]
 }
 

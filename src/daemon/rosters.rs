@@ -9,7 +9,7 @@ use crate::base::ids::Slug;
 use crate::store::outbox::{Route, Sender};
 use crate::wire::client::{ClientFrame, ListPeers};
 use crate::wire::code::Code;
-use crate::wire::limits::RPC_DEADLINE;
+use crate::wire::limits::AGGREGATE_DEADLINE;
 use crate::wire::peer::Peer;
 use crate::wire::server::ServerFrame;
 
@@ -50,7 +50,7 @@ pub(super) enum Wanted {
 impl Rosters {
     /// The roster of a mesh, those included who are away where the broker knows them. At most [`FRESH`] old.
     pub(super) fn of(&self, mesh: &Slug, links: &Links) -> Result<Roster, Code> {
-        self.take(self.want(mesh, links), Instant::now() + RPC_DEADLINE)
+        self.take(self.want(mesh, links), Instant::now() + AGGREGATE_DEADLINE)
     }
 
     /// What can be had of a roster at once: as [`Rosters::of`], but a broker that does not answer in a moment is not waited

@@ -60,8 +60,12 @@ pub const ACK_DEADLINE: Duration = Duration::from_secs(15);
 /// From a request frame to its reply.
 pub const RPC_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long a question to several brokers at once takes at most. The reference's command line waits three seconds.
+/// How long whatever a caller waits for may take at the brokers: a question to several at once, the search for a recipient, a
+/// change. The reference's command line waits three seconds, and then does it again in another way.
 pub const AGGREGATE_DEADLINE: Duration = Duration::from_millis(2500);
+
+/// How long a broker may take to store a text, which must not be stored twice. The reference's command line waits five seconds.
+pub const REMEMBER_DEADLINE: Duration = Duration::from_secs(4);
 
 /// Frames of one sender in flight to a broker that keeps them in order.
 pub const SEND_WINDOW: usize = 256;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rest::Rest;
+
 /// Stores a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Remember {
@@ -54,6 +56,8 @@ pub struct Memory {
     /// ISO 8601.
     #[serde(default)]
     pub remembered_at: String,
+    #[serde(flatten)]
+    pub rest: Rest,
 }
 
 /// Answers [`Recall`], best first.

@@ -15,6 +15,7 @@ pub mod mesh_api;
 pub mod peer;
 pub mod priority;
 pub mod profile;
+pub mod rest;
 pub mod rpc;
 pub mod schedule;
 pub mod server;

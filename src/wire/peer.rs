@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::ids::{MemberKey, PublicKey};
 
 use super::profile::Profile;
+use super::rest::Rest;
 
 /// What a connection is for. A member's control-plane connection is never a recipient of session mail.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -72,6 +73,8 @@ pub struct Peer {
     pub visible: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
+    #[serde(flatten)]
+    pub rest: Rest,
 }
 
 fn yes() -> bool {

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::rest::Rest;
+
 /// Publishes a skill, or its new version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ShareSkill {
@@ -62,6 +64,8 @@ pub struct Skill {
     /// ISO 8601.
     #[serde(default)]
     pub created_at: String,
+    #[serde(flatten)]
+    pub rest: Rest,
 }
 
 /// Answers [`ListSkills`], by name.

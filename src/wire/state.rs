@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::rest::Rest;
+
 /// Writes one value. The reference's broker never answers this one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetState {
@@ -40,6 +42,8 @@ pub struct StateEntry {
     /// ISO 8601; empty where the key was never set.
     #[serde(default)]
     pub updated_at: String,
+    #[serde(flatten)]
+    pub rest: Rest,
 }
 
 /// Answers [`GetState`]; a key that was never set has the value null.

@@ -8,71 +8,11 @@ use claudemesh::crypto::keys::KeyPair;
 use claudemesh::crypto::random;
 use serde_json::{Value, json};
 
-use super::scene::offline;
-use crate::support::home::Home;
-use crate::support::http::{self, Reply};
+use super::scene::{Old, assert_keys};
+use crate::support::http;
 use crate::support::mesh::World;
-use crate::support::reference_files::{self as reference, In, InboxShape, Out, OutboxShape};
-use crate::support::servers::Daemon;
 use crate::support::session::Session;
 use crate::support::wait::PATIENCE;
-
-/// A daemon on files of the reference, whose broker can not be reached.
-struct Old {
-    daemon: Daemon,
-    _home: Home,
-}
-
-impl Old {
-    fn start() -> Old {
-        let home = Home::new();
-        let member = offline(home.path());
-        let conn = reference::outbox(&home.join("daemon/outbox.db"), OutboxShape::Attributed);
-        let peer = KeyPair::generate().public;
-        for status in ["pending", "done", "dead", "aborted"] {
-            Out::sealed(status, status, &peer, "text", &member.keys.secret, false).insert(&conn);
-        }
-        let conn = reference::inbox(&home.join("daemon/inbox.db"), InboxShape::Recipients);
-        let carol = "ca".repeat(32);
-        for (n, id) in (1..).zip(["one", "two", "three"]) {
-            let row = In { client_id: id, mesh: "acme", sender: &carol, body: Some(id), received_at: n * 1000, ..In::default() };
-            let topic = (id == "two").then_some("deploys");
-            In { topic, ..row }.insert(&conn, InboxShape::Recipients);
-        }
-        Old { daemon: Daemon::start(home.path()), _home: home }
-    }
-
-    fn call(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
-        let body = body.map(|body| body.to_string());
-        http::request(&self.daemon.socket(), method, path, &[], body.as_deref().map(str::as_bytes)).unwrap()
-    }
-
-    #[track_caller]
-    fn refuses(&self, method: &str, path: &str, body: Option<Value>, status: u16, error: &str) -> Value {
-        let shown = format!("{method} {path} {body:?}");
-        let reply = self.call(method, path, body);
-        let answer = reply.json();
-        assert_eq!((reply.status, &answer["error"]), (status, &error.into()), "{shown}: {reply:?}");
-        answer
-    }
-
-    #[track_caller]
-    fn ok(&self, method: &str, path: &str, body: Option<Value>) -> Value {
-        let shown = format!("{method} {path} {body:?}");
-        let reply = self.call(method, path, body);
-        assert_eq!(reply.status, 200, "{shown}: {reply:?}");
-        assert_eq!(http::header(&reply.head, "content-type"), Some("application/json"));
-        assert_eq!(http::header(&reply.head, "content-length"), Some(reply.body.len().to_string().as_str()));
-        reply.json()
-    }
-}
-
-#[track_caller]
-fn assert_keys(value: &Value, keys: &str) {
-    let object = value.as_object().unwrap_or_else(|| panic!("no object: {value}"));
-    let missing: Vec<&str> = keys.split(' ').filter(|key| !object.contains_key(*key)).collect();
-    assert!(missing.is_empty(), "{missing:?} missing in {value}");
-}
 
 fn ids(page: &Value) -> Vec<&str> {
     page["items"].as_array().unwrap().iter().map(|row| row["client_message_id"].as_str().unwrap()).collect()

@@ -11,7 +11,9 @@ use claudemesh::crypto::random;
 use claudemesh::store::hub::{Hub, NewMember, NewMesh, Role};
 use serde_json::{Value, json};
 
-use crate::support::reference_files::{self as reference, SessionRow};
+use crate::support::home::Home;
+use crate::support::http::{self, Reply};
+use crate::support::reference_files::{self as reference, In, InboxShape, Out, OutboxShape, SessionRow};
 use crate::support::servers::Daemon;
 use crate::support::session::Session;
 use crate::support::wait::PATIENCE;
@@ -82,4 +84,61 @@ pub(super) fn session(daemon: &Daemon, row: &SessionRow) -> Session {
     session.key = row.key();
     row.keys.secret.to_secret_text().reveal().clone_into(&mut session.secret);
     session
+}
+
+/// A daemon on files of the reference, whose broker can not be reached.
+pub(super) struct Old {
+    pub(super) daemon: Daemon,
+    _home: Home,
+}
+
+impl Old {
+    pub(super) fn start() -> Old {
+        let home = Home::new();
+        let member = offline(home.path());
+        let conn = reference::outbox(&home.join("daemon/outbox.db"), OutboxShape::Attributed);
+        let peer = KeyPair::generate().public;
+        for status in ["pending", "done", "dead", "aborted"] {
+            Out::sealed(status, status, &peer, "text", &member.keys.secret, false).insert(&conn);
+        }
+        let conn = reference::inbox(&home.join("daemon/inbox.db"), InboxShape::Recipients);
+        let carol = "ca".repeat(32);
+        for (n, id) in (1..).zip(["one", "two", "three"]) {
+            let row = In { client_id: id, mesh: "acme", sender: &carol, body: Some(id), received_at: n * 1000, ..In::default() };
+            let topic = (id == "two").then_some("deploys");
+            In { topic, ..row }.insert(&conn, InboxShape::Recipients);
+        }
+        Old { daemon: Daemon::start(home.path()), _home: home }
+    }
+
+    pub(super) fn call(&self, method: &str, path: &str, body: Option<Value>) -> Reply {
+        let body = body.map(|body| body.to_string());
+        http::request(&self.daemon.socket(), method, path, &[], body.as_deref().map(str::as_bytes)).unwrap()
+    }
+
+    #[track_caller]
+    pub(super) fn refuses(&self, method: &str, path: &str, body: Option<Value>, status: u16, error: &str) -> Value {
+        let shown = format!("{method} {path} {body:?}");
+        let reply = self.call(method, path, body);
+        let answer = reply.json();
+        assert_eq!((reply.status, &answer["error"]), (status, &error.into()), "{shown}: {reply:?}");
+        answer
+    }
+
+    #[track_caller]
+    pub(super) fn ok(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let shown = format!("{method} {path} {body:?}");
+        let reply = self.call(method, path, body);
+        assert_eq!(reply.status, 200, "{shown}: {reply:?}");
+        assert_eq!(http::header(&reply.head, "content-type"), Some("application/json"));
+        assert_eq!(http::header(&reply.head, "content-length"), Some(reply.body.len().to_string().as_str()));
+        reply.json()
+    }
+}
+
+#[track_caller]
+pub(super) fn assert_keys(value: &Value, keys: &str) {
+    let object = value.as_object().unwrap_or_else(|| panic!("no object: {value}"));
+    let missing: Vec<&str> = keys.split(' ').filter(|key| !object.contains_key(*key)).collect();
+    assert!(missing.is_empty(), "{missing:?} missing in {value}");
 }

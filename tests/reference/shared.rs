@@ -41,6 +41,11 @@ fn values_and_texts_and_skills_are_read_under_its_names() {
     assert_eq!(call(&ann, "GET", "/v1/skills", None)["skills"][0]["name"], "deploy");
     assert_eq!(call(&ann, "GET", "/v1/skills/deploy", None)["skill"]["instructions"], "how to");
     assert_eq!(ann.call("GET", "/v1/skills/none", None).unwrap().status, 404);
+
+    // A row's keys that are none of ours are passed on.
+    let peers = call(&ann, "GET", "/v1/peers", None);
+    let row = peers["peers"].as_array().unwrap().iter().find(|peer| peer["pubkey"] == ben.key.as_str()).unwrap().clone();
+    assert_eq!((&row["stats"], &row["mesh"]), (&json!({"messagesIn": 0}), &json!("acme")), "{row}");
     world.assert_civil();
 }
 

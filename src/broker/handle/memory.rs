@@ -11,6 +11,7 @@ use crate::store::hub::MemoryRow;
 use crate::wire::code::Code;
 use crate::wire::json;
 use crate::wire::memory::{Forget, Memory, MemoryRecallResult, MemoryResults, MemoryStored, Recall, Remember};
+use crate::wire::rest::Rest;
 use crate::wire::server::{Ack, ServerFrame};
 
 use super::{fits, found, made};
@@ -49,6 +50,7 @@ fn memory(row: MemoryRow) -> Memory {
         tags: json::decode(row.tags.as_bytes()).unwrap_or_default(),
         remembered_by: row.by,
         remembered_at: iso(row.at),
+        rest: Rest::default(),
     }
 }
 

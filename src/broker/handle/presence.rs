@@ -18,6 +18,7 @@ use crate::wire::code::Code;
 use crate::wire::json;
 use crate::wire::peer::{Group, Peer, PeerRole, Status};
 use crate::wire::profile::{JoinGroup, LeaveGroup, Profile, SetProfile, SetStatus, SetSummary};
+use crate::wire::rest::Rest;
 use crate::wire::server::{Ack, PeersList, ServerFrame};
 
 /// Most capabilities in a profile.
@@ -82,6 +83,7 @@ fn away(shared: &Shared, seat: &Seat, here: &[Peer]) -> Result<Vec<Peer>, store:
             model: None,
             visible: None,
             profile: None,
+            rest: Rest::default(),
         })
     });
     Ok(away.take(MAX_AWAY).collect())

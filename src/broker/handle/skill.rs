@@ -9,6 +9,7 @@ use crate::net::ws::Outbox;
 use crate::store::hub::{Outcome, SkillRow};
 use crate::wire::code::Code;
 use crate::wire::json;
+use crate::wire::rest::Rest;
 use crate::wire::server::ServerFrame;
 use crate::wire::skill::{GetSkill, ListSkills, RemoveSkill, ShareSkill, Skill, SkillAck, SkillAction, SkillData, SkillList};
 
@@ -68,6 +69,7 @@ fn listed(row: SkillRow) -> Skill {
         author: row.author,
         manifest: None,
         created_at: iso(row.created_at),
+        rest: Rest::default(),
     }
 }
 

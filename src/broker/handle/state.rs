@@ -9,6 +9,7 @@ use crate::store::hub::{Event, StateRow};
 use crate::wire::code::Code;
 use crate::wire::grant::Capability;
 use crate::wire::json;
+use crate::wire::rest::Rest;
 use crate::wire::server::ServerFrame;
 use crate::wire::state::{GetState, ListState, SetState, StateChange, StateEntry, StateList, StateResult, StateValue};
 
@@ -56,6 +57,7 @@ fn entry(row: StateRow) -> StateEntry {
         value: json::decode(row.value.as_bytes()).unwrap_or_default(),
         updated_by: row.updated_by,
         updated_at: iso(row.updated_at),
+        rest: Rest::default(),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::base::ids::Slug;
 use crate::wire::client::ClientFrame;
+use crate::wire::code::Code;
 use crate::wire::ipc::{Forgotten, Memories, OnMesh, RememberRequest, Remembered};
+use crate::wire::limits::REMEMBER_DEADLINE;
 use crate::wire::memory::{Forget, Memory, Recall, Remember};
 use crate::wire::server::ServerFrame;
 
@@ -40,12 +42,24 @@ fn remember(call: &Call<'_>) -> Result<Reply, Reply> {
     }
     let membership = mesh::one(call, request.mesh.map(Slug::new))?;
     let frame = move |id| ClientFrame::Remember(Remember { content: content.clone(), tags: tags.clone(), req_id: Some(id) });
-    match mesh::tell(call, &membership.slug, frame)? {
-        Some(ServerFrame::MemoryStored(stored)) => {
-            let id = stored.id.or(stored.memory_id).ok_or_else(|| Reply::from(Reply::error(502, "remember_timeout")))?;
-            Ok(Reply::ok(&Remembered { id, mesh: membership.slug.clone() }))
-        }
-        _ => Err(Reply::error(502, "remember_timeout").into()),
+    let stored = match mesh::tell_within(REMEMBER_DEADLINE, call, &membership.slug, frame)? {
+        Ok(Some(ServerFrame::MemoryStored(stored))) => stored.id.or(stored.memory_id).ok_or(Code::Malformed),
+        Ok(_) => Err(Code::Malformed),
+        Err(code) => Err(code),
+    };
+    let id = stored.map_err(|code| not_stored(&membership.slug, &code))?;
+    Ok(Reply::ok(&Remembered { id, mesh: membership.slug.clone() }))
+}
+
+/// The reference's word for every broker that did not say that it has the text; one that refuses is named as for any change.
+fn not_stored(mesh: &Slug, code: &Code) -> Reply {
+    match code {
+        Code::Timeout | Code::ConnectionLost | Code::Unavailable | Code::Malformed => Reply::error(502, "remember_timeout")
+            .detail(&format!("the broker of {mesh} did not say that it has the text: {code}"))
+            .and("code", code.as_str())
+            .and("mesh", mesh.as_str())
+            .into(),
+        code => mesh::refused(mesh, code),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::base::ids::Slug;
 use crate::daemon::meshes::Membership;
@@ -11,7 +11,7 @@ use crate::store::outbox::{Route, Sender};
 use crate::wire::client::ClientFrame;
 use crate::wire::code::Code;
 use crate::wire::ipc::LinkStatus;
-use crate::wire::limits::{AGGREGATE_DEADLINE, MAX_FRAME, RPC_DEADLINE};
+use crate::wire::limits::{AGGREGATE_DEADLINE, MAX_FRAME};
 use crate::wire::server::ServerFrame;
 
 use super::reply::Reply;
@@ -96,14 +96,22 @@ pub(super) fn tell(
     mesh: &Slug,
     frame: impl Fn(String) -> ClientFrame + Send + 'static,
 ) -> Result<Option<ServerFrame>, Reply> {
+    tell_within(AGGREGATE_DEADLINE, call, mesh, frame)?.map_err(|code| refused(mesh, &code))
+}
+
+/// As [`tell`], for a route that has its own deadline, and its own words for a broker that does not do it.
+pub(super) fn tell_within(
+    patience: Duration,
+    call: &Call<'_>,
+    mesh: &Slug,
+    frame: impl Fn(String) -> ClientFrame + Send + 'static,
+) -> Result<Result<Option<ServerFrame>, Code>, Reply> {
     let bytes = frame("r-00000000".to_owned()).encode().len();
     if MAX_FRAME < bytes {
         let detail = format!("a broker takes frames of at most {MAX_FRAME} bytes; this one has {bytes}");
         return Err(Reply::error(413, "payload_too_large").detail(&detail).into());
     }
-    rpc::ask(&call.ctx.links, &own_route(call, mesh), frame)
-        .and_then(|asking| asking.answer(Instant::now() + RPC_DEADLINE))
-        .map_err(|code| refused(mesh, &code))
+    Ok(rpc::ask(&call.ctx.links, &own_route(call, mesh), frame).and_then(|asking| asking.answer(Instant::now() + patience)))
 }
 
 /// A broker's refusal as an answer of this API.

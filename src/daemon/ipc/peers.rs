@@ -1,4 +1,5 @@
-//! `GET /v1/peers`: who is on the meshes. All are asked at once; one that does not answer is named.
+//! `GET /v1/peers`: who is on the meshes; with `away=true` also who is known and not connected, which the reference's clients
+//! would take for present. All meshes are asked at once; one that does not answer is named.
 
 use std::time::Instant;
 
@@ -16,11 +17,13 @@ pub(super) fn list(call: &Call<'_>) -> Reply {
         .into_iter()
         .map(|membership| (membership.slug.clone(), rosters.want(&membership.slug, &call.ctx.links)))
         .collect();
+    let with_away = call.query("away") == Some("true");
     let mut answer = Peers::default();
     for (slug, wanted) in wanted {
         match rosters.take(wanted, deadline) {
             Ok(roster) => {
-                answer.peers.extend(roster.iter().map(|peer| PeerOnMesh { peer: peer.clone(), mesh: slug.clone() }));
+                let listed = roster.iter().filter(|peer| with_away || peer.online);
+                answer.peers.extend(listed.map(|peer| PeerOnMesh { peer: peer.clone(), mesh: slug.clone() }));
             }
             Err(code) => drop(answer.unanswered.insert(slug.to_string(), code.to_string())),
         }

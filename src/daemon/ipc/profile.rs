@@ -6,13 +6,13 @@ use std::time::Instant;
 use crate::base::ids::Slug;
 use crate::base::names::{is_group_name, neutralise_line};
 use crate::daemon::outward::{Change, parse_group};
-use crate::daemon::rpc;
+use crate::daemon::rpc::{self, Asking};
 use crate::daemon::supervisor::Event;
 use crate::store::outbox::Sender;
 use crate::wire::code::Code;
 use crate::wire::ipc::ProfileSet;
 use crate::wire::json::{self, Map, Value};
-use crate::wire::limits::RPC_DEADLINE;
+use crate::wire::limits::AGGREGATE_DEADLINE;
 use crate::wire::peer::Status;
 use crate::wire::profile::Profile;
 
@@ -47,10 +47,15 @@ fn change(call: &Call<'_>) -> Result<Reply, Reply> {
     if is_automatic && busy {
         return Ok(Reply::ok(&ProfileSet { ok: true, applied: Vec::new(), meshes: slugs, unanswered: Unanswered::new() }));
     }
+    // All are told before any is waited for: a mesh that does not answer delays no other.
+    let deadline = Instant::now() + AGGREGATE_DEADLINE;
+    let told: Vec<_> = slugs.into_iter().map(|slug| (tell(call, &slug, &changes), slug)).collect();
     let mut meshes = Vec::new();
     let mut unanswered = Unanswered::new();
-    for slug in slugs {
-        match show(call, &slug, &changes, is_automatic) {
+    for (told, slug) in told {
+        // A hook's note is passed on and its answer not waited for: a turn must not wait for a broker.
+        let shown = told.and_then(|told| if is_automatic { Ok(()) } else { answered(told, deadline) });
+        match shown {
             Ok(()) => meshes.push(slug),
             Err(code) => drop(unanswered.insert(slug.to_string(), code.to_string())),
         }
@@ -106,23 +111,17 @@ fn read(fields: &Map<String, Value>) -> Result<Vec<Change>, String> {
     Ok(changes)
 }
 
-/// Shows the changes on one mesh. A session's are kept whether or not its link is open: the next connection is told.
-/// A hook's note is passed on and its answer not waited for: a turn must not wait for a broker.
-fn show(call: &Call<'_>, mesh: &Slug, changes: &[Change], is_automatic: bool) -> Result<(), Code> {
+/// Tells one mesh of the changes. A session's are kept whether or not its link is open: the next connection is told.
+fn tell(call: &Call<'_>, mesh: &Slug, changes: &[Change]) -> Result<Vec<Asking>, Code> {
     let route = own_route(call, mesh);
     if let Some(session) = call.caller.session().filter(|_| route.sender != Sender::Member) {
         session.change(|outward| changes.iter().cloned().for_each(|change| outward.apply(change)));
         // Only what a restart would forget hangs on this.
         let _ = call.ctx.supervisor.try_send(Event::Shown);
     }
-    let deadline = Instant::now() + RPC_DEADLINE;
-    let asking: Vec<_> = changes
-        .iter()
-        .cloned()
-        .map(|change| rpc::ask(&call.ctx.links, &route, move |id| change.frame(Some(id))))
-        .collect::<Result<_, _>>()?;
-    if is_automatic {
-        return Ok(());
-    }
-    asking.into_iter().try_for_each(|asking| asking.answer(deadline).map(drop))
+    changes.iter().cloned().map(|change| rpc::ask(&call.ctx.links, &route, move |id| change.frame(Some(id)))).collect()
+}
+
+fn answered(told: Vec<Asking>, deadline: Instant) -> Result<(), Code> {
+    told.into_iter().try_for_each(|asking| asking.answer(deadline).map(drop))
 }

@@ -7,7 +7,7 @@ use crate::daemon::resolve::{Error, Resolved};
 use crate::daemon::rpc;
 use crate::wire::client::ClientFrame;
 use crate::wire::code::Code;
-use crate::wire::limits::RPC_DEADLINE;
+use crate::wire::limits::AGGREGATE_DEADLINE;
 use crate::wire::server::ServerFrame;
 use crate::wire::target::Target;
 use crate::wire::topic::TopicList;
@@ -48,7 +48,8 @@ pub(super) fn history(call: &Call<'_>) -> Reply {
 /// The topic of this name: a broker knows it by its id.
 pub(super) fn by_name(call: &Call<'_>, mesh: &Slug, name: &str) -> Result<Resolved, Error> {
     let asking = rpc::ask(&call.ctx.links, &own_route(call, mesh), |id| ClientFrame::TopicList(TopicList { req_id: Some(id) }));
-    let answer = asking.and_then(|asking| asking.answer(Instant::now() + RPC_DEADLINE)).map_err(Error::RosterUnavailable)?;
+    let answer =
+        asking.and_then(|asking| asking.answer(Instant::now() + AGGREGATE_DEADLINE)).map_err(Error::RosterUnavailable)?;
     let Some(ServerFrame::TopicListResponse(list)) = answer else { return Err(Error::RosterUnavailable(Code::Malformed)) };
     let topic = list.topics.into_iter().find(|topic| topic.name == name).ok_or_else(|| Error::TopicByName(name.to_owned()))?;
     let target = Target::parse(&format!("#{}", topic.id)).ok_or(Error::RosterUnavailable(Code::Malformed))?;

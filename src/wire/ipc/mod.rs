@@ -2,6 +2,7 @@
 //! themselves are listed in `daemon::ipc::routes`.
 
 mod delivery;
+mod lenient;
 mod mailboxes;
 mod shared;
 
@@ -92,17 +93,22 @@ pub struct OutboxCounts {
 #[serde(default)]
 pub struct Register {
     /// 64 hex characters.
+    #[serde(deserialize_with = "lenient::text_or_empty")]
     pub token: String,
+    #[serde(deserialize_with = "lenient::text_or_empty")]
     pub session_id: String,
+    #[serde(deserialize_with = "lenient::text_or_empty")]
     pub mesh: String,
+    #[serde(deserialize_with = "lenient::text_or_empty")]
     pub display_name: String,
+    #[serde(deserialize_with = "lenient::number")]
     pub pid: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub cwd: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub role: Option<String>,
     /// `@name` or `@name:role`. Entries that are no strings are dropped.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::list")]
     pub groups: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<Value>,

@@ -10,6 +10,8 @@ use crate::wire::memory::Memory;
 use crate::wire::skill::Skill;
 use crate::wire::state::StateEntry;
 
+use super::lenient;
+
 /// A broker's row, and the mesh it is from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OnMesh<T> {
@@ -36,9 +38,10 @@ pub struct StateFound {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StateWrite {
+    #[serde(deserialize_with = "lenient::text")]
     pub key: Option<String>,
     pub value: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub mesh: Option<String>,
 }
 
@@ -57,11 +60,12 @@ pub struct StateSet {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RememberRequest {
+    #[serde(deserialize_with = "lenient::text")]
     pub content: Option<String>,
     /// Entries that are no strings are dropped.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::list")]
     pub tags: Vec<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "lenient::text")]
     pub mesh: Option<String>,
 }
 

@@ -1,10 +1,11 @@
 //! Everything but messages: who is there, shared state, memory, skills, and what an administrator does.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::state::{Conn, State};
+use super::state::{Conn, Delayed, State};
 
 impl State {
     pub(super) fn request(&mut self, socket: u64, conn: usize, kind: &str, frame: &Value) {
@@ -72,11 +73,16 @@ impl State {
         }
     }
 
-    fn answer(&self, socket: u64, frame: &Value, mut reply: Value) {
+    fn answer(&mut self, socket: u64, frame: &Value, mut reply: Value) {
         if !frame["_reqId"].is_null() {
             reply["_reqId"] = frame["_reqId"].clone();
         }
-        self.say(socket, &reply);
+        let delay = if reply["type"] == "peers_list" { self.rules.peers_delay } else { Duration::ZERO };
+        if delay.is_zero() {
+            self.say(socket, &reply);
+        } else {
+            self.later(socket, Instant::now() + delay, Delayed::Answer(reply));
+        }
     }
 
     fn all(&self, prefix: &str, show: impl Fn(&str, &Value) -> Value) -> Vec<Value> {

@@ -22,6 +22,8 @@ pub(crate) struct Rules {
     /// From a hello to its `hello_ack`, and from a `send` to its `ack`.
     pub(crate) hello_delay: Duration,
     pub(crate) ack_delay: Duration,
+    /// From a `list_peers` to its answer.
+    pub(crate) peers_delay: Duration,
     /// Its clock minus ours.
     pub(crate) clock_ms: i64,
 }
@@ -35,6 +37,7 @@ impl Default for Rules {
             grace: Duration::from_secs(90),
             hello_delay: Duration::from_millis(5),
             ack_delay: Duration::from_millis(1),
+            peers_delay: Duration::ZERO,
             clock_ms: 0,
         }
     }
@@ -89,6 +92,7 @@ pub(super) struct Socket {
 pub(super) enum Delayed {
     HelloAck(u64, Value),
     Ack(Value),
+    Answer(Value),
 }
 
 #[derive(Debug)]
@@ -243,6 +247,7 @@ impl State {
                     socket.unanswered = socket.unanswered.saturating_sub(1);
                     frame
                 }
+                Some((_, Delayed::Answer(frame))) => frame,
                 None => return,
             };
             let greeted = frame["type"] == "hello_ack";

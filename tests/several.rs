@@ -1,0 +1,172 @@
+//! One daemon on two meshes at once: whom a session speaks for on which, and what one mesh costs another.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use claudemesh::wire::limits::RPC_DEADLINE;
+use serde_json::{Value, json};
+
+use crate::support::home::Home;
+use crate::support::http::{self, Reply};
+use crate::support::mesh::{Mesh, configure};
+use crate::support::proxy::{Proxy, Way};
+use crate::support::servers::{Broker, Daemon};
+use crate::support::session::Session;
+use crate::support::wait::until;
+
+/// Alice and bob, each with one daemon on the meshes `acme` and `beta`, which have a broker each. Alice reaches that of `acme`
+/// through a proxy.
+struct Both {
+    alice: Daemon,
+    bob: Daemon,
+    proxy: Proxy,
+    /// What alice is called on `beta`.
+    alice_on_beta: String,
+    _brokers: [Broker; 2],
+    _homes: [Home; 4],
+}
+
+impl Both {
+    #[track_caller]
+    fn start() -> Both {
+        let homes = [(); 4].map(|()| Home::new());
+        let meshes = [Mesh::create(homes[2].path(), "acme"), Mesh::create(homes[3].path(), "beta")];
+        let brokers = [Broker::start(homes[2].path()), Broker::start(homes[3].path())];
+        let proxy = Proxy::start(&brokers[0].address);
+        let on_beta = meshes[1].entry(0, &brokers[1].url());
+        let alice_on_beta = on_beta["pubkey"].as_str().unwrap().to_owned();
+        configure(homes[0].path(), &[meshes[0].entry(0, &proxy.url()), on_beta]);
+        configure(homes[1].path(), &[meshes[0].entry(1, &brokers[0].url()), meshes[1].entry(1, &brokers[1].url())]);
+        let [alice, bob] = [&homes[0], &homes[1]].map(|home| Daemon::start(home.path()));
+        for daemon in [&alice, &bob] {
+            until("both meshes to be reached", || {
+                let brokers = daemon.get("/v1/health").json()["brokers"].clone();
+                (brokers["acme"] == "open" && brokers["beta"] == "open").then_some(())
+            });
+        }
+        Both { alice, bob, proxy, alice_on_beta, _brokers: brokers, _homes: homes }
+    }
+
+    /// One request to alice's daemon without a token.
+    fn as_user(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        as_user(&self.alice.socket(), method, path, body)
+    }
+}
+
+fn as_user(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> Reply {
+    let body = body.map(Value::to_string);
+    http::request(socket, method, path, &[], body.as_deref().map(str::as_bytes)).unwrap()
+}
+
+#[track_caller]
+fn post(session: &Session, path: &str, body: &Value) {
+    let reply = session.call("POST", path, Some(body)).unwrap();
+    assert_eq!(reply.status, 200, "{path} {body}: {reply:?}");
+}
+
+#[test]
+fn a_mesh_that_answers_nothing_hides_no_other() {
+    let both = Both::start();
+    let ben = Session::open(&both.bob, "beta", "ben");
+    post(&ben, "/v1/state", &json!({"key": "color", "value": "blue"}));
+    post(&ben, "/v1/memory", &json!({"content": "the door is blue"}));
+    post(&ben, "/v1/skills", &json!({"name": "paint", "description": "d", "instructions": "i"}));
+    // From here on `acme` takes everything and says nothing.
+    both.proxy.stall(Way::ToDaemon);
+    let socket = both.alice.socket();
+    let asked = |method: &'static str, path: &'static str, body: Option<Value>| {
+        let socket = socket.clone();
+        move || {
+            let began = Instant::now();
+            (path, as_user(&socket, method, path, body.as_ref()).json(), began.elapsed())
+        }
+    };
+    std::thread::scope(|scope| {
+        let lists =
+            ["/v1/peers", "/v1/state", "/v1/memory?q=door", "/v1/skills"].map(|path| scope.spawn(asked("GET", path, None)));
+        let shown = scope.spawn(asked("POST", "/v1/profile", Some(json!({"summary": "on both"}))));
+        for (list, (key, field, row)) in lists.into_iter().zip([
+            ("peers", "displayName", "ben"),
+            ("entries", "key", "color"),
+            ("matches", "content", "the door is blue"),
+            ("skills", "name", "paint"),
+        ]) {
+            let (path, answer, took) = list.join().unwrap();
+            assert_eq!(answer["unanswered"], json!({"acme": "timeout"}), "{path}: {answer}");
+            let rows = answer[key].as_array().unwrap();
+            assert!(rows.iter().any(|found| found[field] == row), "{path}: {answer}");
+            assert!(rows.iter().all(|found| found["mesh"] == "beta"), "{path}: {answer}");
+            assert_soon(took, path);
+        }
+        let (path, answer, took) = shown.join().unwrap();
+        assert_eq!((&answer["meshes"], &answer["unanswered"]), (&json!(["beta"]), &json!({"acme": "timeout"})), "{answer}");
+        assert_soon(took, path);
+    });
+    until("the profile to be shown", || {
+        let peers = ben.call("GET", "/v1/peers", None).unwrap().json();
+        let own = peers["peers"].as_array()?.iter().find(|peer| peer["pubkey"] == both.alice_on_beta.as_str())?.clone();
+        (own["summary"] == "on both").then_some(())
+    });
+}
+
+/// The deadline of what asks several is less than that of the mesh that does not answer: it was not waited for to the end.
+#[track_caller]
+fn assert_soon(took: Duration, path: &str) {
+    assert!(took < RPC_DEADLINE, "{path} took {took:?}");
+}
+
+#[test]
+fn on_another_mesh_a_session_speaks_for_its_member() {
+    let both = Both::start();
+    let ann = Session::open(&both.alice, "acme", "ann");
+    let carl = Session::open(&both.bob, "acme", "carl");
+    let ben = Session::open(&both.bob, "beta", "ben");
+    let (at_ben, at_carl) = (ben.follow(None), carl.follow(None));
+    let accepted = |body: &Value| {
+        until("the recipient to be found", || ann.call("POST", "/v1/send", Some(body)).ok().filter(|reply| reply.status == 202))
+    };
+    // Named in the body, and in the address.
+    accepted(&json!({"to": ben.key, "message": "over there", "mesh": "beta", "client_message_id": "m-1"}));
+    accepted(&json!({"to": "ben@beta", "message": "again", "client_message_id": "m-2"}));
+    for id in ["m-1", "m-2"] {
+        let event = at_ben.message(id).data;
+        let member = both.alice_on_beta.as_str();
+        assert_eq!((&event["sender_pubkey"], &event["sender_member_pubkey"]), (&member.into(), &member.into()), "{event}");
+        assert_eq!(event["mesh"], "beta");
+    }
+    // On its own mesh, which needs no naming, it speaks for itself.
+    accepted(&json!({"to": carl.key, "message": "here", "client_message_id": "m-3"}));
+    let event = at_carl.message("m-3").data;
+    assert_eq!((&event["sender_pubkey"], &event["mesh"]), (&ann.key.as_str().into(), &"acme".into()), "{event}");
+    // What answers the member reaches the member on that mesh, and no session of another.
+    ben.send(&both.alice_on_beta, "thanks", "m-4");
+    let row = until("the answer", || {
+        let page = both.as_user("GET", "/v1/inbox?mesh=beta", None).json();
+        page["items"].as_array()?.iter().find(|row| row["client_message_id"] == "m-4").cloned()
+    });
+    assert_eq!((&row["recipient_kind"], &row["recipient_pubkey"]), (&"member".into(), &both.alice_on_beta.as_str().into()));
+    assert!(ann.unread().is_empty(), "it is on another mesh");
+}
+
+#[test]
+fn of_two_meshes_a_caller_without_a_session_names_one() {
+    let both = Both::start();
+    for (method, path, body) in [
+        ("POST", "/v1/send", Some(json!({"to": "*", "message": "x"}))),
+        ("POST", "/v1/state", Some(json!({"key": "k", "value": 1}))),
+        ("POST", "/v1/memory", Some(json!({"content": "x"}))),
+        ("DELETE", "/v1/memory/m", None),
+        ("POST", "/v1/topics", Some(json!({"name": "deploys"}))),
+    ] {
+        let reply = both.as_user(method, path, body.as_ref());
+        let refused = reply.json();
+        assert_eq!((reply.status, &refused["error"]), (400, &"mesh_required".into()), "{method} {path}: {refused}");
+        assert_eq!(refused["attached"], json!(["acme", "beta"]), "{method} {path}");
+        assert_eq!(refused["detail"], "daemon attached to 2 meshes; pass 'mesh' in request body", "{method} {path}");
+    }
+    assert_eq!(both.alice.get("/v1/outbox").json()["items"], json!([]), "nothing is guessed");
+    let named = both.as_user("POST", "/v1/state", Some(&json!({"key": "k", "value": 1, "mesh": "beta"}))).json();
+    assert_eq!((&named["mesh"], &named["confirmed"]), (&"beta".into(), &true.into()), "{named}");
+    let shown = both.as_user("POST", "/v1/profile", Some(&json!({"summary": "everywhere"}))).json();
+    assert_eq!((&shown["ok"], &shown["meshes"]), (&true.into(), &json!(["acme", "beta"])), "a profile is shown on all");
+}
