@@ -144,11 +144,11 @@ impl State {
         let Some(seat) = &mut self.seat else {
             return match frame {
                 ClientFrame::Hello(hello) => {
-                    let admitted = hello::member(&self.shared.hub, hello, now_millis());
+                    let admitted = hello::member(&self.shared.hub, &self.shared.replay, hello, now_millis());
                     self.greet(admitted, out)
                 }
                 ClientFrame::SessionHello(hello) => {
-                    let admitted = hello::session(&self.shared.hub, hello, now_millis());
+                    let admitted = hello::session(&self.shared.hub, &self.shared.replay, hello, now_millis());
                     self.greet(admitted, out)
                 }
                 _ => {
@@ -224,8 +224,8 @@ impl State {
         let fresh = PresenceId::new(random::id32());
         let entered = self.shared.router.enter(&mesh, newcomer, fresh, now_millis());
         let entered = entered.map_err(|_| Refusal::new(Code::Capacity, "mesh at connection capacity"))?;
-        if let Some(evicted) = entered.evicted {
-            events::left(&self.shared, &mesh, &evicted);
+        for evicted in &entered.evicted {
+            events::left(&self.shared, &mesh, evicted);
         }
         if let Some(displaced) = entered.displaced {
             displaced.tell(Cmd::Replaced);

@@ -4,12 +4,14 @@ use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey, SessionKey};
 use crate::base::names::{is_display_name, neutralise_line};
 use crate::base::time::{Millis, iso};
 use crate::crypto::hello::{self, ClaimedAttestation};
+use crate::crypto::sign::Signature;
 use crate::net::ws;
 use crate::store::hub::{Hub, Member, Mesh};
 use crate::wire::client::{About, Hello, SessionHello};
 use crate::wire::code::Code;
 
 use super::presence::{Kind, valid_groups};
+use super::replay::{Replay, Stale};
 
 /// Close code of a member that was shut out.
 pub(super) const BANNED: u16 = 4002;
@@ -66,7 +68,7 @@ impl Refusal {
 }
 
 /// Checks a member's hello.
-pub(super) fn member(hub: &Hub, frame: Hello, now: Millis) -> Result<Admitted, Refusal> {
+pub(super) fn member(hub: &Hub, replay: &Replay, frame: Hello, now: Millis) -> Result<Admitted, Refusal> {
     let label = match frame.session_pubkey.as_deref().filter(|key| !key.is_empty()) {
         None => None,
         Some(text) => Some(PublicKey::parse(text).ok_or_else(bad_session_key)?),
@@ -87,12 +89,13 @@ pub(super) fn member(hub: &Hub, frame: Hello, now: Millis) -> Result<Admitted, R
     {
         return Err(Refusal::new(Code::Unauthorized, "sessionPubkey belongs to a member or to a session"));
     }
+    once(replay, key, ("hello", &frame.signature, frame.timestamp), now)?;
     let kind = if label.is_some() { Kind::Passing(label) } else { Kind::Member };
     admit(mesh_id, kind, member, frame.about)
 }
 
 /// Checks a session's hello.
-pub(super) fn session(hub: &Hub, frame: SessionHello, now: Millis) -> Result<Admitted, Refusal> {
+pub(super) fn session(hub: &Hub, replay: &Replay, frame: SessionHello, now: Millis) -> Result<Admitted, Refusal> {
     let session = PublicKey::parse(&frame.session_pubkey).map(SessionKey).ok_or_else(bad_session_key)?;
     let parent = PublicKey::parse(&frame.parent_member_pubkey)
         .map(MemberKey)
@@ -114,7 +117,20 @@ pub(super) fn session(hub: &Hub, frame: SessionHello, now: Millis) -> Result<Adm
     if frame.parent_member_id.is_some_and(|id| !id.is_empty() && id != member.id.as_str()) {
         return Err(Refusal::new(Code::ParentMemberIdMismatch, "parentMemberId does not match parentMemberPubkey"));
     }
+    once(replay, parent, ("session_hello", &frame.signature, frame.timestamp), now)?;
     admit(mesh_id, Kind::Session(session), member, frame.about)
+}
+
+/// Lets a hello that holds count, if it has not counted before. Whoever is refused honestly says another.
+fn once(replay: &Replay, member: MemberKey, (what, signature, at): (&str, &str, Millis), now: Millis) -> Result<(), Refusal> {
+    let signature = Signature::parse(signature).ok_or_else(|| Refusal::of(what, hello::Refusal::Malformed))?;
+    replay.once(member, signature, at, now).map_err(|stale| {
+        let why = match stale {
+            Stale::Repeated => "it has been used",
+            Stale::Unknown => "it may have been used: it is from before this broker's start, or too many came at once",
+        };
+        Refusal::new(Code::Replayed, format!("{what} rejected: replayed: {why}"))
+    })
 }
 
 fn bad_session_key() -> Refusal {

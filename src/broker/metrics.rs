@@ -11,22 +11,27 @@ use crate::wire::priority::Priority;
 use super::presence::Kind;
 
 /// Why a hello or a message was refused, as the codes say it; anything else counts as `other`.
-const REASONS: [&str; 18] = [
+const REASONS: [&str; 23] = [
     "attestation_mismatch",
     "bad_parent_pubkey",
     "bad_session_pubkey",
     "bad_signature",
+    "blocked_by_grants",
     "capacity",
     "expired",
+    "forbidden",
     "idempotency_conflict",
     "invalid",
+    "kicked",
     "malformed",
     "parent_member_id_mismatch",
     "payload_too_large",
     "rate_limit",
+    "replayed",
     "revoked",
     "target_not_found",
     "timestamp_skew",
+    "topic_not_found",
     "ttl_too_long",
     "unauthorized",
     "unavailable",

@@ -11,6 +11,7 @@ mod janitor;
 mod limits;
 mod metrics;
 mod presence;
+mod replay;
 mod restore;
 mod router;
 mod settings;
@@ -51,6 +52,7 @@ use self::http::Past;
 pub use self::limits::Caps;
 use self::limits::Limits;
 use self::metrics::Metrics;
+use self::replay::Replay;
 use self::router::Router;
 use self::settings::Settings;
 pub use self::settings::SettingsError;
@@ -131,6 +133,7 @@ struct Shared {
     allowed: Allowed,
     limits: Limits,
     gate: Gate,
+    replay: Replay,
     janitor: Ringer,
     stopping: AtomicBool,
     started: Instant,
@@ -198,6 +201,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
 /// As [`start`], with other caps on connections than the product has: tests meet them sooner.
 pub fn start_capped(options: Options, caps: Caps) -> Result<Running, StartError> {
     let lock = hold(&options.data_dir)?;
+    let begun = now_millis();
     let settings = Settings::load(&options.data_dir.join(SETTINGS)).map_err(StartError::Settings)?;
     let admin =
         options.access.admin.then(|| access::admin_token(&options.data_dir)).transpose().map_err(StartError::AdminToken)?;
@@ -225,6 +229,7 @@ pub fn start_capped(options: Options, caps: Caps) -> Result<Running, StartError>
         allowed,
         limits: Limits::new(caps),
         gate,
+        replay: Replay::new(begun),
         janitor: janitor_ringer,
         stopping: AtomicBool::new(false),
         started: Instant::now(),

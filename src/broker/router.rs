@@ -2,7 +2,6 @@
 //! connection ended.
 
 mod about;
-mod of_member;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,8 +38,8 @@ pub(super) struct Entered {
     pub(super) generation: u64,
     pub(super) how: How,
     pub(super) status: Status,
-    /// Whose kept place was given up for this one.
-    pub(super) evicted: Option<Gone>,
+    /// Whose places were given up for this one.
+    pub(super) evicted: Vec<Gone>,
     /// The connection whose place this one took.
     pub(super) displaced: Option<Line>,
 }
@@ -71,13 +70,25 @@ struct Table {
 }
 
 impl Mesh {
-    /// The presence that this newcomer continues: the same session key, or the same daemon of the same member.
+    /// The presence that this newcomer continues: the same session key of the same member, or the same daemon.
     fn continued(&self, new: &Newcomer) -> Option<PresenceId> {
         match new.kind {
-            Kind::Session(key) => self.sessions.get(&key).cloned(),
+            Kind::Session(key) => self.sessions.get(&key).filter(|id| self.is_of(id, new.member)).cloned(),
             Kind::Passing(_) => None,
             Kind::Member => self.daemons.get(&new.member)?.iter().find(|id| self.same_daemon(id, new)).cloned(),
         }
+    }
+
+    fn is_of(&self, id: &PresenceId, member: MemberKey) -> bool {
+        self.presences.get(id).is_some_and(|presence| presence.member == member)
+    }
+
+    /// Takes away the place of a session whose key another member now vouches for: what the one member may do has nothing to
+    /// do with what the other may.
+    fn disown(&mut self, new: &Newcomer) -> Option<Presence> {
+        let Kind::Session(key) = new.kind else { return None };
+        let id = self.sessions.get(&key).filter(|id| !self.is_of(id, new.member))?.clone();
+        self.remove(&id)
     }
 
     fn same_daemon(&self, id: &PresenceId, new: &Newcomer) -> bool {
@@ -173,9 +184,12 @@ impl Router {
             old.name = new.name;
             old.about = new.about;
             old.connected_at = now;
-            return Ok(Entered { presence: id, generation, how, status: old.status, evicted: None, displaced });
+            return Ok(Entered { presence: id, generation, how, status: old.status, evicted: Vec::new(), displaced });
         }
-        let evicted = mesh.make_room(&new)?;
+        let made = mesh.make_room(&new)?;
+        let former = mesh.disown(&new);
+        let displaced = former.as_ref().and_then(|former| former.line().cloned());
+        let evicted = former.iter().map(Presence::gone).chain(made).collect();
         match new.kind {
             Kind::Session(key) => drop(mesh.sessions.insert(key, fresh.clone())),
             Kind::Member => mesh.daemons.entry(new.member).or_default().push(fresh.clone()),
@@ -194,7 +208,7 @@ impl Router {
             place,
         };
         mesh.presences.insert(fresh.clone(), presence);
-        Ok(Entered { presence: fresh, generation, how: How::Joined, status: Status::Idle, evicted, displaced: None })
+        Ok(Entered { presence: fresh, generation, how: How::Joined, status: Status::Idle, evicted, displaced })
     }
 
     /// Keeps a place for a session that was here when the broker ended, as if its connection had just been cut.

@@ -55,6 +55,20 @@ fn a_late_close_of_an_old_connection_changes_nothing() {
 }
 
 #[test]
+fn a_session_that_another_member_vouches_for_is_another_presence() {
+    let router = Router::default();
+    let first = enter(&router, "a", newcomer(1, session(10), &["eng"]));
+    let second = enter(&router, "b", newcomer(2, session(10), &[]));
+    assert_eq!((second.presence.as_str(), &second.how), ("b", &How::Joined));
+    assert!(second.displaced.is_some(), "the first connection is to close");
+    assert_eq!(second.evicted.iter().map(|gone| gone.member).collect::<Vec<_>>(), [MemberKey(key(1))]);
+    assert_eq!(router.leave(&mesh(), &first.presence, first.generation, true, (Instant::now(), 1)), None);
+    let roster = router.roster(&mesh());
+    assert_eq!(roster.iter().map(|peer| (peer.member_pubkey, peer.online)).collect::<Vec<_>>(), [(MemberKey(key(2)), true)]);
+    assert!(router.lines_of(&mesh(), |member| member == MemberKey(key(1))).is_empty());
+}
+
+#[test]
 fn a_lease_runs_out_once_and_a_session_that_is_over_has_none() {
     let router = Router::default();
     let now = Instant::now();
@@ -123,13 +137,13 @@ fn kept_places_make_room_and_a_daemon_always_has_one() {
         router.leave(&mesh(), &one.presence, one.generation, false, (now, i64::try_from(n).unwrap()));
     }
     let first = enter(&router, "p0", newcomer(1, crowd(0), &[]));
-    assert_eq!((first.how, first.evicted), (How::Returned(0), None), "who comes back takes nobody's place");
+    assert_eq!((first.how, first.evicted), (How::Returned(0), Vec::new()), "who comes back takes nobody's place");
     let more = enter(&router, "more", newcomer(1, crowd(MAX_PER_MEMBER), &[]));
-    assert!(more.evicted.is_some(), "the member's own oldest kept place goes");
+    assert!(!more.evicted.is_empty(), "the member's own oldest kept place goes");
     for n in 0..MAX_PER_MESH - MAX_PER_MEMBER {
         enter(&router, &format!("q{n}"), newcomer(2, crowd(10_000 + n), &[]));
     }
     let guest = enter(&router, "guest", newcomer(3, session(30), &[]));
-    assert_eq!(guest.evicted.map(|gone| gone.announced), Some(true), "another member's kept place goes when the mesh is full");
-    assert!(enter(&router, "daemon", newcomer(3, Kind::Member, &[])).evicted.is_some());
+    assert!(guest.evicted[0].announced, "another member's kept place goes when the mesh is full");
+    assert!(!enter(&router, "daemon", newcomer(3, Kind::Member, &[])).evicted.is_empty());
 }

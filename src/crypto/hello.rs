@@ -12,7 +12,8 @@ use super::sign::{self, Signature};
 use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey, SessionKey};
 use crate::base::time::Millis;
 
-/// How far a hello's timestamp may be from now, either way and inclusive. Within it a captured hello can be replayed.
+/// How far a hello's timestamp may be from now, either way and inclusive. Within it whoever lets
+/// somebody in must remember whom it has let in by which hello.
 pub const MAX_SKEW: Millis = 60_000;
 /// How far ahead an attestation may expire, inclusive.
 pub const MAX_ATTESTATION_TTL: Millis = 24 * 60 * 60 * 1000;

@@ -45,6 +45,8 @@ codes! {
     BadSignature = "bad_signature",
     Expired = "expired",
     TtlTooLong = "ttl_too_long",
+    /// The same hello has let somebody in before.
+    Replayed = "replayed",
     Revoked = "revoked",
     Unauthorized = "unauthorized",
     ParentMemberIdMismatch = "parent_member_id_mismatch",
@@ -100,7 +102,7 @@ impl Code {
         match self {
             Code::RateLimited => Retry::After(Duration::from_secs(1)),
             Code::NotConnected => Retry::WhenPeerReturns,
-            Code::Unavailable | Code::Timeout | Code::ConnectionLost | Code::Capacity | Code::NoHello => {
+            Code::Unavailable | Code::Timeout | Code::ConnectionLost | Code::Capacity | Code::NoHello | Code::Replayed => {
                 Retry::After(Duration::ZERO)
             }
             Code::TimestampSkew | Code::Expired => Retry::After(Duration::from_secs(5)),

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use crate::base::ids::{MemberKey, PublicKey};
+use crate::base::ids::{MemberKey, PresenceId, PublicKey};
 use crate::base::time::{Millis, iso, now_millis};
 use crate::broker::Shared;
-use crate::broker::conn::{Cmd, Seat, error};
+use crate::broker::conn::{Seat, error};
 use crate::broker::hello::{BANNED, KICKED};
 use crate::broker::router::Seen;
 use crate::net::ws::{self, Outbox};
-use crate::store::hub::{KickRow, Role};
+use crate::store::hub::{Actor, KickRow, Removed, Role};
 use crate::wire::admin::{Ban, BanAck, BannedMember, Expel, Expelled, ListBans, ListBansResult, UnbanAck};
 use crate::wire::code::Code;
 use crate::wire::server::ServerFrame;
@@ -34,27 +34,44 @@ fn authority(shared: &Shared, seat: &Seat, what: &str, req_id: Option<&String>, 
     None
 }
 
+fn by(seat: &Seat) -> Actor {
+    Actor::Member(seat.member.id.clone())
+}
+
+/// What is meant, and by which of its keys; none of them if it was meant by name.
+struct Meant<T> {
+    all: Vec<T>,
+    key: Option<PublicKey>,
+}
+
 /// Of several things with names and keys, the one that is meant. `Err` when that could be more than one.
-fn meant<T: Clone>(all: &[T], text: &str, name: impl Fn(&T) -> &str, keys: impl Fn(&T) -> Vec<PublicKey>) -> Result<Vec<T>, ()> {
+fn meant<T: Clone>(
+    all: &[T],
+    text: &str,
+    name: impl Fn(&T) -> String,
+    keys: impl Fn(&T) -> Vec<PublicKey>,
+) -> Result<Meant<T>, ()> {
+    let with =
+        |key: PublicKey| Ok(Meant { all: all.iter().filter(|one| keys(one).contains(&key)).cloned().collect(), key: Some(key) });
     if let Some(key) = PublicKey::parse_any_case(text) {
-        return Ok(all.iter().filter(|one| keys(one).contains(&key)).cloned().collect());
+        return with(key);
     }
     let named: Vec<T> = all.iter().filter(|one| name(one) == text).cloned().collect();
     match named.len() {
         0 => {}
-        1 => return Ok(named),
+        1 => return Ok(Meant { all: named, key: None }),
         _ => return Err(()),
     }
     let prefix = text.to_ascii_lowercase();
     if prefix.len() < MIN_PREFIX || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Ok(Vec::new());
+        return Ok(Meant { all: Vec::new(), key: None });
     }
     let mut found: Vec<PublicKey> = all.iter().flat_map(&keys).filter(|key| key.to_hex().starts_with(&prefix)).collect();
     found.sort_unstable();
     found.dedup();
     match found.as_slice() {
-        [] => Ok(Vec::new()),
-        [only] => Ok(all.iter().filter(|one| keys(one).contains(only)).cloned().collect()),
+        [] => Ok(Meant { all: Vec::new(), key: None }),
+        [only] => with(*only),
         _ => Err(()),
     }
 }
@@ -71,18 +88,18 @@ struct Chosen {
     keys: Vec<PublicKey>,
 }
 
-fn choose(shared: &Shared, seat: &Seat, owner: MemberKey, ask: &Expel, out: &mut Outbox) -> Option<Chosen> {
+fn choose(shared: &Shared, seat: &Seat, owner: MemberKey, (what, ask): (&str, &Expel), out: &mut Outbox) -> Option<Chosen> {
     let mut seen = shared.router.seen(&seat.mesh);
     let is_protected = |member: MemberKey| member == owner && seat.member.key != owner;
     if ask.all == Some(true) || ask.stale.is_some() {
-        seen.retain(|one| one.id != seat.presence && !is_protected(one.member));
+        seen.retain(|one| one.id != seat.presence && !one.is_passing() && !is_protected(one.member));
         let stale =
             ask.stale.filter(|_| ask.all != Some(true)).map(|age| now_millis() - Millis::try_from(age).unwrap_or(Millis::MAX));
         if let Some(before) = stale {
             seen.retain(|one| one.gone_since.is_some_and(|since| since <= before));
             return Some(Chosen { going: seen, skipped: Vec::new(), keys: Vec::new() });
         }
-        let (going, skipped): (Vec<Seen>, Vec<Seen>) = seen.into_iter().partition(|one| one.is_session);
+        let (going, skipped): (Vec<Seen>, Vec<Seen>) = seen.into_iter().partition(Seen::is_session);
         let keys = going.iter().map(|one| one.key).collect();
         return Some(Chosen { going, skipped: skipped.into_iter().map(|one| one.name).collect(), keys });
     }
@@ -91,47 +108,44 @@ fn choose(shared: &Shared, seat: &Seat, owner: MemberKey, ask: &Expel, out: &mut
         return Some(Chosen { going: Vec::new(), skipped: Vec::new(), keys: Vec::new() });
     }
     // A daemon is meant by its member's key alone: its name is often a session's, too.
-    let names: Vec<Seen> = seen.iter().filter(|one| one.is_session).cloned().collect();
+    let names: Vec<Seen> = seen.iter().filter(|one| one.is_session()).cloned().collect();
     let by_name = names.iter().any(|one| one.name == text);
     let pool = if by_name { &names } else { &seen };
-    let Ok(going) = meant(pool, text, |one| if one.is_session { &one.name } else { "" }, |one| vec![one.key, one.member.0])
-    else {
+    let name = |one: &Seen| if one.is_session() { one.name.clone() } else { String::new() };
+    // The key that one who passes through says it has is not proven: only its member's means it.
+    let keys = |one: &Seen| if one.is_passing() { vec![one.member.0] } else { vec![one.key, one.member.0] };
+    let Ok(meant) = meant(pool, text, name, keys) else {
         ambiguous(text, ask.req_id.clone(), out);
         return None;
     };
+    let going = meant.all;
     if going.iter().any(|one| is_protected(one.member)) {
         error(out, Code::Forbidden, "the owner of the mesh can not be kept out", None, ask.req_id.clone());
         return None;
     }
+    if going.iter().any(|one| one.id == seat.presence) {
+        error(out, Code::Invalid, &format!("cannot {what} yourself"), None, ask.req_id.clone());
+        return None;
+    }
     // One session by its own key or name; everything of a member by the member's.
-    let keys = match going.as_slice() {
-        [only] if only.is_session && !only.member.to_string().starts_with(&text.to_ascii_lowercase()) => vec![only.key],
-        [first, ..] => vec![first.member.0],
-        [] => Vec::new(),
-    };
+    let keys = meant.key.filter(|_| !going.is_empty()).or(going.first().map(|one| one.key)).into_iter().collect();
     Some(Chosen { going, skipped: Vec::new(), keys })
 }
 
-/// Takes places away, and tells those who sat there and everybody else.
 fn evict(shared: &Shared, seat: &Seat, going: &[Seen], code: u16, reason: &'static str) {
-    let ids: Vec<_> = going.iter().map(|one| one.id.clone()).collect();
-    for (gone, line) in shared.router.evict(&seat.mesh, &ids) {
-        if let Some(line) = line {
-            line.tell(Cmd::Evicted(code, reason));
-        }
-        events::left(shared, &seat.mesh, &gone);
-    }
+    let ids: Vec<PresenceId> = going.iter().map(|one| one.id.clone()).collect();
+    events::evict(shared, &seat.mesh, &ids, code, reason);
 }
 
 pub(in crate::broker) fn kick(shared: &Shared, seat: &Seat, ask: Expel, out: &mut Outbox) {
     let req_id = ask.req_id.as_ref();
     let Some(owner) = authority(shared, seat, "kick", req_id, out) else { return };
-    let Some(chosen) = choose(shared, seat, owner, &ask, out) else { return };
+    let Some(chosen) = choose(shared, seat, owner, ("kick", &ask), out) else { return };
     let now = now_millis();
     let length = ask.for_ms.map_or(KICK, Duration::from_millis).min(MAX_KICK);
     let until = now.saturating_add(Millis::try_from(length.as_millis()).unwrap_or(Millis::MAX));
     let kicks: Vec<KickRow> = chosen.keys.iter().map(|key| KickRow { mesh: seat.mesh.clone(), key: *key, until }).collect();
-    if !kicks.is_empty() && found(shared, shared.hub.kick(kicks.clone(), now), req_id, out).is_none() {
+    if !kicks.is_empty() && found(shared, shared.hub.kick(kicks.clone(), by(seat), now), req_id, out).is_none() {
         return;
     }
     shared.allowed.keep_out(&kicks, now);
@@ -142,14 +156,14 @@ pub(in crate::broker) fn kick(shared: &Shared, seat: &Seat, ask: Expel, out: &mu
 
 pub(in crate::broker) fn disconnect(shared: &Shared, seat: &Seat, ask: Expel, out: &mut Outbox) {
     let Some(owner) = authority(shared, seat, "disconnect", ask.req_id.as_ref(), out) else { return };
-    let Some(chosen) = choose(shared, seat, owner, &ask, out) else { return };
+    let Some(chosen) = choose(shared, seat, owner, ("disconnect", &ask), out) else { return };
     let reason = if ask.stale.is_some() { "disconnected_stale" } else { "disconnected" };
     evict(shared, seat, &chosen.going, ws::code::NORMAL, reason);
     out.text(ServerFrame::DisconnectAck(expelled(&chosen, None, ask.req_id)).encode());
 }
 
 fn expelled(chosen: &Chosen, until: Option<String>, req_id: Option<String>) -> Expelled {
-    let names: Vec<String> = chosen.going.iter().map(|one| one.name.clone()).collect();
+    let names: Vec<String> = chosen.going.iter().filter(|one| !one.is_passing()).map(|one| one.name.clone()).collect();
     Expelled { kicked: names.clone(), affected: names, skipped_control_plane: chosen.skipped.clone(), until, req_id }
 }
 
@@ -162,9 +176,9 @@ pub(in crate::broker) fn ban(shared: &Shared, seat: &Seat, ask: Ban, out: &mut O
     }
     let Some(mut members) = found(shared, shared.hub.members(seat.mesh.clone()), req_id, out) else { return };
     members.retain(|member| !member.revoked);
-    let member = match meant(&members, text, |member| &member.display_name, |member| vec![member.key.0]).as_deref() {
+    let member = match meant(&members, text, |member| member.display_name.clone(), |member| vec![member.key.0]) {
         Err(()) => return ambiguous(text, ask.req_id, out),
-        Ok([member]) => member.clone(),
+        Ok(Meant { mut all, .. }) if all.len() == 1 => all.remove(0),
         Ok(_) => return error(out, Code::NotFound, "no member by this name or key", None, ask.req_id),
     };
     if member.key == seat.member.key {
@@ -174,16 +188,13 @@ pub(in crate::broker) fn ban(shared: &Shared, seat: &Seat, ask: Ban, out: &mut O
         return error(out, Code::Forbidden, "the owner of the mesh can not be kept out", None, ask.req_id);
     }
     let now = now_millis();
-    if found(shared, shared.hub.revoke(seat.mesh.clone(), member.key, now), req_id, out).is_none() {
+    let removed = Removed::Banned(by(seat));
+    if found(shared, shared.hub.revoke(seat.mesh.clone(), member.key, removed, now), req_id, out).is_none() {
         return;
     }
     // Whoever is just coming in was let through before; the table stops it.
     shared.allowed.keep_out(&[KickRow { mesh: seat.mesh.clone(), key: member.key.0, until: Millis::MAX }], now);
-    let going: Vec<Seen> = shared.router.seen(&seat.mesh).into_iter().filter(|one| one.member == member.key).collect();
-    evict(shared, seat, &going, BANNED, "banned");
-    for (_, line) in shared.router.lines_of(&seat.mesh, |of| of == member.key) {
-        line.tell(Cmd::Evicted(BANNED, "banned"));
-    }
+    events::expel(shared, &seat.mesh, |of| of == member.key, BANNED, "banned");
     out.text(ServerFrame::BanAck(BanAck { banned: member.display_name, req_id: ask.req_id }).encode());
 }
 
@@ -194,12 +205,12 @@ pub(in crate::broker) fn unban(shared: &Shared, seat: &Seat, ask: Ban, out: &mut
     }
     let text = ask.target.trim();
     let Some(bans) = found(shared, shared.hub.bans(seat.mesh.clone()), req_id, out) else { return };
-    let ban = match meant(&bans, text, |ban| &ban.display_name, |ban| vec![ban.key.0]).as_deref() {
+    let ban = match meant(&bans, text, |ban| ban.display_name.clone(), |ban| vec![ban.key.0]) {
         Err(()) => return ambiguous(text, ask.req_id, out),
-        Ok([ban]) => ban.clone(),
+        Ok(Meant { mut all, .. }) if all.len() == 1 => all.remove(0),
         Ok(_) => return error(out, Code::NotFound, "no banned member by this name or key", None, ask.req_id),
     };
-    if found(shared, shared.hub.unrevoke(seat.mesh.clone(), ban.key), req_id, out).is_none() {
+    if found(shared, shared.hub.unrevoke(seat.mesh.clone(), ban.key, by(seat), now_millis()), req_id, out).is_none() {
         return;
     }
     shared.allowed.let_in(&seat.mesh, ban.key.0);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::ids::{MeshId, MessageId, PresenceId};
+use crate::base::ids::{MemberKey, MeshId, MessageId, PresenceId};
 use crate::base::time::{iso, now_millis};
 use crate::broker::Shared;
 use crate::broker::conn::{Cmd, Seat};
@@ -70,6 +70,23 @@ pub(in crate::broker) fn left(shared: &Shared, mesh: &MeshId, gone: &Gone) {
         let data = json!({"name": gone.name, "displayName": gone.name, "pubkey": gone.key});
         tell_others(shared, mesh, None, "peer_left", data);
     }
+}
+
+/// Takes places away, and tells those who sat there and everybody else.
+pub(in crate::broker) fn evict(shared: &Shared, mesh: &MeshId, ids: &[PresenceId], code: u16, reason: &'static str) {
+    for (gone, line) in shared.router.evict(mesh, ids) {
+        if let Some(line) = line {
+            line.tell(Cmd::Evicted(code, reason));
+        }
+        left(shared, mesh, &gone);
+    }
+}
+
+/// Takes the places of certain members away, those included who are only passing through.
+pub(in crate::broker) fn expel(shared: &Shared, mesh: &MeshId, who: impl Fn(MemberKey) -> bool, code: u16, reason: &'static str) {
+    let going = shared.router.seen(mesh).into_iter().filter(|one| who(one.member));
+    let ids: Vec<PresenceId> = going.map(|one| one.id).collect();
+    evict(shared, mesh, &ids, code, reason);
 }
 
 /// Notes in the mesh's audit log what this peer did: never what it wrote.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::base::ids::{MemberKey, MeshId, PublicKey};
+use crate::base::time::now_millis;
 use crate::broker::Shared;
 use crate::broker::conn::{Seat, error};
 use crate::net::ws::Outbox;
@@ -42,7 +43,7 @@ pub(in crate::broker) fn set(shared: &Shared, seat: &Seat, ask: SetGrants, out: 
     now.dedup();
     let reset = ask.reset && ask.grant.is_empty() && ask.revoke.is_empty();
     let row = GrantRow { mesh: seat.mesh.clone(), member: seat.member.key, peer, capabilities: now.clone() };
-    match found(shared, shared.hub.set_grant(row.clone(), reset), req_id, out) {
+    match found(shared, shared.hub.set_grant(row.clone(), reset, now_millis()), req_id, out) {
         None => {}
         Some(false) => error(out, Code::Capacity, "there are grants for 1000 members already", None, ask.req_id),
         Some(true) => {

@@ -62,8 +62,8 @@ fn away(shared: &Shared, seat: &Seat, here: &[Peer]) -> Result<Vec<Peer>, store:
     let since = now_millis() - Millis::try_from(AWAY_LIFE.as_millis()).unwrap_or(Millis::MAX);
     let here: HashSet<PublicKey> = here.iter().map(|peer| peer.pubkey).collect();
     let seen = shared.hub.away_sessions(seat.mesh.clone(), since, MAX_AWAY + here.len())?;
-    let members: HashMap<MemberId, MemberKey> =
-        shared.hub.members(seat.mesh.clone())?.into_iter().map(|member| (member.id, member.key)).collect();
+    let standing = shared.hub.members(seat.mesh.clone())?.into_iter().filter(|member| !member.revoked);
+    let members: HashMap<MemberId, MemberKey> = standing.map(|member| (member.id, member.key)).collect();
     let away = seen.into_iter().filter(|session| !here.contains(&session.key.0)).filter_map(|session| {
         Some(Peer {
             pubkey: session.key.0,

@@ -40,6 +40,7 @@ struct Pause {
 
 /// The reference's wording, which its clients know.
 const TOO_MANY: &str = "rate_limit: too many messages at once — slow down";
+const BLOCKED: &str = "blocked by recipient grants (sender lacks dm capability)";
 const NO_STORE: &str = "unavailable: the broker can not store it now";
 
 impl Pause {
@@ -135,12 +136,17 @@ impl Sends {
                 }
             };
             if let Some(error) = &ack.error {
-                shared.metrics.rejected.add(error.split(':').next().unwrap_or_default());
+                shared.metrics.rejected.add(reason(error));
             }
             out.text(ServerFrame::Ack(ack).encode());
         }
         outcomes.is_ok()
     }
+}
+
+/// The code with which a refusal's text begins.
+fn reason(error: &str) -> &str {
+    if error == BLOCKED { "blocked_by_grants" } else { error.split(':').next().unwrap_or_default() }
 }
 
 /// The place of one answer among the others.
@@ -250,11 +256,7 @@ fn address(shared: &Shared, seat: &Seat, target: Target, send: &Send) -> Result<
     let recipients = match &target {
         Target::Key(key) => match grant::blocks(shared, &seat.mesh, seat.member.key, *key) {
             Ok(false) => vec![*key],
-            // The reference's wording.
-            Ok(true) => {
-                let text = "blocked by recipient grants (sender lacks dm capability)".to_owned();
-                return Err(Refused { text, retry_after: None });
-            }
+            Ok(true) => return Err(Refused { text: BLOCKED.to_owned(), retry_after: None }),
             Err(err) => {
                 log::error!("hub: {err}");
                 return Err(Refused { text: NO_STORE.to_owned(), retry_after: Some(STORE_PAUSE) });

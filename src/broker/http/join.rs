@@ -61,7 +61,11 @@ pub(super) fn join(shared: &Shared, ask: &Ask<'_>) -> Result<Answer, Answer> {
     };
     let refused = |error| Err(Answer::refused(400, error));
     let (member, already_member) = match shared.hub.redeem(Redeem { token: token.to_owned(), member })? {
-        Redeemed::Joined(member) => (member, false),
+        Redeemed::Joined(member) => {
+            // Whoever had left was kept out until now.
+            shared.allowed.let_in(&mesh.id, member.key.0);
+            (member, false)
+        }
         Redeemed::Already(member) => (member, true),
         Redeemed::NotFound => return refused("invite_not_found"),
         Redeemed::OtherMesh => return refused("invite_mesh_mismatch"),

@@ -5,13 +5,13 @@ use super::auth;
 use super::join::clean_name;
 use crate::base::ids::{MemberId, MemberKey, MeshId, Slug};
 use crate::base::names::{is_display_name, is_slug};
-use crate::base::time::now_millis;
+use crate::base::time::{Millis, now_millis};
 use crate::broker::Shared;
 use crate::broker::access::Policy;
-use crate::broker::conn::Cmd;
+use crate::broker::handle::events;
 use crate::broker::hello::BANNED;
 use crate::crypto::{fingerprint, random};
-use crate::store::hub::{NewMember, NewMesh, Role};
+use crate::store::hub::{KickRow, NewMember, NewMesh, Removed, Role};
 use crate::wire::json;
 use crate::wire::mesh_api::{CreateMesh, CreatedMesh, RenameMesh};
 
@@ -82,9 +82,8 @@ pub(super) fn delete(shared: &Shared, ask: &Ask<'_>, id: &str) -> Result<Answer,
     auth::manage(shared, ask, &mesh, true)?;
     shared.hub.archive_mesh(mesh.id.clone(), now_millis())?;
     log::info!("mesh {} was deleted", mesh.id);
-    for line in shared.router.others(&mesh.id, None) {
-        line.tell(Cmd::Evicted(BANNED, "banned"));
-    }
+    let members: Vec<MemberKey> = shared.hub.members(mesh.id.clone())?.into_iter().map(|member| member.key).collect();
+    send_away(shared, &mesh.id, &members);
     shared.janitor.ring();
     Ok(Answer::ok())
 }
@@ -99,9 +98,15 @@ pub(super) fn leave(shared: &Shared, ask: &Ask<'_>, id: &str) -> Result<Answer, 
         return Err(Answer::explained(409, "is_owner", "the owner of a mesh can delete it, not leave it"));
     }
     signer.once(shared)?;
-    shared.hub.revoke(mesh.id.clone(), member.key, now_millis())?;
-    for line in shared.router.of_member(&mesh.id, member.key) {
-        line.tell(Cmd::Evicted(BANNED, "banned"));
-    }
+    shared.hub.revoke(mesh.id.clone(), member.key, Removed::Left, now_millis())?;
+    send_away(shared, &mesh.id, &[member.key]);
     Ok(Answer::ok())
+}
+
+/// Closes the connections of members that have no part in the mesh any more. Whoever is just coming in was let through
+/// before; the table stops it.
+fn send_away(shared: &Shared, mesh: &MeshId, members: &[MemberKey]) {
+    let out = |key: &MemberKey| KickRow { mesh: mesh.clone(), key: key.0, until: Millis::MAX };
+    shared.allowed.keep_out(&members.iter().map(out).collect::<Vec<_>>(), now_millis());
+    events::expel(shared, mesh, |member| members.contains(&member), BANNED, "banned");
 }

@@ -48,24 +48,33 @@ pub(in crate::broker) struct Seen {
     pub(in crate::broker) key: PublicKey,
     pub(in crate::broker) member: MemberKey,
     pub(in crate::broker) name: String,
-    pub(in crate::broker) is_session: bool,
+    pub(in crate::broker) kind: Kind,
     /// Since when its connection is gone.
     pub(in crate::broker) gone_since: Option<Millis>,
 }
 
+impl Seen {
+    pub(in crate::broker) fn is_session(&self) -> bool {
+        matches!(self.kind, Kind::Session(_))
+    }
+
+    pub(in crate::broker) fn is_passing(&self) -> bool {
+        matches!(self.kind, Kind::Passing(_))
+    }
+}
+
 impl Router {
-    /// Everybody on a mesh but those who are only passing through.
+    /// Everybody on a mesh, those included who are only passing through.
     pub(in crate::broker) fn seen(&self, mesh: &MeshId) -> Vec<Seen> {
         let table = self.lock();
         let presences = table.by_id.get(mesh).into_iter().flat_map(|mesh| &mesh.presences);
-        let lasting = presences.filter(|(_, presence)| !matches!(presence.kind, Kind::Passing(_)));
-        let mut seen: Vec<Seen> = lasting
+        let mut seen: Vec<Seen> = presences
             .map(|(id, presence)| Seen {
                 id: id.clone(),
                 key: presence.key(),
                 member: presence.member,
                 name: presence.name.clone(),
-                is_session: matches!(presence.kind, Kind::Session(_)),
+                kind: presence.kind,
                 gone_since: if let Place::Kept { since, .. } = presence.place { Some(since) } else { None },
             })
             .collect();

@@ -2,39 +2,6 @@
 
 use super::*;
 
-impl Client {
-    /// Asks, and takes the answer, which must be of this type and carry the question's id.
-    #[track_caller]
-    fn ask(&self, mut frame: Value, kind: &str) -> Value {
-        frame["_reqId"] = json!("q");
-        self.say(&frame);
-        let answer = self.next(kind);
-        assert_eq!(answer["_reqId"], "q", "{answer}");
-        answer
-    }
-
-    /// Asks, and is refused with this code.
-    #[track_caller]
-    fn refused(&self, frame: Value, code: &str) -> Value {
-        let answer = self.ask(frame, "error");
-        assert_eq!(answer["code"], code, "{answer}");
-        answer
-    }
-
-    /// Asks for something that is only acknowledged.
-    #[track_caller]
-    fn done(&self, frame: Value) {
-        self.ask(frame, "ack");
-    }
-
-    /// Sends, and is refused with an error that begins so.
-    #[track_caller]
-    fn not_sent(&self, id: &str, to: &str, start: &str) {
-        let ack = self.sent(id, to, "dGV4dA==");
-        assert!(ack["queued"] == false && ack["error"].as_str().is_some_and(|error| error.starts_with(start)), "{ack}");
-    }
-}
-
 #[test]
 fn what_is_said_in_a_topic_reaches_every_session_of_its_members_and_stays() {
     let mut world = World::new("topics");

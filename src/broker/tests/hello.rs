@@ -1,6 +1,7 @@
 //! Who comes in, and that everybody is answered.
 
 use super::*;
+use crate::store::hub::{Actor, Removed};
 
 #[test]
 fn a_hello_that_does_not_hold_is_refused_in_the_references_words() {
@@ -53,11 +54,58 @@ fn a_hello_that_does_not_hold_is_refused_in_the_references_words() {
         assert_eq!(client.closed(), (1008, code.to_owned()));
     }
     let key = MemberKey(world.members[1].1.public);
-    assert!(world.running().hub().revoke(world.mesh.clone(), key, now_millis()).unwrap());
+    assert!(world.running().hub().revoke(world.mesh.clone(), key, Removed::Banned(Actor::Nobody), now_millis()).unwrap());
     let client = world.connect();
     client.say(&world.hello(1));
     assert_eq!(client.next("error")["code"], "revoked");
     assert_eq!(client.closed(), (4002, "banned".to_owned()));
+}
+
+#[test]
+fn a_hello_that_somebody_took_down_lets_nobody_in() {
+    let world = World::new("replay");
+    let session = KeyPair::from_seed([9; 32]);
+    for hello in [world.session_hello(0, &session, "alice"), world.hello(0)] {
+        let own = world.connect();
+        own.say(&hello);
+        own.next("hello_ack");
+        // What is not signed can be changed, and changes nothing.
+        let mut bent = hello.clone();
+        bent["hostname"] = json!("elsewhere");
+        bent["signature"] = json!(hello["signature"].as_str().unwrap().to_uppercase());
+        for again in [&hello, &bent] {
+            let eve = world.connect();
+            eve.say(again);
+            let error = eve.next("error");
+            assert_eq!(error["code"], "replayed", "{error}");
+            assert_eq!(eve.closed(), (1008, "replayed".to_owned()));
+        }
+        own.is_quiet();
+    }
+    // One that a broker could have forgotten, because it was started since.
+    let mut world = world;
+    let hello = world.session_hello(0, &session, "alice");
+    world.broker.take().unwrap().stop();
+    world.broker = Some(start(options(&world.dir)).unwrap());
+    let eve = world.connect();
+    eve.say(&hello);
+    assert_eq!(eve.next("error")["code"], "replayed");
+}
+
+#[test]
+fn a_session_key_of_another_member_is_another_presence() {
+    let world = World::new("disowned");
+    let (owner, _) = world.session(0, 11, "owner");
+    let (first, _) = world.session(0, 30, "first");
+    let (second, key) = world.session(1, 30, "second");
+    assert_eq!(first.closed(), (1000, "session_replaced".to_owned()));
+    assert_eq!(owner.event("peer_left")["name"], "first");
+    assert_eq!(owner.event("peer_joined")["name"], "second");
+    let peers = owner.ask(json!({"type": "list_peers"}), "peers_list")["peers"].clone();
+    let row = peers.as_array().unwrap().iter().find(|peer| peer["pubkey"] == json!(key)).unwrap();
+    assert_eq!(row["memberPubkey"], json!(world.members[1].1.public));
+    owner.ask(json!({"type": "ban", "target": "m2"}), "ban_ack");
+    assert_eq!(second.closed(), (4002, "banned".to_owned()));
 }
 
 #[test]

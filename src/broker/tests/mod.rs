@@ -3,8 +3,10 @@
 mod families;
 mod hello;
 mod mail;
+mod order;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -12,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::*;
 
 use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey, SessionKey, Slug};
-use crate::base::time::now_millis;
+use crate::base::time::{Millis, now_millis};
 use crate::crypto::hello as signed;
 use crate::crypto::keys::KeyPair;
 use crate::net::dial;
@@ -26,6 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A broker that nobody may make a mesh on over HTTP.
 fn options(dir: &Path) -> Options {
     Options { data_dir: dir.to_owned(), listen: "127.0.0.1:0".parse().unwrap(), access: Access::closed(), public_status: false }
+}
+
+/// The time, later than it ever was before: two hellos of one key in one millisecond are one hello.
+fn this_moment() -> Millis {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let now = now_millis();
+    LAST.fetch_max(now - 1, Ordering::Relaxed);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 struct World {
@@ -67,7 +77,7 @@ impl World {
 
     fn hello(&self, member: usize) -> Value {
         let (id, key) = &self.members[member];
-        let (timestamp, pubkey) = (now_millis(), key.public.to_hex());
+        let (timestamp, pubkey) = (this_moment(), key.public.to_hex());
         let hello = signed::Hello { mesh_id: &self.mesh, member_id: id, pubkey: &pubkey, timestamp };
         json!({"type": "hello", "meshId": self.mesh, "memberId": id, "pubkey": pubkey, "sessionId": "daemon-1", "pid": 1, "cwd": "/",
                "timestamp": timestamp, "signature": hello.sign(&key.secret).to_string()})
@@ -75,7 +85,7 @@ impl World {
 
     fn session_hello(&self, member: usize, session: &KeyPair, name: &str) -> Value {
         let (id, key) = &self.members[member];
-        let (member, public, now) = (MemberKey(key.public), SessionKey(session.public), now_millis());
+        let (member, public, now) = (MemberKey(key.public), SessionKey(session.public), this_moment());
         let word = signed::Attestation::mint(&key.secret, public, now);
         let hello = signed::SessionHello { mesh_id: &self.mesh, member, session: public, timestamp: now };
         json!({"type": "session_hello", "meshId": self.mesh, "parentMemberId": id, "parentMemberPubkey": member, "sessionPubkey": public,
@@ -229,5 +239,38 @@ impl Client {
     fn is_quiet(&self) {
         self.say(&json!({"type": "set_summary", "summary": "s", "_reqId": "quiet"}));
         assert_eq!(self.next("ack")["_reqId"], "quiet");
+    }
+}
+
+impl Client {
+    /// Asks, and takes the answer, which must be of this type and carry the question's id.
+    #[track_caller]
+    fn ask(&self, mut frame: Value, kind: &str) -> Value {
+        frame["_reqId"] = json!("q");
+        self.say(&frame);
+        let answer = self.next(kind);
+        assert_eq!(answer["_reqId"], "q", "{answer}");
+        answer
+    }
+
+    /// Asks, and is refused with this code.
+    #[track_caller]
+    fn refused(&self, frame: Value, code: &str) -> Value {
+        let answer = self.ask(frame, "error");
+        assert_eq!(answer["code"], code, "{answer}");
+        answer
+    }
+
+    /// Asks for something that is only acknowledged.
+    #[track_caller]
+    fn done(&self, frame: Value) {
+        self.ask(frame, "ack");
+    }
+
+    /// Sends, and is refused with an error that begins so.
+    #[track_caller]
+    fn not_sent(&self, id: &str, to: &str, start: &str) {
+        let ack = self.sent(id, to, "dGV4dA==");
+        assert!(ack["queued"] == false && ack["error"].as_str().is_some_and(|error| error.starts_with(start)), "{ack}");
     }
 }

@@ -103,6 +103,11 @@ impl Admin {
         members::meshes(&db)?.into_iter().map(with_totals).collect()
     }
 
+    /// What a mesh's audit log holds, in order: each event, and the member that caused it.
+    pub fn audit_events(&self, mesh: &MeshId) -> Result<Vec<(String, Option<String>)>, Error> {
+        audit::events(&self.db(), mesh)
+    }
+
     /// Every member of a mesh, the longest-standing first.
     pub fn members(&self, mesh: &MeshId) -> Result<Vec<Member>, Error> {
         members::members(&self.db(), mesh.clone())

@@ -2,13 +2,14 @@
 
 use rusqlite::params;
 
+use super::audit::{self, Actor, Entry, Event};
 use super::members::key;
 use crate::base::ids::{MemberKey, MeshId, PublicKey};
 use crate::base::time::Millis;
 use crate::store::Error;
 use crate::store::db::Db;
 use crate::wire::grant::Capability;
-use crate::wire::json;
+use crate::wire::json::{self, json};
 
 /// Peers about whom one member may say something.
 const MAX_GRANTS: i64 = 1_000;
@@ -51,13 +52,14 @@ pub(super) fn grants(db: &Db<'_>) -> Result<Vec<GrantRow>, Error> {
 }
 
 /// False if the member has said something of as many others as it may.
-pub(super) fn set_grant(db: &Db<'_>, row: GrantRow, reset: bool) -> Result<bool, Error> {
+pub(super) fn set_grant(db: &Db<'_>, row: GrantRow, reset: bool, now: Millis) -> Result<bool, Error> {
     let (mesh, member, peer) = (row.mesh.as_str(), row.member.to_string(), row.peer.to_string());
     if reset {
         db.execute(
             "DELETE FROM peer_grant WHERE mesh_id = ?1 AND member_key = ?2 AND peer_key = ?3",
             params![mesh, member, peer],
         )?;
+        note_grant(db, &row, now)?;
         return Ok(true);
     }
     let others = "SELECT count(*) FROM peer_grant WHERE mesh_id = ?1 AND member_key = ?2 AND peer_key <> ?3";
@@ -69,7 +71,14 @@ pub(super) fn set_grant(db: &Db<'_>, row: GrantRow, reset: bool) -> Result<bool,
          ON CONFLICT (mesh_id, member_key, peer_key) DO UPDATE SET capabilities = excluded.capabilities",
         params![mesh, member, peer, json::encode(&row.capabilities)],
     )?;
+    note_grant(db, &row, now)?;
     Ok(true)
+}
+
+fn note_grant(db: &Db<'_>, row: &GrantRow, now: Millis) -> Result<(), Error> {
+    let payload = json!({"peer": row.peer, "capabilities": row.capabilities});
+    let actor = Actor::Key(row.member);
+    audit::append(db, vec![Entry { mesh: row.mesh.clone(), event: Event::GrantsSet, actor, payload, now }])
 }
 
 pub(super) fn kicks(db: &Db<'_>, now: Millis) -> Result<Vec<KickRow>, Error> {
@@ -79,27 +88,37 @@ pub(super) fn kicks(db: &Db<'_>, now: Millis) -> Result<Vec<KickRow>, Error> {
 }
 
 /// Keeps keys out, and forgets those whose time is over.
-pub(super) fn kick(db: &Db<'_>, kicks: Vec<KickRow>, now: Millis) -> Result<(), Error> {
+pub(super) fn kick(db: &Db<'_>, kicks: Vec<KickRow>, by: Actor, now: Millis) -> Result<(), Error> {
     db.execute("DELETE FROM kick WHERE until <= ?1", [now])?;
-    for kick in kicks {
+    for kick in &kicks {
         db.execute(
             "INSERT INTO kick (mesh_id, key, until) VALUES (?1, ?2, ?3)
              ON CONFLICT (mesh_id, key) DO UPDATE SET until = excluded.until",
             params![kick.mesh.as_str(), kick.key.to_string(), kick.until],
         )?;
     }
-    Ok(())
+    let note = |kick: KickRow| {
+        let payload = json!({"pubkey": kick.key, "until": kick.until});
+        Entry { mesh: kick.mesh, event: Event::Kicked, actor: by.clone(), payload, now }
+    };
+    audit::append(db, kicks.into_iter().map(note).collect())
 }
 
 /// Lets a member in again. False if it was not shut out.
-pub(super) fn unrevoke(db: &Db<'_>, mesh: MeshId, key: MemberKey) -> Result<bool, Error> {
-    let sql = "UPDATE member SET revoked_at = NULL WHERE mesh_id = ?1 AND pubkey = ?2 AND revoked_at IS NOT NULL";
-    Ok(0 < db.execute(sql, params![mesh.as_str(), key.to_string()])?)
+pub(super) fn unrevoke(db: &Db<'_>, mesh: MeshId, key: MemberKey, by: Actor, now: Millis) -> Result<bool, Error> {
+    let sql =
+        "UPDATE member SET revoked_at = NULL, revoked_as = NULL WHERE mesh_id = ?1 AND pubkey = ?2 AND revoked_as = 'banned'";
+    let changed = db.execute(sql, params![mesh.as_str(), key.to_string()])?;
+    if 0 < changed {
+        let payload = json!({"pubkey": key});
+        audit::append(db, vec![Entry { mesh, event: Event::MemberUnbanned, actor: by, payload, now }])?;
+    }
+    Ok(0 < changed)
 }
 
 pub(super) fn bans(db: &Db<'_>, mesh: MeshId) -> Result<Vec<BanRow>, Error> {
     db.all(
-        "SELECT pubkey, display_name, revoked_at FROM member WHERE mesh_id = ?1 AND revoked_at IS NOT NULL ORDER BY revoked_at, id",
+        "SELECT pubkey, display_name, revoked_at FROM member WHERE mesh_id = ?1 AND revoked_as = 'banned' ORDER BY revoked_at, id",
         [mesh.as_str()],
         |row| Ok(BanRow { key: MemberKey(key(row, 0)?), display_name: row.get(1)?, revoked_at: row.get(2)? }),
     )

@@ -15,7 +15,7 @@ use crate::wire::json::{self, Value};
 /// What stands before the first entry.
 const GENESIS: &str = "genesis";
 
-/// Something that happened. The names are the reference's.
+/// Something that happened. The names of the first six are the reference's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     PeerJoined,
@@ -24,6 +24,12 @@ pub enum Event {
     StateSet,
     MemberBanned,
     MemberUnbanned,
+    /// It went by itself.
+    MemberLeft,
+    /// Kept out for a while.
+    Kicked,
+    /// Somebody changed what it allows another.
+    GrantsSet,
 }
 
 impl Event {
@@ -35,6 +41,9 @@ impl Event {
             Event::StateSet => "state_set",
             Event::MemberBanned => "member_banned",
             Event::MemberUnbanned => "member_unbanned",
+            Event::MemberLeft => "member_left",
+            Event::Kicked => "kicked",
+            Event::GrantsSet => "grants_set",
         }
     }
 }
@@ -183,6 +192,12 @@ pub(super) fn verify(db: &Db<'_>, mesh: MeshId) -> Result<Verdict, Error> {
 pub(super) fn chains(db: &Db<'_>) -> Result<Vec<MeshId>, Error> {
     let sql = "SELECT DISTINCT mesh_id FROM audit UNION SELECT mesh_id FROM audit_anchor ORDER BY 1";
     db.all(sql, [], |row| Ok(MeshId::new(row.get::<_, String>(0)?)))
+}
+
+/// Each event of a mesh and who did it, in order.
+pub(super) fn events(db: &Db<'_>, mesh: &MeshId) -> Result<Vec<(String, Option<String>)>, Error> {
+    let sql = "SELECT event, actor FROM audit WHERE mesh_id = ?1 ORDER BY n";
+    db.all(sql, [mesh.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// How many entries a mesh has.

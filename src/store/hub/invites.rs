@@ -186,7 +186,19 @@ pub(super) fn redeem(db: &Db<'_>, redeem: Redeem) -> Result<Redeemed, Error> {
         Standing::UsedUp | Standing::Open => {}
     }
     if let Some(old) = members::member(db, member.mesh.clone(), member.key)? {
-        return Ok(if old.revoked { Redeemed::ShutOut } else { Redeemed::Already(old) });
+        if !old.revoked {
+            return Ok(Redeemed::Already(old));
+        }
+        if !members::has_left(db, &old)? {
+            return Ok(Redeemed::ShutOut);
+        }
+        if standing == Standing::UsedUp {
+            return Ok(Redeemed::UsedUp);
+        }
+        let member = NewMember { role: invite.role, ..member };
+        members::readmit(db, &old, &member)?;
+        db.execute("UPDATE invite SET used = used + 1 WHERE id = ?1", [invite.id])?;
+        return Ok(Redeemed::Joined(Member { revoked: false, role: member.role, display_name: member.display_name, ..old }));
     }
     if standing == Standing::UsedUp {
         return Ok(Redeemed::UsedUp);
@@ -219,7 +231,7 @@ pub(super) fn archive_mesh(db: &Db<'_>, mesh: MeshId, now: Millis) -> Result<boo
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Hub, NewMesh};
+    use super::super::{Actor, Hub, NewMesh, Removed};
     use super::*;
     use crate::base::ids::{MemberKey, PublicKey};
     use crate::store::test_dir::TestDir;
@@ -272,8 +284,15 @@ mod tests {
         assert_eq!(redeem("a", 4, 1), Redeemed::UsedUp);
         assert!(matches!(redeem("a", 3, 1), Redeemed::Already(_)));
         assert_eq!(redeem("a", 3, 1001), Redeemed::Expired);
-        assert!(hub.revoke(MeshId::new("a"), member("a", 3, 0).key, 5).unwrap());
+        assert!(hub.revoke(MeshId::new("a"), member("a", 3, 0).key, Removed::Banned(Actor::Nobody), 5).unwrap());
         assert_eq!(redeem("a", 3, 1), Redeemed::ShutOut);
+        assert!(hub.revoke(MeshId::new("a"), member("a", 2, 0).key, Removed::Left, 5).unwrap());
+        assert_eq!(redeem("a", 2, 1), Redeemed::UsedUp, "who left needs an invite like everybody");
+        hub.add_invite(invite("v", 1)).unwrap();
+        let back = hub.redeem(Redeem { token: "v".into(), member: NewMember { id: MemberId::new("x"), ..member("a", 2, 6) } });
+        assert!(matches!(back, Ok(Redeemed::Joined(member)) if member.id.as_str() == "a-2" && !member.revoked));
+        assert!(!hub.member(MeshId::new("a"), member("a", 2, 0).key).unwrap().unwrap().revoked);
+        assert_eq!(hub.invite("id-v".into()).unwrap().unwrap().used, 1);
         assert_eq!(hub.redeem(Redeem { token: "u".into(), member: member("a", 5, 1) }).unwrap(), Redeemed::NotFound);
         assert_eq!(hub.invite("id-t".into()).unwrap().unwrap().used, 2);
     }

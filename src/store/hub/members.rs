@@ -5,7 +5,7 @@ use rusqlite::{Row as SqlRow, params};
 
 use super::audit::{self, Actor, Entry, Event};
 use super::room::policy;
-use super::{Known, Member, Mesh, NewMember, NewMesh, Role, SeenSession};
+use super::{Known, Member, Mesh, NewMember, NewMesh, Removed, Role, SeenSession};
 use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey, SessionKey, Slug};
 use crate::base::time::Millis;
 use crate::store::db::Db;
@@ -20,6 +20,7 @@ pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_invites.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_operate.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_families.sql"))?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_removed.sql"))?),
 ];
 
 /// A column that only this program writes, and only with keys.
@@ -97,16 +98,34 @@ pub(super) fn members(db: &Db<'_>, mesh: MeshId) -> Result<Vec<Member>, Error> {
     db.all(&format!("{MEMBER} WHERE mesh_id = ?1 ORDER BY joined_at, id"), [mesh.as_str()], read_member)
 }
 
-pub(super) fn revoke(db: &Db<'_>, mesh: MeshId, key: MemberKey, now: Millis) -> Result<bool, Error> {
+pub(super) fn revoke(db: &Db<'_>, mesh: MeshId, key: MemberKey, removed: Removed, now: Millis) -> Result<bool, Error> {
+    let (event, actor, word) = match removed {
+        Removed::Banned(by) => (Event::MemberBanned, by, "banned"),
+        Removed::Left => (Event::MemberLeft, Actor::Key(key), "left"),
+    };
     let changed = db.execute(
-        "UPDATE member SET revoked_at = ?3 WHERE mesh_id = ?1 AND pubkey = ?2 AND revoked_at IS NULL",
-        params![mesh.as_str(), key.to_string(), now],
+        "UPDATE member SET revoked_at = ?3, revoked_as = ?4 WHERE mesh_id = ?1 AND pubkey = ?2 AND revoked_at IS NULL",
+        params![mesh.as_str(), key.to_string(), now, word],
     )?;
     if 0 < changed {
         let payload = json!({"pubkey": key});
-        audit::append(db, vec![Entry { mesh, event: Event::MemberBanned, actor: Actor::Nobody, payload, now }])?;
+        audit::append(db, vec![Entry { mesh, event, actor, payload, now }])?;
     }
     Ok(0 < changed)
+}
+
+/// Whether it went by itself.
+pub(super) fn has_left(db: &Db<'_>, member: &Member) -> Result<bool, Error> {
+    Ok(db.first("SELECT 1 FROM member WHERE id = ?1 AND revoked_as = 'left'", [member.id.as_str()], |_| Ok(()))?.is_some())
+}
+
+/// Lets one in again that had left, under its old id.
+pub(super) fn readmit(db: &Db<'_>, old: &Member, new: &NewMember) -> Result<(), Error> {
+    db.execute(
+        "UPDATE member SET revoked_at = NULL, revoked_as = NULL, role = ?2, display_name = ?3 WHERE id = ?1",
+        params![old.id.as_str(), new.role.as_str(), new.display_name],
+    )?;
+    Ok(())
 }
 
 pub(super) fn session_seen(db: &Db<'_>, sessions: Vec<SeenSession>) -> Result<(), Error> {

@@ -32,8 +32,8 @@ use crate::wire::topic::TopicRole;
 
 pub use self::allowed::{BanRow, GrantRow, KickRow};
 pub use self::records::{
-    Ack, Author, Enqueued, Known, Member, MemoryRow, Mesh, MessageLookup, MessageState, NewMember, NewMesh, Outcome, Role,
-    SeenSession, SkillRow, StateRow, Stored, Submission, Topical, Urgency,
+    Ack, Author, Enqueued, Known, Member, MemoryRow, Mesh, MessageLookup, MessageState, NewMember, NewMesh, Outcome, Removed,
+    Role, SeenSession, SkillRow, StateRow, Stored, Submission, Topical, Urgency,
 };
 pub use self::topics::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow};
 pub use self::{schedule::ScheduledRow, tasks::TaskChanged};
@@ -58,8 +58,8 @@ commands! {
     /// Every member of a mesh, the longest-standing first.
     Read Members => members::members: pub fn members(mesh: MeshId) -> Vec<Member>;
 
-    /// Shuts a member out. False if there is none, or it was done before.
-    Sync Revoke => members::revoke: pub fn revoke(mesh: MeshId, key: MemberKey, now: Millis) -> bool;
+    /// Shuts a member out, or lets it go. False if there is none, or it was done before.
+    Sync Revoke => members::revoke: pub fn revoke(mesh: MeshId, key: MemberKey, removed: Removed, now: Millis) -> bool;
 
     /// Notes that sessions are here, so that what is sent to them later is kept.
     Lazy SessionSeen => members::session_seen: pub fn session_seen(sessions: Vec<SeenSession>) -> ();
@@ -154,10 +154,10 @@ commands! {
     Read TopicMessage => topics::message: pub fn topic_message(topic: String, id: String) -> Option<String>;
 
     Read Grants => allowed::grants: pub fn grants() -> Vec<GrantRow>;
-    Sync SetGrant => allowed::set_grant: pub fn set_grant(row: GrantRow, reset: bool) -> bool;
+    Sync SetGrant => allowed::set_grant: pub fn set_grant(row: GrantRow, reset: bool, now: Millis) -> bool;
     Read Kicks => allowed::kicks: pub fn kicks(now: Millis) -> Vec<KickRow>;
-    Sync Kick => allowed::kick: pub fn kick(kicks: Vec<KickRow>, now: Millis) -> ();
-    Sync Unrevoke => allowed::unrevoke: pub fn unrevoke(mesh: MeshId, key: MemberKey) -> bool;
+    Sync Kick => allowed::kick: pub fn kick(kicks: Vec<KickRow>, by: Actor, now: Millis) -> ();
+    Sync Unrevoke => allowed::unrevoke: pub fn unrevoke(mesh: MeshId, key: MemberKey, by: Actor, now: Millis) -> bool;
     Read Bans => allowed::bans: pub fn bans(mesh: MeshId) -> Vec<BanRow>;
     Sync AddScheduled => schedule::add: pub fn add_scheduled(row: ScheduledRow) -> bool;
     Read Scheduled => schedule::list: pub fn scheduled(mesh: MeshId, member: MemberId) -> Vec<ScheduledRow>;

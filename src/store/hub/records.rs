@@ -1,6 +1,6 @@
 //! What goes into the broker's database, and what comes out of it.
 
-use super::Full;
+use super::{Actor, Full};
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PublicKey, SessionKey, Slug};
 use crate::base::time::Millis;
 use crate::store::Seq;
@@ -64,6 +64,15 @@ pub struct Member {
     pub role: Role,
     pub joined_at: Millis,
     pub revoked: bool,
+}
+
+/// How a member comes to have no part in a mesh any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    /// Shut out, by whom.
+    Banned(Actor),
+    /// By itself: it may come back with an invite.
+    Left,
 }
 
 /// A session key that has been on a mesh.

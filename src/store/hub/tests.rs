@@ -107,8 +107,8 @@ fn meshes_and_members_are_made_once() {
 
     let same = hub.add_member(NewMember { id: MemberId::new("other id"), ..new_member(ALICE) }).unwrap();
     assert_eq!((same.id.as_str(), same.revoked), ("member-2", false));
-    assert_eq!(hub.revoke(mesh(), MemberKey(key(ALICE)), 7), Ok(true));
-    assert_eq!(hub.revoke(mesh(), MemberKey(key(ALICE)), 8), Ok(false));
+    assert_eq!(hub.revoke(mesh(), MemberKey(key(ALICE)), Removed::Left, 7), Ok(true));
+    assert_eq!(hub.revoke(mesh(), MemberKey(key(ALICE)), Removed::Left, 8), Ok(false));
     assert!(hub.add_member(new_member(ALICE)).unwrap().revoked);
     assert_eq!(hub.members(mesh()).unwrap().len(), 2);
     let nowhere = NewMember { mesh: MeshId::new("none"), ..new_member(5) };
@@ -128,7 +128,7 @@ fn keys_are_known_while_their_member_stands() {
     assert_eq!(hub.away_sessions(mesh(), 6, 9), Ok(vec![seen(21, 9)]));
     assert_eq!(hub.forget_sessions(mesh(), 9), Ok(1));
     assert_eq!(hub.owner_of(mesh(), key(SESSION)), Ok(None));
-    hub.revoke(mesh(), MemberKey(key(ALICE)), 7).unwrap();
+    hub.revoke(mesh(), MemberKey(key(ALICE)), Removed::Left, 7).unwrap();
     assert_eq!((hub.owner_of(mesh(), key(ALICE)), hub.owner_of(mesh(), key(21))), (Ok(None), Ok(None)));
 }
 
