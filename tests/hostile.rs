@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use claudemesh::wire::limits::{MAX_FRAME, MAX_SEND_BODY, MAX_SMALL_BODY};
+use claudemesh::wire::limits::{MAX_FRAME, MAX_SEND_BODY, MAX_SMALL_BODY, MAX_TCP_CONNECTIONS};
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
@@ -16,7 +16,7 @@ use crate::support::mesh::World;
 use crate::support::random::{Random, seed};
 use crate::support::servers::{Broker, Daemon};
 use crate::support::session::Session;
-use crate::support::wait::PATIENCE;
+use crate::support::wait::{PATIENCE, until};
 
 #[test]
 fn requests_that_are_no_requests() {
@@ -172,6 +172,87 @@ fn clients_that_stall_or_vanish_hold_nobody_up() {
     assert_eq!(heard.messages().len(), 200);
     drop((stalled, deaf));
     daemon.assert_healthy();
+}
+
+/// What a daemon answers to this, as far as it has come when something has; the connection stays open.
+#[track_caller]
+fn ask(daemon: &Daemon, bytes: &[u8]) -> (UnixStream, String) {
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut piece = [0; 1024];
+    let read = stream.read(&mut piece).unwrap();
+    (stream, String::from_utf8_lossy(&piece[..read]).into_owned())
+}
+
+const EVENTS: &[u8] = b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// A hook that waits for mail of this session.
+fn wait_for_mail(daemon: &Daemon, session: &Session) -> UnixStream {
+    let authorization = format!("ClaudeMesh-Session {}", session.token);
+    let body = br#"{"path":"wake","wait_ms":300000}"#;
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.write_all(&http::compose("POST", "/v1/inbox/claim", &[("Authorization", &authorization)], Some(body))).unwrap();
+    stream
+}
+
+#[test]
+fn a_hook_that_was_killed_while_it_waited_takes_no_message_with_it() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.path().join("daemon")).unwrap();
+    std::fs::write(home.path().join("daemon/settings.json"), r#"{"maxStreams":1}"#).unwrap();
+    let daemon = Daemon::start(home.path());
+    let (alice, bob) = (Session::open(&daemon, "home", "alice"), Session::open(&daemon, "home", "bob"));
+    let waiting = wait_for_mail(&daemon, &bob);
+    // There is one place: whether somebody waits is seen by whether it is free.
+    let is_free = || ask(&daemon, EVENTS).1.starts_with("HTTP/1.1 200 ");
+    until("the hook to wait", || (!is_free()).then_some(()));
+    drop(waiting);
+    alice.send(&bob.key, "for whoever lives", "m-1");
+    until("the daemon to see that the hook is gone", || is_free().then_some(()));
+    let claimed = bob.call("POST", "/v1/inbox/claim", Some(&json!({"path": "prompt"}))).unwrap().json();
+    assert_eq!(claimed["items"][0]["body"], "for whoever lives", "{claimed}");
+}
+
+#[test]
+fn streams_and_waiting_hooks_have_a_limit_of_their_own_and_take_no_request_s_place() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.path().join("daemon")).unwrap();
+    // More than there may be requests at once.
+    std::fs::write(home.path().join("daemon/settings.json"), r#"{"maxStreams":1100}"#).unwrap();
+    let daemon = Daemon::start(home.path());
+    let session = Session::open(&daemon, "home", "alice");
+    let mut streams: Vec<UnixStream> = (0..1099)
+        .map(|n| {
+            let (stream, head) = ask(&daemon, EVENTS);
+            assert!(head.starts_with("HTTP/1.1 200 "), "stream {n}: {head}");
+            stream
+        })
+        .collect();
+    let waiting = wait_for_mail(&daemon, &session);
+    until("the waiting claim to be counted", || {
+        let (_stream, head) = ask(&daemon, EVENTS);
+        head.starts_with("HTTP/1.1 429 ").then(|| assert!(head.contains("too_many_streams"), "{head}"))
+    });
+    assert_eq!(daemon.get("/v1/version").status, 200);
+    drop(waiting);
+    streams.truncate(1000);
+    until("a place to be free again", || ask(&daemon, EVENTS).1.starts_with("HTTP/1.1 200 ").then_some(()));
+}
+
+#[test]
+fn others_of_this_machine_can_not_fill_the_private_socket_over_tcp() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.path().join("daemon")).unwrap();
+    std::fs::write(home.path().join("daemon/settings.json"), r#"{"tcpPort":0}"#).unwrap();
+    let daemon = Daemon::start(home.path());
+    let address = daemon.ready["tcp"].as_str().unwrap_or_else(|| panic!("{}", daemon.ready)).to_owned();
+    let idle: Vec<TcpStream> = (0..MAX_TCP_CONNECTIONS).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let reply = until("the port to be full", || http::get_tcp(&address, "/v1/version").ok().filter(|reply| reply.status == 503));
+    assert_eq!(reply.json()["error"], "too many connections; try again");
+    assert_eq!(daemon.get("/v1/version").status, 200);
+    drop(idle);
+    until("the port to be free again", || (http::get_tcp(&address, "/v1/version").ok()?.status == 401).then_some(()));
 }
 
 fn connect(broker: &Broker) -> WebSocket<TcpStream> {

@@ -8,7 +8,7 @@ use claudemesh::base::time::now_millis;
 use claudemesh::crypto::keys::KeyPair;
 use claudemesh::crypto::{random, sealed};
 use claudemesh::store::RowId;
-use claudemesh::store::inbox::{Body, Inbox, NewInbound, Recipient};
+use claudemesh::store::inbox::{Body, Inbox, NewInbound, Recipient, Scope};
 use claudemesh::wire::priority::Priority;
 use serde_json::{Value, json};
 
@@ -167,12 +167,25 @@ fn a_message_that_could_not_be_opened_is_read_when_its_key_appears() {
     forged.ciphertext_b64.replace_range(..8, "AAAAAAAA");
     let path = world.bob.socket().with_file_name("inbox.db");
     let (inbox, thread) = Inbox::open(&path).unwrap();
-    inbox.insert(vec![kept("m-1", seal("for later")), kept("m-2", (bob.key.clone(), forged))]).unwrap();
+    // Many that no key opens, and the one that does behind them all; it stood before the model as one that can not be opened.
+    let mut rows: Vec<NewInbound> = (0..150).map(|n| kept(&format!("junk-{n}"), (bob.key.clone(), forged.clone()))).collect();
+    rows.extend([kept("m-2", (bob.key.clone(), forged)), kept("m-1", seal("for later"))]);
+    let id = rows[151].id.clone();
+    let all: Vec<RowId> = rows.iter().map(|row| row.id.clone()).collect();
+    inbox.insert(rows).unwrap();
+    inbox.offered(all, "prompt".into(), Scope::Everything, now_millis()).unwrap();
+    let last = inbox.last_seq().unwrap();
     drop(inbox);
     assert_eq!(thread.join_by(Instant::now() + PATIENCE), Joined::Ended(()));
     world.bob.restart();
+    let heard = bob.follow(Some(last.0));
+    let event = heard.message("m-1");
+    assert_eq!((&event.data["body"], event.data["id"].as_str()), (&json!("for later"), Some(id.as_str())));
+    assert_eq!(heard.messages().len(), 1, "what does not open is no news");
+    let (_, claimed) = ask(&bob, "POST", "/v1/inbox/claim", Some(&json!({"path": "prompt"})));
+    assert_eq!((&claimed["items"][0]["body"], claimed["items"].as_array().map(Vec::len)), (&json!("for later"), Some(1)));
     let rows = until("the row to be readable", || {
-        let (_, page) = ask(&bob, "GET", "/v1/inbox?mark_seen=false&unread_only=true", None);
+        let (_, page) = ask(&bob, "GET", "/v1/inbox?mark_seen=false", None);
         let rows = page["items"].as_array()?.clone();
         rows.iter().any(|row| row["body"] == "for later").then_some(rows)
     });

@@ -53,6 +53,8 @@ pub struct Settings {
     /// Within so many seconds one sender may wake a session [`Settings::wake_budget`] times without a person.
     wake_window_seconds: u32,
     wake_budget: u32,
+    /// Event streams and waiting hooks at once; the next one is answered 429. Read when the daemon starts.
+    max_streams: u32,
 }
 
 impl Default for Settings {
@@ -67,6 +69,7 @@ impl Default for Settings {
             log_mib: 8,
             wake_window_seconds: 600,
             wake_budget: 20,
+            max_streams: 4096,
         }
     }
 }
@@ -112,6 +115,7 @@ impl Settings {
             ("giveUpDays", settings.give_up_days),
             ("logMib", settings.log_mib),
             ("wakeWindowSeconds", settings.wake_window_seconds),
+            ("maxStreams", settings.max_streams),
         ];
         match numbers.iter().find(|(_, number)| *number == 0) {
             Some((key, _)) => Err(Error::Zero(path.to_owned(), key)),
@@ -138,6 +142,10 @@ impl Settings {
     /// How often one sender may wake one session within the window. With 0, mail always waits for a person.
     pub fn wake_budget(&self) -> usize {
         usize::try_from(self.wake_budget).unwrap_or(usize::MAX)
+    }
+
+    pub fn max_streams(&self) -> usize {
+        usize::try_from(self.max_streams).unwrap_or(usize::MAX)
     }
 
     /// In bytes.

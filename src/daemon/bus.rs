@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::base::ids::Slug;
 use crate::store::inbox::{Recipient, Scope};
 use crate::wire::event::Event;
-use crate::wire::limits::{MAX_STREAMS, SUBSCRIBER_QUEUE};
+use crate::wire::limits::SUBSCRIBER_QUEUE;
 
 /// What a stream's thread is told.
 #[derive(Debug, Clone)]
@@ -24,8 +24,10 @@ pub(super) enum News {
 }
 
 /// The table of subscribers. Guards only the map: senders are copied out before anything is sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Bus {
+    /// Subscribers at once.
+    most: usize,
     subscribers: Mutex<HashMap<u64, Subscriber>>,
     next: AtomicU64,
     closed: AtomicBool,
@@ -50,13 +52,17 @@ pub(super) struct Subscription {
 }
 
 impl Bus {
-    /// `None` when there are [`MAX_STREAMS`] already, or the daemon stops.
+    pub(super) fn new(most: usize) -> Bus {
+        Bus { most, subscribers: Mutex::default(), next: AtomicU64::default(), closed: AtomicBool::default() }
+    }
+
+    /// `None` when there are as many as there may be, or the daemon stops.
     pub(super) fn subscribe(self: &Arc<Bus>, scope: Scope) -> Option<Subscription> {
         let (sender, news) = bounded(SUBSCRIBER_QUEUE);
         let mail = Arc::new(AtomicBool::new(false));
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut subscribers = self.lock();
-        if MAX_STREAMS <= subscribers.len() || self.closed.load(Ordering::Acquire) {
+        if self.most <= subscribers.len() || self.is_closed() {
             return None;
         }
         subscribers.insert(id, Subscriber { scope, mail: mail.clone(), news: sender });
@@ -87,6 +93,10 @@ impl Bus {
         for (id, subscriber) in self.matching(|_| true) {
             self.send(id, &subscriber, News::Bye);
         }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     #[cfg(test)]
@@ -161,7 +171,7 @@ mod tests {
 
     #[test]
     fn mail_is_announced_once_until_it_is_noticed_and_only_to_its_recipient() {
-        let bus = Arc::new(Bus::default());
+        let bus = Arc::new(Bus::new(8));
         let (alice, bob) = (bus.subscribe(scope(1)).unwrap(), bus.subscribe(scope(2)).unwrap());
         let everyone = bus.subscribe(Scope::Everything).unwrap();
         for _ in 0..3 {
@@ -176,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_subscriber_that_stops_reading_is_cut_off_and_harms_nobody() {
-        let bus = Arc::new(Bus::default());
+        let bus = Arc::new(Bus::new(8));
         let stuck = bus.subscribe(Scope::Everything).unwrap();
         for _ in 0..=SUBSCRIBER_QUEUE {
             bus.publish(&Slug::new("home"), Event::Bye(Bye { bye: "x".into() }));

@@ -167,6 +167,7 @@ pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
     let (supervisor, events) = bounded(supervisor::QUEUE);
     let ctx = Arc::new(Ctx {
         paths,
+        bus: Arc::new(Bus::new(settings.max_streams())),
         settings: Mutex::new(settings),
         outbox,
         inbox,
@@ -175,7 +176,6 @@ pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
         links: links::Links::default(),
         rosters: rosters::Rosters::default(),
         channels: channels::Channels::default(),
-        bus: Arc::new(Bus::default()),
         guard: guard::Guard::default(),
         waiters: waiters::Waiters::default(),
         drain,

@@ -4,6 +4,7 @@
 mod tests;
 mod workers;
 
+use std::cell::Cell;
 use std::fmt;
 use std::fs::Permissions;
 use std::io::{self, Read, Write};
@@ -96,7 +97,8 @@ impl AsFd for Listener {
 pub struct Options<'a> {
     /// Threads are called this, a hyphen and a number.
     pub name: &'a str,
-    /// Connections at once. Full: a further one gets `refusal` and is closed.
+    /// Connections at once, without those that [outlast](Place::outlast) their request. Full: a further one gets `refusal`
+    /// and is closed.
     pub max_connections: usize,
     pub refusal: &'a [u8],
     /// Bytes of stack for each thread.
@@ -109,48 +111,83 @@ pub struct Count(Arc<Counter>);
 
 #[derive(Debug, Default)]
 struct Counter {
-    now: Mutex<usize>,
+    now: Mutex<Now>,
     fewer: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Now {
+    /// Those that the limit is for.
+    counted: usize,
+    outlasting: usize,
+}
+
+impl Now {
+    fn all(&self) -> usize {
+        self.counted + self.outlasting
+    }
 }
 
 impl Count {
     pub fn get(&self) -> usize {
-        *self.lock()
+        self.lock().all()
     }
 
     /// Waits until no connection is left, or until `deadline`; returns how many are left.
     pub fn wait_idle(&self, deadline: Instant) -> usize {
         let mut now = self.lock();
-        while 0 < *now {
+        while 0 < now.all() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
             now = self.0.fewer.wait_timeout(now, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        *now
+        now.all()
     }
 
-    fn enter(&self, max: usize) -> Option<Guard> {
+    fn enter(&self, max: usize) -> Option<Place> {
         let mut now = self.lock();
-        if max <= *now {
+        if max <= now.counted {
             return None;
         }
-        *now += 1;
-        Some(Guard(self.clone()))
+        now.counted += 1;
+        Some(Place { count: self.clone(), outlasts: Cell::new(false) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, usize> {
+    fn lock(&self) -> MutexGuard<'_, Now> {
         self.0.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-struct Guard(Count);
+/// One connection's place among those that are served. Dropping it leaves it.
+#[derive(Debug)]
+pub struct Place {
+    count: Count,
+    outlasts: Cell<bool>,
+}
 
-impl Drop for Guard {
+impl Place {
+    /// The request has become one that stays, such as a stream: it makes room for requests, and whoever serves it limits how
+    /// many of its kind there are.
+    pub fn outlast(&self) {
+        if !self.outlasts.replace(true) {
+            let mut now = self.count.lock();
+            now.counted -= 1;
+            now.outlasting += 1;
+        }
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        *self.0.lock() -= 1;
-        self.0.0.fewer.notify_all();
+        let mut now = self.count.lock();
+        match self.outlasts.get() {
+            true => now.outlasting -= 1,
+            false => now.counted -= 1,
+        }
+        drop(now);
+        self.count.0.fewer.notify_all();
     }
 }
 
@@ -176,13 +213,11 @@ impl std::error::Error for ServeError {}
 /// a while for the next connection; a connection never waits for a busy one.
 pub fn serve<F>(listeners: &[Listener], bell: &Bell, options: &Options<'_>, count: &Count, on_accept: F) -> Result<(), ServeError>
 where
-    F: Fn(Stream) + Send + Sync + 'static,
+    F: Fn(Stream, &Place) + Send + Sync + 'static,
 {
     let on_accept = Arc::new(on_accept);
-    let mut workers = Workers::new(options.name, options.stack, move |(stream, guard): (Stream, Guard)| {
-        let _guard = guard;
-        on_accept(stream);
-    });
+    let mut workers =
+        Workers::new(options.name, options.stack, move |(stream, place): (Stream, Place)| on_accept(stream, &place));
     let interests: Vec<_> =
         listeners.iter().map(|listener| Interest { fd: listener.as_fd(), read: true, write: false }).collect();
     loop {
@@ -195,7 +230,7 @@ where
             // One at a time: after the last, a second attempt would be a wasted call, and poll asks again anyway.
             match listener.accept() {
                 Ok(stream) => match count.enter(options.max_connections) {
-                    Some(guard) => tired |= !employ(&mut workers, (stream, guard), options),
+                    Some(place) => tired |= !employ(&mut workers, (stream, place), options),
                     None => refuse(stream, options.refusal),
                 },
                 Err(err) if is_of_the_peer(&err) => {}
@@ -212,14 +247,14 @@ where
 }
 
 /// False: there was no thread to be had, and the connection was refused.
-fn employ<F: Fn((Stream, Guard)) + Send + Sync + 'static>(
-    workers: &mut Workers<(Stream, Guard), F>,
-    job: (Stream, Guard),
+fn employ<F: Fn((Stream, Place)) + Send + Sync + 'static>(
+    workers: &mut Workers<(Stream, Place), F>,
+    job: (Stream, Place),
     options: &Options<'_>,
 ) -> bool {
     match workers.give(job) {
         Ok(()) => true,
-        Err(((stream, _guard), err)) => {
+        Err(((stream, _place), err)) => {
             log::warn!("{}: no thread for a connection: {err}", options.name);
             refuse(stream, options.refusal);
             false

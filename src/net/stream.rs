@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::tls::Tls;
+use crate::sys::poll::{Interest, wait};
 
 /// A connected stream. The transport is fixed when it is made.
 #[derive(Debug)]
@@ -38,6 +39,13 @@ impl Stream {
             Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
             Stream::Tls(stream) => Stream::Tcp(stream.socket().try_clone()?),
         }))
+    }
+
+    /// Whether the other end has closed, as far as can be told without reading: a TCP peer that has only stopped sending
+    /// may still read.
+    pub fn is_gone(&self) -> bool {
+        let interest = Interest { fd: self.as_fd(), read: false, write: false };
+        wait(&[interest], None, Some(Duration::ZERO)).is_ok_and(|ready| ready.events.iter().any(|event| event.hung_up))
     }
 
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {

@@ -24,11 +24,11 @@ pub const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// A local reply must have been taken within this, or its connection is dropped.
 pub const REPLY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Local connections at once, streams not counted. The next one is answered 503.
+/// Requests on the local socket at once, streams and waiting claims not counted. The next one is answered 503.
 pub const MAX_LOCAL_CONNECTIONS: usize = 1024;
 
-/// Event streams at once. The next one is answered 429.
-pub const MAX_STREAMS: usize = 4096;
+/// The same on the local TCP port, counted apart: every user of the machine can fill that one before it shows a token.
+pub const MAX_TCP_CONNECTIONS: usize = 64;
 
 /// Events that wait for one subscriber. When full, the subscriber is cut off with `lagged` and resumes by its cursor.
 pub const SUBSCRIBER_QUEUE: usize = 128;

@@ -8,10 +8,11 @@ use crossbeam_channel::{RecvTimeoutError, after, select};
 
 use crate::base::time::now_millis;
 use crate::daemon::bus::{News, Subscription};
+use crate::daemon::ctx::Ctx;
 use crate::daemon::guard::{Budget, Message};
 use crate::daemon::sessions::Session;
 use crate::store::RowId;
-use crate::store::inbox::{self, Inbound};
+use crate::store::inbox::{self, Inbound, Scope};
 use crate::wire::ipc::{Changed, Claim, Claimed, Handled, InboxItem, Path};
 use crate::wire::limits::{CLAIM_LEASE, MAX_CLAIM_WAIT};
 use crate::wire::peer::Status;
@@ -34,17 +35,37 @@ const LATELY: Duration = Duration::from_secs(1);
 const BURST_GAP: Duration = Duration::from_millis(150);
 const MAX_BURST: Duration = Duration::from_secs(1);
 
-pub(super) fn claim(call: &Call<'_>) -> Reply {
+/// What a claim has given to its path.
+#[derive(Debug)]
+pub(super) struct Given {
+    ids: Vec<RowId>,
+    path: Path,
+    scope: Scope,
+}
+
+impl Given {
+    /// Its client was gone before the answer: the next path need not wait until the lease is over.
+    pub(super) fn take_back(self, ctx: &Ctx) {
+        if let Err(err) = ctx.inbox.unclaim(self.ids, self.path.as_str().to_owned(), self.scope) {
+            log::warn!("inbox: {err}");
+        }
+    }
+}
+
+pub(super) fn claim(call: &Call<'_>) -> (Reply, Option<Given>) {
     let (session, claim) = match session_and::<Claim>(call) {
         Ok(both) => both,
-        Err(refused) => return refused,
+        Err(refused) => return (refused, None),
     };
     if claim.path.has_a_person() {
         call.ctx.guard.reset(&session.id);
     }
     match wait(call, session, &claim) {
-        Ok(claimed) => Reply::ok(&claimed),
-        Err(refused) => refused,
+        Ok(claimed) => {
+            let ids = claimed.items.iter().map(|item| RowId::new(item.id.clone())).collect();
+            (Reply::ok(&claimed), Some(Given { ids, path: claim.path, scope: call.caller.scope(call.ctx) }))
+        }
+        Err(refused) => (refused, None),
     }
 }
 
@@ -99,8 +120,9 @@ fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claime
     let place = call.ctx.waiters.take_place(&session.id);
     // Subscribed first, claimed second: the other order would miss what comes between.
     let subscription = call.ctx.bus.subscribe(scope).ok_or_else(|| Reply::from(Reply::error(429, "too_many_streams")))?;
-    // A session that has ended takes nothing any more, and its waiter has nobody to wake.
-    while call.ctx.sessions.get(&session.token).is_some() {
+    call.connection.place.outlast();
+    // A session that has ended takes nothing any more, and its waiter has nobody to wake. Nor has one whose client is gone.
+    while call.ctx.sessions.get(&session.token).is_some() && !call.connection.stream.is_gone() {
         let mut items = take(call, session, claim)?;
         if !items.is_empty() {
             gather(call, session, claim, &subscription, &mut items);

@@ -33,14 +33,14 @@ use std::time::Instant;
 use crate::base::thread::{self, Joined, Running};
 use crate::daemon::ctx::Ctx;
 use crate::daemon::local_token::LocalToken;
-use crate::net::listen::{self, Count};
+use crate::net::listen::{self, Count, Place};
 use crate::sys::poll::{self, Ringer};
-use crate::wire::limits::MAX_LOCAL_CONNECTIONS;
+use crate::wire::limits::{MAX_LOCAL_CONNECTIONS, MAX_TCP_CONNECTIONS};
 
 use self::auth::TcpGate;
 
 /// The answer to a connection too many.
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 42\r\nConnection: close\r\n\r\n{\"error\":\"too many connections; try again\"}";
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 43\r\nConnection: close\r\n\r\n{\"error\":\"too many connections; try again\"}";
 
 /// The listening socket, its thread, and the connections that came through it.
 #[derive(Debug, Clone)]
@@ -48,6 +48,8 @@ pub(super) struct Listener {
     ctx: Arc<Ctx>,
     path: PathBuf,
     connections: Count,
+    /// Counted apart, so that nobody who may not even ask fills the private socket.
+    tcp_connections: Count,
     current: Arc<Mutex<Option<Accepting>>>,
     /// On TCP, if that was asked for and the port was free.
     tcp: Arc<Mutex<Option<TcpAccepting>>>,
@@ -76,6 +78,7 @@ pub(super) fn listen(ctx: &Arc<Ctx>) -> io::Result<Listener> {
         ctx: ctx.clone(),
         path: ctx.paths.socket(),
         connections: Count::default(),
+        tcp_connections: Count::default(),
         current: Arc::default(),
         tcp: Arc::default(),
     };
@@ -103,9 +106,7 @@ impl Listener {
                 refusal: BUSY,
                 stack: thread::CONNECTION_STACK,
             };
-            let on_accept = move |stream| {
-                serve::serve(&ctx, stream, None);
-            };
+            let on_accept = move |stream, place: &Place| serve::serve(&ctx, stream, place, None);
             if let Err(err) = listen::serve(&[socket], &bell, &options, &connections, on_accept) {
                 log::error!("the local socket: {err}");
             }
@@ -122,15 +123,15 @@ impl Listener {
         let socket = listen::Listener::tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
         let address = socket.tcp_address().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let (stop, bell) = poll::bell()?;
-        let (ctx, connections) = (self.ctx.clone(), self.connections.clone());
+        let (ctx, connections) = (self.ctx.clone(), self.tcp_connections.clone());
         let thread = thread::spawn("ipc-tcp", thread::CONNECTION_STACK, move || {
             let options = listen::Options {
                 name: "ipc",
-                max_connections: MAX_LOCAL_CONNECTIONS,
+                max_connections: MAX_TCP_CONNECTIONS,
                 refusal: BUSY,
                 stack: thread::CONNECTION_STACK,
             };
-            let on_accept = move |stream| serve::serve(&ctx, stream, Some(&gate));
+            let on_accept = move |stream, place: &Place| serve::serve(&ctx, stream, place, Some(&gate));
             if let Err(err) = listen::serve(&[socket], &bell, &options, &connections, on_accept) {
                 log::error!("the TCP listener: {err}");
             }
@@ -175,7 +176,7 @@ impl Listener {
         if accepting.thread.join_by(until) == Joined::Late {
             log::warn!("thread ipc-accept is late and is left behind");
         }
-        let left = self.connections.wait_idle(until);
+        let left = self.connections.wait_idle(until) + self.tcp_connections.wait_idle(until);
         if 0 < left {
             log::warn!("{left} local connections are left behind");
         }

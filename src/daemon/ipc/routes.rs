@@ -4,6 +4,8 @@ use serde::de::DeserializeOwned;
 
 use crate::daemon::ctx::Ctx;
 use crate::net::http1::Method;
+use crate::net::listen::Place;
+use crate::net::stream::Stream;
 use crate::net::target::Query;
 use crate::wire::json;
 use crate::wire::limits::{MAX_SEND_BODY, MAX_SMALL_BODY};
@@ -22,6 +24,14 @@ pub(super) struct Call<'a> {
     pub(super) query: &'a Query,
     pub(super) idempotency_key: Option<&'a str>,
     pub(super) body: &'a [u8],
+    pub(super) connection: Connection<'a>,
+}
+
+/// What a handler that waits needs to know of its connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connection<'a> {
+    pub(super) stream: &'a Stream,
+    pub(super) place: &'a Place,
 }
 
 impl Call<'_> {
@@ -41,6 +51,8 @@ impl Call<'_> {
 #[derive(Clone, Copy)]
 pub(super) enum Handler {
     Answer(fn(&Call<'_>) -> Reply),
+    /// Gives messages to one path; what does not reach its client is taken back.
+    Claim,
     /// The event stream, which keeps its connection.
     Events,
 }
@@ -49,6 +61,7 @@ impl std::fmt::Debug for Handler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Handler::Answer(_) => "Answer",
+            Handler::Claim => "Claim",
             Handler::Events => "Events",
         })
     }
@@ -94,7 +107,7 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/send", MAX_SEND_BODY, send::post),
     get("/v1/inbox", inbox::list),
     post("/v1/inbox/seen", MAX_SMALL_BODY, inbox::seen),
-    post("/v1/inbox/claim", MAX_SMALL_BODY, delivery::claim),
+    Route { method: Method::Post, path: "/v1/inbox/claim", max_body: MAX_SMALL_BODY, handler: Handler::Claim },
     post("/v1/inbox/offered", MAX_SMALL_BODY, delivery::offered),
     post("/v1/inbox/unclaim", MAX_SMALL_BODY, delivery::unclaim),
     delete("/v1/inbox", inbox::flush),

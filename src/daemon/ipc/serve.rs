@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::daemon::ctx::Ctx;
 use crate::net::http1::{self, Head, ReadError};
+use crate::net::listen::Place;
 use crate::net::stream::{Stream, Timeouts};
 use crate::net::target::percent_decode;
 use crate::store::Seq;
@@ -14,22 +15,22 @@ use crate::wire::ipc::VERSION_HEADER;
 use crate::wire::limits::{REPLY_DEADLINE, REQUEST_DEADLINE};
 
 use super::auth::{self, Caller, Credentials, TcpGate, Transport};
-use super::events;
 use super::reply::Reply;
-use super::routes::{self, Call, Handler, Route};
+use super::routes::{self, Call, Connection, Handler, Route};
+use super::{delivery, events};
 
 /// Sent with every reply, so that a client notices when the daemon is of another version.
 const HEADERS: [(&str, &str); 2] = [("Content-Type", "application/json"), (VERSION_HEADER, env!("CARGO_PKG_VERSION"))];
 
 /// Serves the one request of a connection. `tcp` is what a connection that came over TCP must present.
-pub(super) fn serve(ctx: &Arc<Ctx>, mut stream: Stream, tcp: Option<&TcpGate>) {
+pub(super) fn serve(ctx: &Arc<Ctx>, mut stream: Stream, place: &Place, tcp: Option<&TcpGate>) {
     // Whoever hangs up early has no use for an answer, and there is nobody else to tell.
-    if let Err(err) = exchange(ctx, &mut stream, tcp) {
+    if let Err(err) = exchange(ctx, &mut stream, place, tcp) {
         log::debug!("a local connection ended early: {err}");
     }
 }
 
-fn exchange(ctx: &Arc<Ctx>, stream: &mut Stream, tcp: Option<&TcpGate>) -> io::Result<()> {
+fn exchange(ctx: &Arc<Ctx>, stream: &mut Stream, place: &Place, tcp: Option<&TcpGate>) -> io::Result<()> {
     // Which gates a connection passes is its transport's to say, and that was fixed when it was accepted.
     let transport = match (&*stream, tcp) {
         (Stream::Unix(unix), _) => {
@@ -53,18 +54,25 @@ fn exchange(ctx: &Arc<Ctx>, stream: &mut Stream, tcp: Option<&TcpGate>) -> io::R
         Ok(admitted) => admitted,
         Err(reply) => return answer(stream, &reply),
     };
-    match route.handler {
-        Handler::Events => follow(ctx, &head, &caller, stream),
-        Handler::Answer(handler) => {
-            let body = match http1::read_body(stream, &mut head, deadline, route.max_body) {
-                Ok(body) => body,
-                Err(err) => return refuse(stream, &err),
-            };
-            let idempotency_key = head.header("idempotency-key");
-            let reply = handler(&Call { ctx, caller, item, query: &head.target.query, idempotency_key, body: &body });
-            answer(stream, &reply)
-        }
+    if let Handler::Events = route.handler {
+        return follow(ctx, &head, &caller, stream, place);
     }
+    let body = match http1::read_body(stream, &mut head, deadline, route.max_body) {
+        Ok(body) => body,
+        Err(err) => return refuse(stream, &err),
+    };
+    let idempotency_key = head.header("idempotency-key");
+    let connection = Connection { stream, place };
+    let call = Call { ctx, caller, item, query: &head.target.query, idempotency_key, body: &body, connection };
+    let (reply, given) = match route.handler {
+        Handler::Answer(handler) => (handler(&call), None),
+        Handler::Claim | Handler::Events => delivery::claim(&call),
+    };
+    answer(stream, &reply).inspect_err(|_| {
+        if let Some(given) = given {
+            given.take_back(ctx);
+        }
+    })
 }
 
 /// The gates, in the reference's order, and then the table of routes.
@@ -83,7 +91,7 @@ fn admit(ctx: &Ctx, head: &Head, transport: Transport<'_>) -> Result<(&'static R
 }
 
 /// The event stream. Subscribed first, read from the inbox second: the other order would lose what comes between.
-fn follow(ctx: &Arc<Ctx>, head: &Head, caller: &Caller, stream: &mut Stream) -> io::Result<()> {
+fn follow(ctx: &Arc<Ctx>, head: &Head, caller: &Caller, stream: &mut Stream, place: &Place) -> io::Result<()> {
     let after = match head.header("last-event-id").map(str::trim).filter(|id| !id.is_empty()) {
         None => None,
         Some(id) => match id.parse::<u64>() {
@@ -95,6 +103,7 @@ fn follow(ctx: &Arc<Ctx>, head: &Head, caller: &Caller, stream: &mut Stream) -> 
     let Some(subscription) = ctx.bus.subscribe(scope.clone()) else {
         return answer(stream, &Reply::error(429, "too_many_streams").into());
     };
+    place.outlast();
     // A subscriber that does not take one event for this long is gone for all we can tell.
     stream.set_write_timeout(Some(REPLY_DEADLINE))?;
     http1::start_sse(stream)?;

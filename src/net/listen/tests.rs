@@ -24,7 +24,7 @@ struct Server {
     thread: thread::JoinHandle<Result<(), ServeError>>,
 }
 
-fn start(name: &str, max_connections: usize, on_accept: impl Fn(Stream) + Send + Sync + 'static) -> Server {
+fn start(name: &str, max_connections: usize, on_accept: impl Fn(Stream, &Place) + Send + Sync + 'static) -> Server {
     let path = std::env::temp_dir().join(format!("claudemesh-listen-{}-{name}", std::process::id()));
     let listeners = [Listener::unix(&path, true).unwrap(), Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap()];
     let (ringer, bell) = bell().unwrap();
@@ -46,7 +46,7 @@ fn stop(server: Server) {
     std::fs::remove_file(&server.path).unwrap();
 }
 
-fn answer(mut stream: Stream) {
+fn answer(mut stream: Stream, _: &Place) {
     if http1::read_request(&mut stream, soon(), 16).is_ok() {
         http1::write_response(&mut stream, 200, &[], b"ok").unwrap();
     }
@@ -57,9 +57,9 @@ fn serves_short_requests_with_few_threads_beside_long_ones() {
     let names = Arc::new(Mutex::new(HashSet::new()));
     let server = start("short", 100, {
         let names = names.clone();
-        move |stream| {
+        move |stream, place| {
             names.lock().unwrap().insert(thread::current().name().unwrap().to_owned());
-            answer(stream);
+            answer(stream, place);
         }
     });
     // Twenty that connect and say nothing hold a thread each.
@@ -114,8 +114,32 @@ fn refuses_beyond_the_cap_and_takes_the_next_when_one_leaves() {
 }
 
 #[test]
+fn what_outlasts_its_request_makes_room_and_is_still_waited_for() {
+    let server = start("outlast", 2, |mut stream, place| {
+        place.outlast();
+        place.outlast();
+        stream.write_all(b"on").unwrap();
+        let _ = stream.read(&mut [0]);
+    });
+    let held: Vec<_> = (0..5)
+        .map(|_| {
+            let mut client = UnixStream::connect(&server.path).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let mut said = [0; 2];
+            client.read_exact(&mut said).unwrap();
+            assert_eq!(&said, b"on");
+            client
+        })
+        .collect();
+    assert_eq!((server.count.get(), server.count.wait_idle(Instant::now())), (5, 5));
+    drop(held);
+    assert_eq!(server.count.wait_idle(soon()), 0);
+    stop(server);
+}
+
+#[test]
 fn a_panicking_handler_costs_its_connection_only() {
-    let server = start("panic", 2, |mut stream| {
+    let server = start("panic", 2, |mut stream, _| {
         let mut byte = [0];
         stream::read_by(&mut stream, &mut byte, soon()).unwrap();
         if byte == *b"!" {

@@ -3,8 +3,9 @@
 use rusqlite::params;
 
 use super::{Body, Inserted, NewInbound, recipient_sql, remove};
+use crate::base::time::Millis;
 use crate::store::db::Db;
-use crate::store::{Error, RowId, Seq};
+use crate::store::{Error, RowId, Seq, count};
 use crate::wire::json;
 
 pub(super) fn insert(db: &Db<'_>, messages: Vec<NewInbound>) -> Result<Vec<Inserted>, Error> {
@@ -93,11 +94,24 @@ fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) fn opened(db: &Db<'_>, id: RowId, body: String) -> Result<bool, Error> {
-    let changed = db.execute(
-        "UPDATE inbox SET body = ?2, unreadable = NULL, nonce = NULL, ciphertext = NULL, seen_at = NULL
-          WHERE id = ?1 AND unreadable IS NOT NULL",
-        params![id.as_str(), body],
-    )?;
-    Ok(0 < changed)
+/// To a reader it comes in now: at the end, neither seen nor offered. What followers and models were told of it before was that
+/// it can not be opened.
+pub(super) fn opened(db: &Db<'_>, messages: Vec<(RowId, String)>, now: Millis) -> Result<usize, Error> {
+    let start = last_seq(db)?;
+    let mut seq = start;
+    for (id, body) in messages {
+        // Rowids grow with `seq`, and every index gives its rows in the order of both. Times do so too.
+        let changed = db.execute(
+            "UPDATE inbox SET body = ?2, unreadable = NULL, nonce = NULL, ciphertext = NULL, seen_at = NULL, offered_at = NULL,
+                    offered_by = NULL, claimed_by = NULL, claimed_until = NULL, seq = ?3, received_at = max(received_at, ?4),
+                    rowid = (SELECT max(rowid) FROM inbox) + 1
+              WHERE id = ?1 AND unreadable IS NOT NULL",
+            params![id.as_str(), body, seq + 1, now],
+        )?;
+        seq += i64::from(0 < changed);
+    }
+    if start < seq {
+        db.execute("UPDATE inbox_counter SET last_seq = ?1", [seq])?;
+    }
+    Ok(count(seq - start))
 }

@@ -198,12 +198,13 @@ commands! {
     /// Deletes messages received before `before`. Bounded: call again while it returns more than 0.
     Lazy Prune => remove::prune: pub fn prune(before: Millis) -> usize;
 
-    /// Up to `limit` messages of one recipient that could not be opened, oldest first.
+    /// Up to `limit` messages of one recipient that could not be opened and came after `after`, oldest first.
     Read Unreadable => read::unreadable:
-        pub fn unreadable(mesh: Slug, recipient: Recipient, limit: usize) -> Vec<Inbound>;
+        pub fn unreadable(mesh: Slug, recipient: Recipient, after: Seq, limit: usize) -> Vec<Inbound>;
 
-    /// Gives a message that could not be opened its text; it counts as unseen then. False if it is gone or was opened before.
-    Lazy Opened => insert::opened: pub fn opened(id: RowId, body: String) -> bool;
+    /// Gives messages that could not be opened their text, as if they came in now. Returns for how many: others are gone, or
+    /// were opened before.
+    Sync Opened => insert::opened: pub fn opened(messages: Vec<(RowId, String)>, now: Millis) -> usize;
 }
 
 impl Inbox {

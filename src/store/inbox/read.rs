@@ -228,10 +228,12 @@ pub(super) fn unread(db: &Db<'_>, scope: Scope) -> Result<usize, Error> {
     Ok(count(unread.unwrap_or(0)))
 }
 
-pub(super) fn unreadable(db: &Db<'_>, mesh: Slug, recipient: Recipient, limit: usize) -> Result<Vec<Inbound>, Error> {
+pub(super) fn unreadable(db: &Db<'_>, mesh: Slug, recipient: Recipient, after: Seq, limit: usize) -> Result<Vec<Inbound>, Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM inbox INDEXED BY inbox_unreadable
-          WHERE unreadable IS NOT NULL AND mesh = ?1 AND recipient_pubkey = ?2 ORDER BY rowid LIMIT ?3"
+          WHERE unreadable IS NOT NULL AND mesh = ?1 AND recipient_pubkey = ?2
+            AND rowid > coalesce((SELECT rowid FROM inbox INDEXED BY inbox_seq WHERE seq <= ?4 ORDER BY seq DESC LIMIT 1), 0)
+          ORDER BY rowid LIMIT ?3"
     );
-    db.all(&sql, params![mesh.as_str(), recipient_sql(recipient).0, limit_sql(limit)], read)
+    db.all(&sql, params![mesh.as_str(), recipient_sql(recipient).0, limit_sql(limit), after.to_sql()], read)
 }

@@ -97,14 +97,39 @@ fn what_was_kept_comes_back_whole() {
     assert_eq!((&rows[1].body, rows[1].recipient), (&sealed, Some(Recipient::Member(MemberKey(key(MEMBER))))));
     assert_eq!((&rows[1].broker_id, &rows[1].created_at, rows[1].sender_member), (&None, &None, None));
     assert_eq!((&rows[2].body, rows[2].topic.as_deref()), (&Body::Plain("hi".into()), Some("t")));
+}
 
-    let waiting = inbox.unreadable(Slug::new("home"), Recipient::Member(MemberKey(key(MEMBER))), 10).unwrap();
-    assert_eq!(ids(&waiting), ["b"]);
-    assert_eq!(inbox.opened(RowId::new("row-b"), "now readable".into()), Ok(true));
-    assert_eq!(inbox.opened(RowId::new("row-b"), "twice".into()), Ok(false));
-    assert_eq!(inbox.opened(RowId::new("row-a"), "forged".into()), Ok(false));
-    let rows = inbox.since(Seq(1), Scope::Everything, 1).unwrap();
-    assert_eq!((rows.len(), &rows[0].body), (1, &Body::Opened("now readable".into())));
+#[test]
+fn what_is_opened_later_comes_in_anew_and_what_is_not_holds_nothing_up() {
+    let (_dir, inbox) = open();
+    let sealed = |id: &str, received_at| NewInbound {
+        body: Body::Unreadable { reason: "no key".into(), nonce: "n".into(), ciphertext: "c".into() },
+        ..message(id, received_at)
+    };
+    inbox.insert(vec![sealed("a", 1), sealed("b", 2), message("c", 3), sealed("d", 4)]).unwrap();
+    let waiting = |after, limit| {
+        let rows = inbox.unreadable(Slug::new("home"), session(1), Seq(after), limit).unwrap();
+        ids(&rows).concat()
+    };
+    assert_eq!([waiting(0, 2), waiting(2, 2), waiting(3, 2), waiting(4, 2)], ["ab", "d", "d", ""]);
+
+    let all = Scope::Everything;
+    let row = |id: &str| RowId::new(format!("row-{id}"));
+    inbox.offered(vec![row("b")], "prompt".into(), all.clone(), 5).unwrap();
+    inbox.mark_seen(vec![row("b")], all.clone(), 5).unwrap();
+    let texts = ["b", "c", "b", "gone"].map(|id| (row(id), format!("{id} at last")));
+    assert_eq!(inbox.opened(texts.to_vec(), 9), Ok(1));
+    assert_eq!(waiting(0, 9), "ad");
+
+    // A follower that has seen everything hears of it, and of nothing else.
+    let news = inbox.since(Seq(4), all.clone(), 9).unwrap();
+    assert_eq!((news.len(), news[0].seq, &news[0].body), (1, Seq(5), &Body::Opened("b at last".into())));
+    assert_eq!((news[0].seen_at, news[0].offered_at, &news[0].offered_by, news[0].received_at), (None, None, &None, 9));
+    assert_eq!(ids(&inbox.since(Seq(0), all.clone(), 9).unwrap()), ["a", "c", "d", "b"]);
+    assert_eq!(inbox.last_seq(), Ok(Seq(5)));
+    assert_eq!(inbox.insert(vec![message("b", 10), message("e", 10)]), Ok(vec![Inserted::Duplicate, Inserted::New(Seq(6))]));
+    let since = Filter { since: Some(9), ..Filter::newest(all, 9) };
+    assert_eq!(ids(&inbox.list(since, None).unwrap().rows), ["e", "b"]);
 }
 
 #[test]
