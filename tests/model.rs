@@ -3,6 +3,7 @@
 
 mod hooks;
 mod install;
+mod reach;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -180,6 +180,7 @@ impl State {
             }
             ClientFrame::SetVisible(ask) => presence::set_visible(&self.shared, seat, ask.visible, ask.req_id, out),
             ClientFrame::SetProfile(ask) => presence::set_profile(&self.shared, seat, ask, out),
+            ClientFrame::SetReach(ask) => presence::set_reach(&self.shared, seat, ask, out),
             ClientFrame::JoinGroup(ask) => presence::join_group(&self.shared, seat, ask, out),
             ClientFrame::LeaveGroup(ask) => presence::leave_group(&self.shared, seat, ask, out),
             ClientFrame::SetState(ask) => state::set(&self.shared, seat, ask, out),

@@ -9,7 +9,7 @@ use crate::base::names::{is_group_name, neutralise_line};
 use crate::base::time::{Millis, iso};
 use crate::net::ws::Handle;
 use crate::wire::client::About;
-use crate::wire::peer::{Group, Peer, PeerRole, Status};
+use crate::wire::peer::{Group, Peer, PeerRole, Reach, Status};
 use crate::wire::profile::Profile;
 use crate::wire::rest::Rest;
 
@@ -88,6 +88,8 @@ pub(super) struct Presence {
     /// Whether other members see it and reach it by broadcast.
     pub(super) visible: bool,
     pub(super) profile: Profile,
+    /// As its daemon says; not every daemon does.
+    pub(super) reach: Option<Vec<Reach>>,
     pub(super) connected_at: Millis,
     pub(super) place: Place,
 }
@@ -156,6 +158,7 @@ impl Presence {
             model: self.about.model.clone(),
             visible: Some(self.visible),
             profile: Some(self.profile.clone()).filter(|profile| !profile.is_empty()),
+            reach: self.reach.clone(),
             rest: Rest::default(),
         }
     }

@@ -39,6 +39,7 @@ pub(super) fn places(hub: &Hub, router: &Router) -> Result<(), store::Error> {
                 summary: None,
                 visible: true,
                 profile: Profile::default(),
+                reach: None,
                 connected_at: seen.last_seen_at,
                 place: Place::Kept { until: Instant::now() + LEASE, since: seen.last_seen_at },
             };

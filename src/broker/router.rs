@@ -183,6 +183,8 @@ impl Router {
             old.kind = new.kind;
             old.name = new.name;
             old.about = new.about;
+            // Whoever comes back may be another daemon: it says again what it knows.
+            old.reach = None;
             old.connected_at = now;
             return Ok(Entered { presence: id, generation, how, status: old.status, evicted: Vec::new(), displaced });
         }
@@ -204,6 +206,7 @@ impl Router {
             summary: None,
             visible: true,
             profile: Profile::default(),
+            reach: None,
             connected_at: now,
             place,
         };

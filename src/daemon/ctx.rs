@@ -21,6 +21,7 @@ use super::links::Links;
 use super::meshes::Meshes;
 use super::rosters::Rosters;
 use super::sessions::Sessions;
+use super::sightings::Sightings;
 use super::supervisor;
 use super::waiters::Waiters;
 
@@ -40,6 +41,7 @@ pub(super) struct Ctx {
     pub(super) bus: Arc<Bus>,
     pub(super) guard: Guard,
     pub(super) waiters: Waiters,
+    pub(super) sightings: Sightings,
     pub(super) drain: Drain,
     pub(super) supervisor: Sender<supervisor::Event>,
     pub(super) epochs: AtomicU64,

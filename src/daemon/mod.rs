@@ -26,6 +26,7 @@ mod rosters;
 mod rpc;
 pub mod service;
 mod sessions;
+mod sightings;
 mod supervisor;
 mod upkeep;
 mod waiters;
@@ -178,6 +179,7 @@ pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
         channels: channels::Channels::default(),
         guard: guard::Guard::default(),
         waiters: waiters::Waiters::default(),
+        sightings: sightings::Sightings::default(),
         drain,
         supervisor: supervisor.clone(),
         epochs: std::sync::atomic::AtomicU64::new(1),

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::names::is_group_name;
 use crate::wire::client::ClientFrame;
-use crate::wire::peer::{Group, Status};
-use crate::wire::profile::{JoinGroup, LeaveGroup, Profile, SetProfile, SetStatus, SetSummary, SetVisible};
+use crate::wire::peer::{Group, Reach, Status};
+use crate::wire::profile::{JoinGroup, LeaveGroup, Profile, SetProfile, SetReach, SetStatus, SetSummary, SetVisible};
 
 /// The whole of it. Absent parts were never set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub(super) struct Outward {
     pub(super) visible: Option<bool>,
     #[serde(skip_serializing_if = "Profile::is_empty")]
     pub(super) profile: Profile,
+    /// As it was seen; the next daemon sees for itself.
+    #[serde(skip)]
+    pub(super) reach: Option<Vec<Reach>>,
     /// Said in the hello; `sessions.json` keeps them in the reference's place for them.
     #[serde(skip)]
     pub(super) groups: Vec<Group>,
@@ -32,6 +35,7 @@ pub(super) enum Change {
     Summary(String),
     Visible(bool),
     Profile(Profile),
+    Reach(Vec<Reach>),
     Join(Group),
     Leave(String),
 }
@@ -49,6 +53,7 @@ impl Outward {
             Change::Summary(summary) => self.summary = Some(summary),
             Change::Visible(visible) => self.visible = Some(visible),
             Change::Profile(profile) => self.profile.update(profile),
+            Change::Reach(reach) => self.reach = Some(reach),
             Change::Join(group) => self.join(group),
             Change::Leave(name) => self.groups.retain(|group| group.name != name),
         }
@@ -60,7 +65,8 @@ impl Outward {
         let summary = self.summary.clone().map(Change::Summary);
         let visible = self.visible.map(Change::Visible);
         let profile = Some(self.profile.clone()).filter(|profile| !profile.is_empty()).map(Change::Profile);
-        [status, summary, visible, profile].into_iter().flatten().map(|change| change.frame(None)).collect()
+        let reach = self.reach.clone().map(Change::Reach);
+        [status, summary, visible, profile, reach].into_iter().flatten().map(|change| change.frame(None)).collect()
     }
 }
 
@@ -72,6 +78,7 @@ impl Change {
             Change::Summary(summary) => ClientFrame::SetSummary(SetSummary { summary, req_id }),
             Change::Visible(visible) => ClientFrame::SetVisible(SetVisible { visible, req_id }),
             Change::Profile(profile) => ClientFrame::SetProfile(SetProfile { profile, req_id }),
+            Change::Reach(reach) => ClientFrame::SetReach(SetReach { reach, req_id }),
             Change::Join(Group { name, role }) => ClientFrame::JoinGroup(JoinGroup { name, role, req_id }),
             Change::Leave(name) => ClientFrame::LeaveGroup(LeaveGroup { name, req_id }),
         }
@@ -129,11 +136,17 @@ mod tests {
             Change::Join(Group { name: "eng".into(), role: Some("lead".into()) }),
             Change::Join(Group { name: "ops".into(), role: None }),
             Change::Leave("ops".into()),
+            Change::Reach(vec![Reach::Turn]),
         ] {
             outward.apply(change);
         }
         assert_eq!(outward.groups, [Group { name: "eng".into(), role: Some("lead".into()) }]);
         let told: Vec<String> = outward.frames().iter().map(ClientFrame::encode).collect();
-        assert_eq!(told, [r#"{"type":"set_summary","summary":"parser"}"#, r#"{"type":"set_profile","title":"c","bio":"b"}"#]);
+        let expected = [
+            r#"{"type":"set_summary","summary":"parser"}"#,
+            r#"{"type":"set_profile","title":"c","bio":"b"}"#,
+            r#"{"type":"set_reach","reach":["turn"]}"#,
+        ];
+        assert_eq!(told, expected);
     }
 }

@@ -30,6 +30,7 @@ use super::log_file;
 use super::reaper::{self, Reaper};
 use super::registry;
 use super::sessions::{Serial, Session, TokenHash};
+use super::sightings;
 use super::upkeep::Clock;
 
 /// Events that wait for the supervisor. When full, whoever has one more waits; the supervisor itself waits for nobody.
@@ -288,6 +289,7 @@ impl Supervisor {
         log_file::keep_small(&self.ctx.paths.log_file(), self.ctx.settings().log_limit());
         self.leaving.retain(|running| !running.is_finished());
         self.replace_dead_links();
+        sightings::announce(&self.ctx, now_millis(), now);
         for cmd in std::mem::take(&mut self.unwatched) {
             self.watch(cmd);
         }

@@ -13,7 +13,7 @@ use super::limits::MAX_FRAME;
 use super::memory::{Forget, Recall, Remember};
 use super::peer::Group;
 use super::priority::Priority;
-use super::profile::{JoinGroup, LeaveGroup, SetProfile, SetStatus, SetSummary, SetVisible};
+use super::profile::{JoinGroup, LeaveGroup, SetProfile, SetReach, SetStatus, SetSummary, SetVisible};
 use super::schedule::{CancelScheduled, ListScheduled, MessageStatus, Schedule};
 use super::skill::{GetSkill, ListSkills, RemoveSkill, ShareSkill};
 use super::state::{GetState, ListState, SetState};
@@ -33,6 +33,7 @@ pub enum ClientFrame {
     SetSummary(SetSummary),
     SetVisible(SetVisible),
     SetProfile(SetProfile),
+    SetReach(SetReach),
     JoinGroup(JoinGroup),
     LeaveGroup(LeaveGroup),
     SetState(SetState),
@@ -219,6 +220,7 @@ impl ClientFrame {
             self,
             ClientFrame::SetStatus(_)
                 | ClientFrame::SetSummary(_)
+                | ClientFrame::SetReach(_)
                 | ClientFrame::JoinGroup(_)
                 | ClientFrame::LeaveGroup(_)
                 | ClientFrame::SetState(_)

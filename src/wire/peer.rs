@@ -27,6 +27,32 @@ pub enum Status {
     Dnd,
 }
 
+/// A way by which mail gets into a session's model by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// It is woken when it is idle.
+    Wake,
+    /// Beside its work: with a tool's result, at the end of a turn, at a prompt.
+    Turn,
+    /// A notification of its MCP server.
+    Channel,
+    /// One that a later version may know.
+    #[serde(other)]
+    Other,
+}
+
+impl Reach {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reach::Wake => "wake",
+            Reach::Turn => "turn",
+            Reach::Channel => "channel",
+            Reach::Other => "other",
+        }
+    }
+}
+
 /// A group a session is in, with its role there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
@@ -73,6 +99,9 @@ pub struct Peer {
     pub visible: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
+    /// By which ways its mail gets in: absent where nobody said, empty if it reads only when it looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Vec<Reach>>,
     #[serde(flatten)]
     pub rest: Rest,
 }

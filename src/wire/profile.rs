@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::peer::Status;
+use super::peer::{Reach, Status};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetStatus {
@@ -23,6 +23,15 @@ pub struct SetSummary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetVisible {
     pub visible: bool,
+    #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
+    pub req_id: Option<String>,
+}
+
+/// By which ways mail gets into this peer's model. The reference's broker does not know it and says nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SetReach {
+    #[serde(default)]
+    pub reach: Vec<Reach>,
     #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
 }

@@ -12,7 +12,7 @@ use crate::support::wait::{PATIENCE, until};
 const EVENTS: [&str; 7] = ["SessionStart", "UserPromptSubmit", "PostToolUse", "PostToolBatch", "Stop", "SessionEnd", "Wait"];
 
 /// Runs a hook of this session with this on its standard input.
-fn hook(home: &Home, session: Option<&Session>, event: &str, input: &str) -> Ended {
+pub(super) fn hook(home: &Home, session: Option<&Session>, event: &str, input: &str) -> Ended {
     let mut command = home.command(&["hook", event]);
     if let Some(session) = session {
         command.env("CLAUDEMESH_IPC_TOKEN", &session.token).env("CLAUDEMESH_SESSION_ID", &session.id);

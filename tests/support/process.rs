@@ -74,6 +74,11 @@ impl Process {
         writeln!(stdin, "{line}").and_then(|()| stdin.flush()).expect("the program reads");
     }
 
+    /// There is nothing more to say.
+    pub(crate) fn close_input(&mut self) {
+        self.stdin = None;
+    }
+
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         // It has not been waited for, so the number is still its own.
         let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).expect("a child's pid is positive");

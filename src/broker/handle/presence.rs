@@ -16,8 +16,8 @@ use crate::store;
 use crate::wire::client::ListPeers;
 use crate::wire::code::Code;
 use crate::wire::json;
-use crate::wire::peer::{Group, Peer, PeerRole, Status};
-use crate::wire::profile::{JoinGroup, LeaveGroup, Profile, SetProfile, SetStatus, SetSummary};
+use crate::wire::peer::{Group, Peer, PeerRole, Reach, Status};
+use crate::wire::profile::{JoinGroup, LeaveGroup, Profile, SetProfile, SetReach, SetStatus, SetSummary};
 use crate::wire::rest::Rest;
 use crate::wire::server::{Ack, PeersList, ServerFrame};
 
@@ -83,6 +83,7 @@ fn away(shared: &Shared, seat: &Seat, here: &[Peer]) -> Result<Vec<Peer>, store:
             model: None,
             visible: None,
             profile: None,
+            reach: None,
             rest: Rest::default(),
         })
     });
@@ -121,6 +122,13 @@ pub(in crate::broker) fn set_profile(shared: &Shared, seat: &Seat, ask: SetProfi
         capabilities: capabilities.map(|all| all.into_iter().take(MAX_CAPABILITIES).map(clean).collect()),
     };
     shared.router.set_profile(&seat.mesh, &seat.presence, profile);
+    done(out, ask.req_id);
+}
+
+pub(in crate::broker) fn set_reach(shared: &Shared, seat: &Seat, ask: SetReach, out: &mut Outbox) {
+    let known = [Reach::Wake, Reach::Turn, Reach::Channel];
+    let reach = known.into_iter().filter(|way| ask.reach.contains(way)).collect();
+    shared.router.set_reach(&seat.mesh, &seat.presence, reach);
     done(out, ask.req_id);
 }
 

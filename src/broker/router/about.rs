@@ -3,7 +3,7 @@
 use super::Router;
 use crate::base::ids::{MeshId, PresenceId};
 use crate::broker::limits::MAX_GROUPS;
-use crate::wire::peer::{Group, Status};
+use crate::wire::peer::{Group, Reach, Status};
 use crate::wire::profile::Profile;
 
 impl Router {
@@ -24,6 +24,10 @@ impl Router {
 
     pub(in crate::broker) fn set_profile(&self, mesh: &MeshId, id: &PresenceId, profile: Profile) {
         self.change(mesh, id, |presence| presence.profile.update(profile));
+    }
+
+    pub(in crate::broker) fn set_reach(&self, mesh: &MeshId, id: &PresenceId, reach: Vec<Reach>) {
+        self.change(mesh, id, |presence| presence.reach = Some(reach));
     }
 
     /// False if the peer is in as many groups as it may be.

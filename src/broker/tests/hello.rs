@@ -141,3 +141,26 @@ fn everything_that_is_said_is_answered() {
     let large = client.next("ack");
     assert!(large["error"].as_str().unwrap().starts_with("payload_too_large: "), "{large}");
 }
+
+#[test]
+fn how_a_peer_is_reached_is_listed_once_it_was_said_and_not_taken_over_by_its_next_connection() {
+    let world = World::new("reach");
+    let (alice, key) = world.session(0, 11, "alice");
+    let (bob, _) = world.session(1, 21, "bob");
+    let listed = || {
+        bob.say(&json!({"type": "list_peers"}));
+        let list = bob.next("peers_list");
+        list["peers"].as_array().unwrap().iter().find(|peer| peer["pubkey"] == json!(key)).unwrap()["reach"].clone()
+    };
+    assert_eq!(listed(), Value::Null);
+    let tell = |client: &Client, reach: Value| {
+        client.say(&json!({"type": "set_reach", "reach": reach, "_reqId": "r"}));
+        assert_eq!(client.next("ack")["_reqId"], "r");
+    };
+    tell(&alice, json!(["turn", "telepathy", "wake", "turn"]));
+    assert_eq!(listed(), json!(["wake", "turn"]), "each once, and those that are known");
+    tell(&alice, json!([]));
+    assert_eq!(listed(), json!([]), "nothing is not the same as not known");
+    let _again = world.session(0, 11, "alice");
+    assert_eq!(listed(), Value::Null);
+}

@@ -147,7 +147,11 @@ impl Hook<'_> {
             let others = |peer: &&crate::wire::ipc::PeerOnMesh| {
                 peer.peer.online && peer.peer.peer_role != PeerRole::ControlPlane && Some(peer.peer.pubkey) != own
             };
-            let names: Vec<String> = peers.peers.iter().filter(others).map(|peer| frame::name(&peer.peer.display_name)).collect();
+            let named = |peer: &crate::wire::ipc::PeerOnMesh| {
+                let deaf = peer.peer.reach.as_ref().is_some_and(Vec::is_empty);
+                format!("{}{}", frame::name(&peer.peer.display_name), if deaf { " (reads when it looks)" } else { "" })
+            };
+            let names: Vec<String> = peers.peers.iter().filter(others).map(named).collect();
             let more = names.len().saturating_sub(NAMED);
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
             let online = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");

@@ -12,7 +12,7 @@ use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Effect, Example, Flag, Group, MESH, Verb};
 use crate::client::Client;
 use crate::wire::ipc::{PeerOnMesh, Peers};
-use crate::wire::peer::{PeerRole, Status};
+use crate::wire::peer::{PeerRole, Reach, Status};
 
 const ALL: Flag = Flag::switch("--all", "Also the connections that daemons keep for themselves.");
 
@@ -22,7 +22,9 @@ pub(in crate::cli) const VERB: Verb = Verb {
     group: Group::Sessions,
     about: "Show who is on the mesh, and who is away.",
     long: "Inside a session: the session's mesh. Outside: every joined mesh. A mesh whose broker did not answer is named, and is not \
-           the same as an empty one; if none answered the status is 4.",
+           the same as an empty one; if none answered the status is 4.\n\n\
+           Behind a peer stands how mail gets to its model, where its daemon says so: it can be woken when it is idle (wake, \
+           channel), or hears while it works (turn), or reads when it looks.",
     operands: &[],
     tail: None,
     flags: &[MESH, ALL],
@@ -134,6 +136,16 @@ fn show(list: &OfMesh<'_>, hidden: usize, out: &mut Out) -> Result<(), CliError>
     list.peers.iter().try_for_each(|row| show_peer(row, out))
 }
 
+/// How mail gets to a peer's model. Who did not say is not spoken of.
+fn reach(ways: &[Reach]) -> String {
+    let words: Vec<&str> = ways.iter().map(|way| way.as_str()).collect();
+    match (ways.contains(&Reach::Wake) || ways.contains(&Reach::Channel), words.is_empty()) {
+        (_, true) => " · reads when it looks".to_owned(),
+        (true, _) => format!(" · can be woken ({})", words.join(", ")),
+        (false, _) => format!(" · hears while it works ({})", words.join(", ")),
+    }
+}
+
 fn show_peer(row: &Row<'_>, out: &mut Out) -> Result<(), CliError> {
     let peer = &row.peer.peer;
     let style = match (peer.online, peer.status) {
@@ -166,6 +178,7 @@ fn show_peer(row: &Row<'_>, out: &mut Out) -> Result<(), CliError> {
         .maybe(Style::Dim, (!kind.is_empty()).then(|| format!(" ({})", kind.join(", "))))
         .and(Style::Dim, format!(" · {}…", short(&peer.pubkey.to_hex(), 16)))
         .maybe(Style::Dim, (!peer.session_id.is_empty()).then(|| format!(" · sid:{}", short(&peer.session_id, 8))))
+        .maybe(Style::Dim, peer.reach.as_deref().filter(|_| peer.online).map(reach))
         .maybe(Style::Plain, peer.summary.clone().filter(|summary| !summary.is_empty()).map(|summary| format!("  — {summary}")));
     out.line(&line)?;
     if !peer.online {

@@ -57,6 +57,7 @@ pub(super) fn claim(call: &Call<'_>) -> (Reply, Option<Given>) {
         Ok(both) => both,
         Err(refused) => return (refused, None),
     };
+    call.ctx.sightings.saw(session.serial, claim.path, now_millis());
     if claim.path.has_a_person() {
         call.ctx.guard.reset(&session.id);
     }
@@ -118,6 +119,7 @@ fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claime
     let until = Instant::now() + patience;
     let scope = call.caller.scope(call.ctx);
     let place = call.ctx.waiters.take_place(&session.id);
+    let _standing = call.ctx.sightings.waiter(session.serial);
     // Subscribed first, claimed second: the other order would miss what comes between.
     let subscription = call.ctx.bus.subscribe(scope).ok_or_else(|| Reply::from(Reply::error(429, "too_many_streams")))?;
     call.connection.place.outlast();

@@ -107,6 +107,7 @@ fn follow(ctx: &Arc<Ctx>, head: &Head, caller: &Caller, stream: &mut Stream, pla
     // A subscriber that does not take one event for this long is gone for all we can tell.
     stream.set_write_timeout(Some(REPLY_DEADLINE))?;
     http1::start_sse(stream)?;
+    let _standing = caller.session().map(|session| ctx.sightings.stream(session.serial));
     events::stream(ctx, &subscription, &scope, after, stream)
 }
 

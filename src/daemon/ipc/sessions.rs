@@ -142,6 +142,7 @@ fn view(call: &Call<'_>, session: &Arc<Session>) -> SessionView {
         presence: session.public_key().map(|session_pubkey| PresenceView { session_pubkey }),
         registered_at: session.registered_at,
         link: session.public_key().and_then(link),
+        delivery: Some(call.ctx.sightings.of(session)),
         token_prefix: session.token_prefix.clone(),
     }
 }

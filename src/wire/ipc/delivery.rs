@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::InboxItem;
+use crate::wire::peer::Reach;
 use crate::wire::priority::Priority;
 
 /// A way into a model's context.
@@ -36,6 +37,11 @@ impl Path {
             Path::Stop => "stop",
             Path::Wake => "wake",
         }
+    }
+
+    /// Whether it is a hook of the client.
+    pub fn is_hook(self) -> bool {
+        matches!(self, Path::SessionStart | Path::Prompt | Path::ToolUse | Path::Stop | Path::Wake)
     }
 
     /// Whether this path makes a model work that nobody asked to: what two sessions could keep each other busy with.
@@ -94,4 +100,34 @@ pub struct GuardReport {
     pub held_pairs: usize,
     /// Messages that repeated an earlier one word for word and were left in the inbox.
     pub repeats: u64,
+}
+
+/// What the daemon has seen of a session's ways into its model, as `GET /v1/sessions` shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Delivery {
+    /// The hook that fired last, and when, in milliseconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_hook: Option<Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_hook_at: Option<i64>,
+    /// Whether any hook of the client fired since the session was registered.
+    pub hooks_fire: bool,
+    /// Whether a hook waits for mail now.
+    pub waiting: bool,
+    /// Whether a server that offers mail by notifications is connected.
+    pub channel: bool,
+    /// What the peers are told; absent while nothing is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Vec<Reach>>,
+    /// Each path that has asked for mail, and when it did last; the latest is the last.
+    pub seen: Vec<Sighting>,
+}
+
+/// A path that was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    pub path: Path,
+    /// Milliseconds since the epoch.
+    pub at: i64,
 }

@@ -164,6 +164,9 @@ pub struct SessionView {
     /// State of the session's own link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkStatus>,
+    /// By which ways its mail gets in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
     #[serde(rename = "token_prefix")]
     pub token_prefix: String,
 }
