@@ -10,7 +10,7 @@ use crate::base::time::now_millis;
 use crate::crypto::random;
 use crate::net::ws::{self, Flow, Handle, Outbox};
 use crate::store::hub::{Author, Member, Role, SeenSession};
-use crate::wire::client::{ClientFrame, Undecodable};
+use crate::wire::client::{About, ClientFrame, Undecodable};
 use crate::wire::code::Code;
 use crate::wire::json;
 use crate::wire::limits::{HELLO_DEADLINE, PING_EVERY, STALE_AFTER};
@@ -65,6 +65,13 @@ impl Seat {
     /// Writes down that this session is here and what it says of itself: what is sent to it later is kept, and what is for
     /// many reaches it although the broker was started again meanwhile.
     pub(super) fn note(&self, shared: &Shared) {
+        let about = shared.router.about(&self.mesh, &self.presence);
+        let opens = about.as_ref().map(About::opens_sealed);
+        if let (Kind::Member, Some(opens)) = (self.kind, opens)
+            && let Err(err) = shared.hub.member_opens(self.mesh.clone(), self.member.key, opens)
+        {
+            log::error!("hub: {err}");
+        }
         let Kind::Session(key) = self.kind else { return };
         let seen = SeenSession {
             mesh: self.mesh.clone(),
@@ -72,8 +79,9 @@ impl Seat {
             member: self.member.id.clone(),
             display_name: self.name.clone(),
             last_seen_at: now_millis(),
-            about: shared.router.about(&self.mesh, &self.presence).map(|about| json::encode(&about)),
+            about: about.map(|about| json::encode(&about)),
             here: true,
+            opens,
         };
         if let Err(err) = shared.hub.session_seen(vec![seen]) {
             log::error!("hub: {err}");
@@ -252,7 +260,13 @@ impl State {
         let ack = HelloAck {
             presence_id: entered.presence,
             member_display_name: name,
-            features: vec![Feature::OrderedSend, Feature::StoreAndForward, Feature::AwayPeers, Feature::AnswersAll],
+            features: vec![
+                Feature::OrderedSend,
+                Feature::StoreAndForward,
+                Feature::AwayPeers,
+                Feature::AnswersAll,
+                Feature::ScopeKeys,
+            ],
             server_time: Some(now_millis()),
         };
         Ok((ack, entered.how))

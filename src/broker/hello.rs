@@ -9,6 +9,7 @@ use crate::net::ws;
 use crate::store::hub::{Hub, Member, Mesh};
 use crate::wire::client::{About, Hello, SessionHello};
 use crate::wire::code::Code;
+use crate::wire::key::SCOPE_KEYS;
 
 use super::presence::{Kind, valid_groups};
 use super::replay::{Replay, Stale};
@@ -166,6 +167,9 @@ fn admit(mesh: MeshId, kind: Kind, member: Member, mut about: About) -> Result<A
         return Err(Refusal::new(Code::Malformed, "a field of the hello is too long"));
     }
     about.groups = valid_groups(about.groups.take());
+    // Only what this broker makes something of.
+    about.capabilities.retain(|capability| capability == SCOPE_KEYS);
+    about.capabilities.truncate(1);
     // A name that could pass for something else is made harmless rather than refused: the reference's clients send any.
     let name = about.display_name.take().map(|name| neutralise_line(name.trim()).chars().take(64).collect::<String>());
     let name = name.filter(|name| is_display_name(name)).unwrap_or_else(|| member.display_name.clone());

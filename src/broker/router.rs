@@ -1,6 +1,7 @@
 //! Who is here: the presences of every mesh, how to reach their connections, and whose place is kept for a while after a
 //! connection ended.
 
+mod able;
 mod about;
 
 use std::collections::HashMap;

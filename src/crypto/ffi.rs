@@ -14,7 +14,7 @@ use libsodium_sys as _;
 /// An ed25519 secret key: the seed, then the public key.
 pub(super) const SECRET: usize = 64;
 pub(super) const SIGNATURE: usize = 64;
-/// A curve point, a curve scalar, an ed25519 seed, a box's shared key and a SHA-256 are all this long.
+/// A curve point, a curve scalar, an ed25519 seed, the key of a box of either kind and a SHA-256 are all this long.
 pub(super) const KEY: usize = 32;
 pub(super) const NONCE: usize = 24;
 /// What a box adds to its plaintext.
@@ -60,6 +60,21 @@ unsafe extern "C" {
         len: c_ulonglong,
         nonce: *const c_uchar,
         shared: *const c_uchar,
+    ) -> c_int;
+
+    fn crypto_secretbox_easy(
+        sealed: *mut c_uchar,
+        message: *const c_uchar,
+        len: c_ulonglong,
+        nonce: *const c_uchar,
+        key: *const c_uchar,
+    ) -> c_int;
+    fn crypto_secretbox_open_easy(
+        message: *mut c_uchar,
+        sealed: *const c_uchar,
+        len: c_ulonglong,
+        nonce: *const c_uchar,
+        key: *const c_uchar,
     ) -> c_int;
 }
 
@@ -180,11 +195,36 @@ pub(super) fn open(sealed: &[u8], nonce: &[u8; NONCE], shared: &[u8; KEY]) -> Op
     (status == 0).then_some(message)
 }
 
+/// A box under a key that all who may open it have: the authenticator, then the ciphertext.
+pub(super) fn lock(message: &[u8], nonce: &[u8; NONCE], key: &[u8; KEY]) -> Vec<u8> {
+    ready();
+    let mut sealed = vec![0; MAC + message.len()];
+    let len = message.len() as c_ulonglong;
+    // SAFETY: writes `len + 16` bytes to `sealed`, which has them; reads `len` of `message`, 24 of `nonce` and 32 of `key`.
+    // It fails only for a message of 2^64 - 17 bytes or more, which no slice is.
+    unsafe { crypto_secretbox_easy(sealed.as_mut_ptr(), message.as_ptr(), len, nonce.as_ptr(), key.as_ptr()) };
+    sealed
+}
+
+/// Opens what [`lock`] made; `None` if it is too short or was not made with this key and nonce.
+pub(super) fn unlock(sealed: &[u8], nonce: &[u8; NONCE], key: &[u8; KEY]) -> Option<Vec<u8>> {
+    ready();
+    let mut message = vec![0; sealed.len().checked_sub(MAC)?];
+    let len = sealed.len() as c_ulonglong;
+    // SAFETY: reads `len` bytes of `sealed`, at least 16, 24 of `nonce` and 32 of `key`; writes `len - 16` bytes to
+    // `message`, which has them.
+    let status = unsafe { crypto_secretbox_open_easy(message.as_mut_ptr(), sealed.as_ptr(), len, nonce.as_ptr(), key.as_ptr()) };
+    (status == 0).then_some(message)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     unsafe extern "C" {
+        fn crypto_secretbox_keybytes() -> usize;
+        fn crypto_secretbox_noncebytes() -> usize;
+        fn crypto_secretbox_macbytes() -> usize;
         fn crypto_sign_secretkeybytes() -> usize;
         fn crypto_sign_publickeybytes() -> usize;
         fn crypto_sign_seedbytes() -> usize;
@@ -202,8 +242,15 @@ mod tests {
         // SAFETY: constants; no arguments, no state.
         let (in_library, in_wrappers) = unsafe {
             (
-                [crypto_sign_secretkeybytes(), crypto_sign_bytes(), crypto_box_noncebytes(), crypto_box_macbytes()],
-                [SECRET, SIGNATURE, NONCE, MAC],
+                [
+                    crypto_sign_secretkeybytes(),
+                    crypto_sign_bytes(),
+                    crypto_box_noncebytes(),
+                    crypto_box_macbytes(),
+                    crypto_secretbox_noncebytes(),
+                    crypto_secretbox_macbytes(),
+                ],
+                [SECRET, SIGNATURE, NONCE, MAC, NONCE, MAC],
             )
         };
         assert_eq!(in_library, in_wrappers);
@@ -216,9 +263,10 @@ mod tests {
                 crypto_box_secretkeybytes(),
                 crypto_box_beforenmbytes(),
                 crypto_hash_sha256_bytes(),
+                crypto_secretbox_keybytes(),
             ]
         };
-        assert_eq!(keys, [KEY; 6]);
+        assert_eq!(keys, [KEY; 7]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod invite;
 pub mod keys;
 pub mod random;
 pub mod request;
+pub mod scope_key;
 pub mod sealed;
 pub mod sign;
 

@@ -4,6 +4,7 @@
 use super::fingerprint::{Kind, Request, destination, sha256};
 use super::hello::{Attestation, ClaimedAttestation, Hello, SessionHello};
 use super::keys::{KeyPair, SecretKey};
+use super::scope_key::{ScopeKey, SealedKey};
 use super::sealed::{self, Channel};
 use super::sign::{Signature, sign, verify};
 use super::{base64, ffi};
@@ -289,4 +290,24 @@ fn hashes_that_others_compare() {
     let api_key = format!("cm_{}", base64::encode_url(&[11; 32]));
     assert_eq!(api_key, "cm_CwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCws");
     assert_eq!(hex::encode(&sha256(api_key.as_bytes())), "681d570928ee19d23f2f3700b1918f7d11b0e72dae40388a61afb920852f0416");
+}
+
+#[test]
+fn topic_keys_and_what_is_said_under_them() {
+    let (a, b) = (pair(MEMBER_A), pair(MEMBER_B));
+    let key = ScopeKey::from_bytes([7; 32]);
+    let nonce = counting_nonce();
+    // What the reference's broker makes with a pair of the moment, and what a member that has the key makes with its own.
+    let made = "9bLW5g+Ud+MQwpgtqqbJE2wQihd3xZR+RI+jfWgXRVescQCoXf1SgU9MRppkG0EHXUa+4kwyb/ILt5FYb6g3EYdUpAhikB9boEtLsESLlDU=";
+    let again = "YDRufJEaX2uhVBKRdMr+dbKUrDu9VUljL0jOxiZvhBDFovK5g0uiBgLFU+yHIA/2Mgyy6utO4+oHK2AhMV0pG7XXp7+8tJqfop8dyd0Zwc8=";
+    let sealed = key.seal_with_nonce(&b.public, &a.secret, &nonce).unwrap();
+    assert_eq!((sealed.encrypted_key.as_str(), sealed.nonce.as_str()), (again, base64::encode(&nonce).as_str()));
+    let said = key.seal_body_with_nonce(BODY.as_bytes(), &nonce);
+    assert_eq!(said.ciphertext_b64, "kXU/XG8aKcZn2NayjghahPJ7hSPkVQ+glvhj6a1F");
+    for encrypted_key in [made, again] {
+        let copy = SealedKey { encrypted_key: encrypted_key.into(), nonce: base64::encode(&nonce) };
+        let opened = ScopeKey::open(&copy, &b.secret).unwrap();
+        assert_eq!(opened.open_body(&said.nonce_b64, &said.ciphertext_b64).as_deref(), Ok(BODY.as_bytes()));
+        assert!(ScopeKey::open(&copy, &a.secret).is_err(), "it is for one member");
+    }
 }

@@ -9,6 +9,7 @@ use super::admin::{Ban, Expel, ListBans};
 use super::code::Code;
 use super::grant::{ListGrants, SetGrants};
 use super::json::{self, DecodeError, Map, Value, without_position};
+use super::key::{KeyCheck, KeyGet, KeyPublish, KeySeal, SCOPE_KEYS, Seal};
 use super::limits::MAX_FRAME;
 use super::memory::{Forget, Recall, Remember};
 use super::peer::Group;
@@ -68,6 +69,10 @@ pub enum ClientFrame {
     ClaimTask(OnTask),
     CompleteTask(OnTask),
     ListTasks(ListTasks),
+    KeyGet(KeyGet),
+    KeyPublish(KeyPublish),
+    KeySeal(KeySeal),
+    KeyCheck(KeyCheck),
 }
 
 /// A member's hello (role `control-plane`). Signed: `meshId|memberId|pubkey|timestamp`, by the member key.
@@ -135,6 +140,16 @@ pub struct About {
     pub groups: Option<Vec<Group>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// What this client can do beyond the reference's, which ignores the list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+}
+
+impl About {
+    /// Whether this client opens what is sealed for many.
+    pub fn opens_sealed(&self) -> bool {
+        self.capabilities.iter().any(|capability| capability == SCOPE_KEYS)
+    }
 }
 
 /// A message to pass on. `id` comes back in the `ack`.
@@ -158,6 +173,11 @@ pub struct Send {
     /// Names that a message to a topic calls out to; without it, those in its text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mentions: Vec<String>,
+    #[serde(rename = "bodyVersion", default, skip_serializing_if = "Option::is_none")]
+    pub body_version: Option<u32>,
+    /// How it is sealed, if it is for many and sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
 }
 
 impl Send {

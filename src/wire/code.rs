@@ -69,6 +69,12 @@ codes! {
     TaskNotClaimable = "task_not_claimable",
     /// More than one thing begins with what was given, or is called so.
     AmbiguousPrefix = "ambiguous_prefix",
+    /// What it was sealed with is not the key in use.
+    KeyClosed = "key_closed",
+    /// Somebody whom it should reach has no copy of the key in use yet.
+    KeyPending = "key_pending",
+    /// Somebody whom it would reach can not open what is sealed for many.
+    CannotOpen = "recipient_cannot_open",
     InvalidArgument = "invalid_argument",
     InvalidCron = "invalid_cron",
     /// Shut out for a while.
@@ -102,12 +108,18 @@ impl Code {
         match self {
             Code::RateLimited => Retry::After(Duration::from_secs(1)),
             Code::NotConnected => Retry::WhenPeerReturns,
-            Code::Unavailable | Code::Timeout | Code::ConnectionLost | Code::Capacity | Code::NoHello | Code::Replayed => {
-                Retry::After(Duration::ZERO)
-            }
+            Code::Unavailable
+            | Code::Timeout
+            | Code::ConnectionLost
+            | Code::Capacity
+            | Code::NoHello
+            | Code::Replayed
+            | Code::KeyClosed
+            | Code::KeyPending => Retry::After(Duration::ZERO),
             Code::TimestampSkew | Code::Expired => Retry::After(Duration::from_secs(5)),
             Code::UnknownRecipient
             | Code::BlockedByGrants
+            | Code::CannotOpen
             | Code::TooLarge
             | Code::IdempotencyConflict
             | Code::MeshChanged

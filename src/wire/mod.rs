@@ -9,6 +9,7 @@ pub mod event;
 pub mod grant;
 pub mod ipc;
 pub mod json;
+pub mod key;
 pub mod limits;
 pub mod memory;
 pub mod mesh_api;

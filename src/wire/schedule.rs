@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::ids::ClientId;
+
+use super::key::Seal;
+
 /// Has the broker send something later. A message for one key is sealed by whoever schedules it: `nonce` and `ciphertext`
 /// then stand in place of `message`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -14,6 +18,12 @@ pub struct Schedule {
     pub nonce: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ciphertext: Option<String>,
+    /// How it is sealed, if it is for many and sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
+    /// What is sealed for many goes out under this id, with a number behind it if it repeats.
+    #[serde(rename = "client_message_id", default, skip_serializing_if = "Option::is_none")]
+    pub client_message_id: Option<ClientId>,
     /// Milliseconds since the epoch; with `cron` it is not looked at.
     #[serde(default)]
     pub deliver_at: i64,
@@ -57,6 +67,12 @@ pub struct ScheduledMessage {
     pub nonce: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ciphertext: Option<String>,
+    /// How it is sealed, if it is for many and sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
+    /// What is sealed for many goes out under this id, with a number behind it if it repeats.
+    #[serde(rename = "client_message_id", default, skip_serializing_if = "Option::is_none")]
+    pub client_message_id: Option<ClientId>,
     pub deliver_at: i64,
     pub created_at: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,7 @@ use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, Presenc
 use super::admin::{BanAck, Expelled, ListBansResult, UnbanAck};
 use super::code::Code;
 use super::grant::{GrantsList, GrantsSet};
+use super::key::{KeyCheckResult, KeyState, KeyTaken, Seal};
 use super::memory::{MemoryRecallResult, MemoryResults, MemoryStored};
 use super::peer::Peer;
 use super::priority::Priority;
@@ -53,6 +54,9 @@ pub enum ServerFrame {
     MessageStatusResult(MessageStatusResult),
     TaskCreated(TaskCreated),
     TaskList(TaskList),
+    KeyState(KeyState),
+    KeyTaken(KeyTaken),
+    KeyCheckResult(KeyCheckResult),
     #[serde(other)]
     Unknown,
 }
@@ -85,6 +89,8 @@ pub enum Feature {
     AwayPeers,
     /// Every request that carries a `_reqId` is answered, those included that the reference leaves without an answer.
     AnswersAll,
+    /// It keeps copies of shared keys, knows which is in use, and who can open what is sealed with them.
+    ScopeKeys,
     #[serde(untagged)]
     Other(String),
 }
@@ -155,6 +161,14 @@ pub struct Push {
     pub topic: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to_id: Option<String>,
+    /// Names that it calls out to, in lower case.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body_version: Option<u32>,
+    /// How it is sealed, if it was for many and is sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subtype: Option<String>,
     /// With `subtype:"system"` or `"webhook"`: which event.
@@ -221,6 +235,9 @@ impl ServerFrame {
             ServerFrame::MessageStatusResult(frame) => frame.req_id.as_deref(),
             ServerFrame::TaskCreated(frame) => frame.req_id.as_deref(),
             ServerFrame::TaskList(frame) => frame.req_id.as_deref(),
+            ServerFrame::KeyState(frame) => frame.req_id.as_deref(),
+            ServerFrame::KeyTaken(frame) => frame.req_id.as_deref(),
+            ServerFrame::KeyCheckResult(frame) => frame.req_id.as_deref(),
             ServerFrame::HelloAck(_) | ServerFrame::Push(_) | ServerFrame::StateChange(_) | ServerFrame::Unknown => None,
         }
     }

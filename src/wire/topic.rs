@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::ids::{MemberId, MemberKey, PublicKey};
+use crate::base::ids::{ClientId, MemberId, MemberKey, PublicKey};
+
+use super::key::Seal;
 
 /// Who may know of a topic and enter it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +183,18 @@ pub struct TopicMessage {
     pub ciphertext: String,
     #[serde(default)]
     pub body_version: u32,
+    /// How it is sealed, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
+    /// The sender's own id for it; our broker says it of what is sealed, because it is part of what was signed.
+    #[serde(rename = "client_message_id", default, skip_serializing_if = "Option::is_none")]
+    pub client_message_id: Option<ClientId>,
+    /// What it says, once it has been opened. A daemon adds it; a broker does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    /// Why a daemon could not open it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to_id: Option<String>,
     /// Names that it calls out to, in lower case.

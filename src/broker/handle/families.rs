@@ -5,7 +5,7 @@ use crate::broker::conn::Seat;
 use crate::net::ws::Outbox;
 use crate::wire::client::ClientFrame;
 
-use super::{admin, grant, schedule, task, topic};
+use super::{admin, grant, keys, schedule, task, topic};
 
 /// Serves one request of a family.
 pub(in crate::broker) fn serve(shared: &Shared, seat: &Seat, frame: ClientFrame, out: &mut Outbox) {
@@ -32,6 +32,10 @@ pub(in crate::broker) fn serve(shared: &Shared, seat: &Seat, frame: ClientFrame,
         ClientFrame::ClaimTask(ask) => task::claim(shared, seat, ask, out),
         ClientFrame::CompleteTask(ask) => task::complete(shared, seat, ask, out),
         ClientFrame::ListTasks(ask) => task::list(shared, seat, ask, out),
+        ClientFrame::KeyGet(ask) => keys::get(shared, seat, ask, out),
+        ClientFrame::KeyPublish(ask) => keys::publish(shared, seat, ask, out),
+        ClientFrame::KeySeal(ask) => keys::seal(shared, seat, ask, out),
+        ClientFrame::KeyCheck(ask) => keys::check(shared, seat, ask, out),
         // The others have been served before.
         _ => {}
     }

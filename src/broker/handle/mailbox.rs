@@ -12,6 +12,7 @@ use crate::net::ws::Outbox;
 use crate::store::Seq;
 use crate::store::hub::{Ack, Stored, Urgency};
 use crate::wire::client::ClientAck;
+use crate::wire::key::SEALED_BODY;
 use crate::wire::limits::PUSH_WINDOW;
 use crate::wire::peer::Status;
 use crate::wire::server::{Push, ServerFrame};
@@ -145,6 +146,9 @@ fn push(mesh: &MeshId, row: Stored) -> Push {
         request_fingerprint: row.fingerprint,
         reply_to_id: row.reply_to,
         subtype: row.subtype,
+        mentions: row.mentions,
+        body_version: row.seal.as_ref().map(|_| SEALED_BODY),
+        seal: row.seal,
         topic: row.topic,
         ..Push::default()
     }

@@ -4,6 +4,7 @@ mod admin;
 pub(super) mod events;
 pub(super) mod families;
 mod grant;
+mod keys;
 pub(super) mod mailbox;
 pub(super) mod memory;
 pub(super) mod presence;

@@ -10,9 +10,10 @@ use crate::broker::conn::{Seat, error};
 use crate::crypto::{base64, random, sealed};
 use crate::net::ws::Outbox;
 use crate::store;
-use crate::store::hub::{Enqueued, Member, MessageLookup, ScheduledRow, Submission, Topical};
+use crate::store::hub::{Enqueued, Member, MessageLookup, ScheduledRow, Scheduling, Submission, Topical};
 use crate::wire::code::Code;
 use crate::wire::grant::Capability;
+use crate::wire::key::SEALED_BODY;
 use crate::wire::priority::Priority;
 use crate::wire::schedule::{
     CancelScheduled, CancelScheduledAck, ListScheduled, MessageStatus, MessageStatusResult, RecipientStatus, Schedule,
@@ -22,7 +23,7 @@ use crate::wire::server::ServerFrame;
 use crate::wire::target::Target;
 use crate::wire::topic::TopicRole;
 
-use super::{fits, found, grant};
+use super::{fits, found, grant, keys, send};
 
 /// Largest text or envelope, in bytes of its base64.
 const MAX_BODY: usize = 60 * 1024;
@@ -47,6 +48,7 @@ pub(in crate::broker) fn add(shared: &Shared, seat: &Seat, ask: Schedule, out: &
     let Some(deliver_at) = deliver_at else {
         return error(out, Code::InvalidCron, "cron has five fields: minute hour day month weekday, in UTC", None, ask.req_id);
     };
+    let Ok(id) = sealed_for_many(shared, seat, &ask, &target, out) else { return };
     let (nonce, ciphertext) = match (ask.nonce, ask.ciphertext) {
         (Some(nonce), Some(ciphertext)) => (nonce, ciphertext),
         _ => {
@@ -71,18 +73,52 @@ pub(in crate::broker) fn add(shared: &Shared, seat: &Seat, ask: Schedule, out: &
         deliver_at,
         created_at: now,
         fired: 0,
+        client_id: id,
+        seal: ask.seal,
     };
     let scheduled_id = row.id.clone();
-    match found(shared, shared.hub.add_scheduled(row), req_id, out) {
+    match found(shared, shared.hub.add_scheduled(Box::new(row)), req_id, out) {
         None => {}
-        Some(false) => error(out, Code::Capacity, "200 messages wait already", None, ask.req_id),
-        Some(true) => {
+        Some(Scheduling::Full) => error(out, Code::Capacity, "200 messages wait already", None, ask.req_id),
+        Some(Scheduling::WrongKey(key)) => {
+            let (code, why) = keys::wrong(key);
+            error(out, code, why, None, ask.req_id);
+        }
+        Some(Scheduling::Kept) => {
             out.text(
                 ServerFrame::ScheduledAck(ScheduledAck { scheduled_id, deliver_at, cron: ask.cron, req_id: ask.req_id }).encode(),
             );
             shared.janitor.ring();
         }
     }
+}
+
+/// Longest id that a sender gives to what is sealed for many, in bytes.
+const MAX_ID: usize = 200;
+
+/// The id of what is sealed for many; `Err` when the question has been answered. It is looked at now who could not open it,
+/// while somebody is there to be told.
+fn sealed_for_many(
+    shared: &Shared,
+    seat: &Seat,
+    ask: &Schedule,
+    target: &Target,
+    out: &mut Outbox,
+) -> Result<Option<ClientId>, ()> {
+    let Some(seal) = &ask.seal else { return Ok(None) };
+    let id = ask.client_message_id.clone().filter(|id| (1..=MAX_ID).contains(&id.as_str().len()));
+    let Some(id) = id.filter(|_| !target.is_direct() && ask.ciphertext.is_some() && seal.repeats == ask.cron.is_some()) else {
+        let text = "a seal is for what goes to many, under an id, and repeats as it does";
+        error(out, Code::Invalid, text, None, ask.req_id.clone());
+        return Err(());
+    };
+    let reached = send::reached(shared, seat, target).map_err(|(code, why)| error(out, code, &why, None, ask.req_id.clone()))?;
+    let unable = found(shared, keys::unable(shared, &seat.mesh, &reached), ask.req_id.as_ref(), out).ok_or(())?;
+    if !unable.is_empty() {
+        error(out, Code::CannotOpen, &keys::can_not_open(&unable), None, ask.req_id.clone());
+        return Err(());
+    }
+    Ok(Some(id))
 }
 
 pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListScheduled, out: &mut Outbox) {
@@ -95,7 +131,7 @@ pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListScheduled, 
         fits
     });
     let message = |row: ScheduledRow| {
-        let is_sealed = Target::parse(&row.target_spec).is_some_and(|target| target.is_direct());
+        let is_sealed = row.seal.is_some() || Target::parse(&row.target_spec).is_some_and(|target| target.is_direct());
         let plain = || base64::decode(&row.ciphertext).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
         ScheduledMessage {
             message: if is_sealed { String::new() } else { plain() },
@@ -103,6 +139,8 @@ pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListScheduled, 
             to: row.target_spec,
             nonce: Some(row.nonce).filter(|_| is_sealed),
             ciphertext: Some(row.ciphertext).filter(|_| is_sealed),
+            seal: row.seal,
+            client_message_id: row.client_id,
             deliver_at: row.deliver_at,
             created_at: row.created_at,
             cron: row.cron,
@@ -150,7 +188,12 @@ fn fire(shared: &Shared, row: ScheduledRow, now: Millis) -> Result<(), store::Er
         Some(member) => {
             let expires_at = shared.settings.expires_at(now);
             let made = |(recipients, topic)| Box::new(submission(&row, recipients, topic, (now, expires_at)));
-            address(shared, &row, &member)?.map(made)
+            let mut made = address(shared, &row, &member)?.map(made);
+            if let Some(submission) = made.as_mut().filter(|submission| submission.sealing.is_some()) {
+                let unable = keys::unable_keys(shared, &row.mesh, &submission.recipients)?;
+                submission.recipients.retain(|key| !unable.contains_key(key));
+            }
+            made
         }
     };
     let recipients = submission.as_ref().map(|submission| submission.recipients.clone()).unwrap_or_default();
@@ -159,6 +202,10 @@ fn fire(shared: &Shared, row: ScheduledRow, now: Millis) -> Result<(), store::Er
         shared.router.notify(&mesh, recipients.iter());
     }
     Ok(())
+}
+
+fn topical(row: &ScheduledRow, id: String) -> Topical {
+    Topical { id, mentions: Vec::new(), body_version: if row.seal.is_some() { SEALED_BODY } else { 1 } }
 }
 
 /// Whom a message is for now; nobody if its sender may not say it there any more.
@@ -174,7 +221,7 @@ fn address(shared: &Shared, row: &ScheduledRow, member: &Member) -> Result<For, 
                 let deaf = deaf(Capability::Dm);
                 let members = shared.hub.topic_members(topic.id.clone())?;
                 let members = members.iter().map(|member| member.key).filter(|key| !deaf.contains(key));
-                Some((shared.router.reach(&row.mesh, members, None), Some(Topical { id: topic.id, mentions: Vec::new() })))
+                Some((shared.router.reach(&row.mesh, members, None), Some(topical(row, topic.id))))
             }
             _ => None,
         },
@@ -206,12 +253,17 @@ fn submission(
         nonce: row.nonce.clone(),
         ciphertext: row.ciphertext.clone(),
         reply_to: None,
-        client_id: Some(ClientId::new(format!("scheduled-{}-{}", row.id, row.fired))),
+        client_id: Some(match (&row.client_id, &row.seal) {
+            (Some(id), Some(seal)) if seal.repeats => ClientId::new(format!("{id}.{}", row.fired)),
+            (Some(id), _) => id.clone(),
+            (None, _) => ClientId::new(format!("scheduled-{}-{}", row.id, row.fired)),
+        }),
         fingerprint: None,
         now,
         expires_at,
         subtype: row.subtype.clone(),
         topic,
+        sealing: row.sealing(),
     }
 }
 

@@ -9,16 +9,18 @@ use crate::broker::conn::Seat;
 use crate::broker::limits::{FULL_PAUSE, MAX_PAUSE, SEND_BATCH, STORE_PAUSE};
 use crate::crypto::random;
 use crate::net::ws::Outbox;
-use crate::store::hub::{Enqueued, Full, Submission, Topical};
+use crate::store;
+use crate::store::hub::{Enqueued, Full, Sealing, Submission, Topical};
 use crate::wire::client::Send;
 use crate::wire::code::Code;
 use crate::wire::grant::Capability;
+use crate::wire::key::Scope;
 use crate::wire::limits::MAX_FRAME;
 use crate::wire::priority::Priority;
 use crate::wire::server::{Ack, ServerFrame};
 use crate::wire::target::Target;
 
-use super::{grant, topic};
+use super::{grant, keys, topic};
 
 /// Longest client message id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
@@ -177,6 +179,10 @@ fn answer(shared: &Shared, seat: &Seat, id: String, recipients: &[PublicKey], ou
                 },
             )
         },
+        Some(Enqueued::WrongKey(key)) => {
+            let (code, why) = keys::wrong(key);
+            Refused::of(&code, why)
+        }
         None => Refused { text: NO_STORE.to_owned(), retry_after: Some(STORE_PAUSE) },
     };
     refused.ack(id)
@@ -220,6 +226,7 @@ fn check(shared: &Shared, seat: &Seat, send: Send) -> Result<Submission, Refused
     let target = Target::parse(&send.target_spec)
         .ok_or_else(|| Refused::of(&Code::Invalid, "targetSpec is no key, @group, #topic or *"))?;
     let Addressed { target, recipients, reply_to, topic } = address(shared, seat, target, &send)?;
+    let sealing = sealing(shared, seat, &target, &recipients, &send)?;
     let now = now_millis();
     Ok(Submission {
         id: MessageId::new(random::id32()),
@@ -240,6 +247,53 @@ fn check(shared: &Shared, seat: &Seat, send: Send) -> Result<Submission, Refused
         expires_at: shared.settings.expires_at(now),
         subtype: None,
         topic,
+        sealing,
+    })
+}
+
+/// How a message to many is sealed; `Err` if somebody whom it would reach could not open it.
+fn sealing(
+    shared: &Shared,
+    seat: &Seat,
+    target: &Target,
+    recipients: &[PublicKey],
+    send: &Send,
+) -> Result<Option<Sealing>, Refused> {
+    let Some(seal) = send.seal.clone() else { return Ok(None) };
+    let named = send.client_message_id.as_ref().is_some_and(|id| !id.as_str().is_empty());
+    let scope = Scope::of(target).filter(|_| named && !seal.repeats && seal.signature.len() <= MAX_CLIENT_ID);
+    let scope = scope.ok_or_else(|| Refused::of(&Code::Invalid, "a seal is for what goes to many, once, under an id"))?;
+    let unable = keys::unable(shared, &seat.mesh, recipients).map_err(|err| no_store(shared, &err))?;
+    if !unable.is_empty() {
+        return Err(Refused::of(&Code::CannotOpen, &keys::can_not_open(&unable)));
+    }
+    Ok(Some(Sealing { scope, seal, earlier: false }))
+}
+
+fn no_store(shared: &Shared, err: &store::Error) -> Refused {
+    log::error!("hub: {err}");
+    shared.store_failed(err);
+    Refused { text: NO_STORE.to_owned(), retry_after: Some(STORE_PAUSE) }
+}
+
+/// The keys that a message to many would reach now.
+pub(super) fn reached(shared: &Shared, seat: &Seat, target: &Target) -> Result<Vec<PublicKey>, (Code, String)> {
+    let send = Send {
+        id: String::new(),
+        client_message_id: None,
+        request_fingerprint: None,
+        target_spec: target.to_string(),
+        priority: Priority::default(),
+        nonce: String::new(),
+        ciphertext: String::new(),
+        reply_to_id: None,
+        mentions: Vec::new(),
+        body_version: None,
+        seal: None,
+    };
+    address(shared, seat, target.clone(), &send).map(|addressed| addressed.recipients).map_err(|refused| {
+        let (code, why) = refused.text.split_once(": ").unwrap_or((&refused.text, &refused.text));
+        (Code::parse(code), why.to_owned())
     })
 }
 
@@ -257,10 +311,7 @@ fn address(shared: &Shared, seat: &Seat, target: Target, send: &Send) -> Result<
         Target::Key(key) => match grant::blocks(shared, &seat.mesh, seat.member.key, *key) {
             Ok(false) => vec![*key],
             Ok(true) => return Err(Refused { text: BLOCKED.to_owned(), retry_after: None }),
-            Err(err) => {
-                log::error!("hub: {err}");
-                return Err(Refused { text: NO_STORE.to_owned(), retry_after: Some(STORE_PAUSE) });
-            }
+            Err(err) => return Err(no_store(shared, &err)),
         },
         Target::Everyone | Target::Group(_) => {
             let keys = shared.router.recipients(&seat.mesh, &target, &seat.presence);

@@ -10,6 +10,7 @@ use crate::net::ws::Outbox;
 use crate::store::hub::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow, Topical};
 use crate::wire::client::Send;
 use crate::wire::code::Code;
+use crate::wire::key::SEALED_BODY;
 use crate::wire::server::{ErrorFrame, ServerFrame};
 use crate::wire::topic::{
     OfTopic, Topic, TopicCreate, TopicCreated, TopicHistory, TopicHistoryResponse, TopicJoin, TopicList, TopicListResponse,
@@ -166,7 +167,11 @@ pub(in crate::broker) fn history(shared: &Shared, seat: &Seat, ask: TopicHistory
         sender_name: row.sender_name,
         nonce: row.nonce,
         ciphertext: row.ciphertext,
-        body_version: 1,
+        body_version: row.body_version,
+        client_message_id: row.client_id.filter(|_| row.seal.is_some()),
+        seal: row.seal,
+        body: None,
+        unreadable: None,
         reply_to_id: row.reply_to,
         mentions: row.mentions,
         created_at: iso(row.created_at),
@@ -204,12 +209,15 @@ pub(super) fn post(shared: &Shared, seat: &Seat, topic: &str, send: &Send) -> Re
             Some(parent.ok_or((Code::Invalid, "replyToId is no message of this topic".to_owned()))?)
         }
     };
+    // What is sealed says nothing here.
+    let clear = send.seal.is_none() && send.body_version.is_none_or(|version| version < SEALED_BODY);
     let text = || base64::decode(&send.ciphertext).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     let names = if send.mentions.is_empty() {
-        mentions(&text())
+        if clear { mentions(&text()) } else { Vec::new() }
     } else {
         mentions(&send.mentions.iter().map(|name| format!("@{} ", name.trim_start_matches('@'))).collect::<String>())
     };
     let members = shared.hub.topic_members(row.id.clone()).map_err(store)?;
-    Ok(Post { topical: Topical { id: row.id, mentions: names }, members, reply_to })
+    let body_version = if send.seal.is_some() { SEALED_BODY } else { send.body_version.unwrap_or(1) };
+    Ok(Post { topical: Topical { id: row.id, mentions: names, body_version }, members, reply_to })
 }

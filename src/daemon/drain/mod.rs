@@ -269,6 +269,8 @@ fn outgoing(row: Row, epoch: Epoch) -> Outgoing {
         ciphertext: row.ciphertext,
         reply_to_id: row.reply_to,
         mentions: Vec::new(),
+        body_version: None,
+        seal: None,
     };
     Outgoing { row: row.id, epoch, membership: row.membership, frame }
 }

@@ -257,6 +257,8 @@ fn check_frame(wanted: &Wanted, target: &Target, sealed: &Sealed) -> Result<(), 
         ciphertext: String::new(),
         reply_to_id: wanted.reply_to.clone(),
         mentions: Vec::new(),
+        body_version: None,
+        seal: None,
     });
     // Base64 is written as it is.
     let frame = empty.encode().len() + sealed.nonce_b64.len() + sealed.ciphertext_b64.len();

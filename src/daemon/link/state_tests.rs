@@ -16,6 +16,8 @@ fn outgoing(id: &str) -> Outgoing {
         ciphertext: "c".into(),
         reply_to_id: None,
         mentions: Vec::new(),
+        body_version: None,
+        seal: None,
     };
     Outgoing { row: RowId::new(format!("row-{id}")), epoch: Epoch(1), membership: None, frame }
 }

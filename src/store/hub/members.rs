@@ -21,6 +21,7 @@ pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_operate.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_families.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_removed.sql"))?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_keys.sql"))?),
 ];
 
 /// A column that only this program writes, and only with keys.
@@ -131,11 +132,12 @@ pub(super) fn readmit(db: &Db<'_>, old: &Member, new: &NewMember) -> Result<(), 
 pub(super) fn session_seen(db: &Db<'_>, sessions: Vec<SeenSession>) -> Result<(), Error> {
     for seen in sessions {
         db.execute(
-            "INSERT INTO session (mesh_id, pubkey, member_id, display_name, last_seen_at, about, here)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+            "INSERT INTO session (mesh_id, pubkey, member_id, display_name, last_seen_at, about, here, opens)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
              ON CONFLICT (mesh_id, pubkey) DO UPDATE SET member_id = excluded.member_id,
                  display_name = excluded.display_name, last_seen_at = max(last_seen_at, excluded.last_seen_at),
-                 about = coalesce(excluded.about, about), here = excluded.here",
+                 about = coalesce(excluded.about, about), here = excluded.here,
+                 opens = coalesce(excluded.opens, opens)",
             params![
                 seen.mesh.as_str(),
                 seen.key.to_string(),
@@ -143,14 +145,15 @@ pub(super) fn session_seen(db: &Db<'_>, sessions: Vec<SeenSession>) -> Result<()
                 seen.display_name,
                 seen.last_seen_at,
                 seen.about,
-                seen.here
+                seen.here,
+                seen.opens
             ],
         )?;
     }
     Ok(())
 }
 
-const SESSION: &str = "SELECT mesh_id, pubkey, member_id, display_name, last_seen_at, about, here FROM session";
+const SESSION: &str = "SELECT mesh_id, pubkey, member_id, display_name, last_seen_at, about, here, opens FROM session";
 
 fn read_session(row: &SqlRow<'_>) -> rusqlite::Result<SeenSession> {
     Ok(SeenSession {
@@ -161,6 +164,7 @@ fn read_session(row: &SqlRow<'_>) -> rusqlite::Result<SeenSession> {
         last_seen_at: row.get(4)?,
         about: row.get(5)?,
         here: row.get(6)?,
+        opens: row.get(7)?,
     })
 }
 

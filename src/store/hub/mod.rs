@@ -5,6 +5,7 @@ mod admin;
 mod allowed;
 mod audit;
 pub mod invites;
+mod keys;
 mod members;
 mod queue;
 mod records;
@@ -27,16 +28,18 @@ use super::{Error, Seq};
 use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey, SessionKey, Slug};
 use crate::base::thread::Running;
 use crate::base::time::Millis;
+use crate::wire::key::{KeyCopy, Scope};
 use crate::wire::task::Task;
 use crate::wire::topic::TopicRole;
 
 pub use self::allowed::{BanRow, GrantRow, KickRow};
+pub use self::keys::{KeyInUse, KeyRow, NewKey, Sealing, WrongKey};
 pub use self::records::{
     Ack, Author, Enqueued, Known, Member, MemoryRow, Mesh, MessageLookup, MessageState, NewMember, NewMesh, Outcome, Removed,
     Role, SeenSession, SkillRow, StateRow, Stored, Submission, Topical, Urgency,
 };
 pub use self::topics::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow};
-pub use self::{schedule::ScheduledRow, tasks::TaskChanged};
+pub use self::{schedule::ScheduledRow, schedule::Scheduling, tasks::TaskChanged};
 
 commands! {
     /// The broker's database. Cheap to clone; it closes when the last clone is dropped.
@@ -159,7 +162,7 @@ commands! {
     Sync Kick => allowed::kick: pub fn kick(kicks: Vec<KickRow>, by: Actor, now: Millis) -> ();
     Sync Unrevoke => allowed::unrevoke: pub fn unrevoke(mesh: MeshId, key: MemberKey, by: Actor, now: Millis) -> bool;
     Read Bans => allowed::bans: pub fn bans(mesh: MeshId) -> Vec<BanRow>;
-    Sync AddScheduled => schedule::add: pub fn add_scheduled(row: ScheduledRow) -> bool;
+    Sync AddScheduled => schedule::add: pub fn add_scheduled(row: Box<ScheduledRow>) -> Scheduling;
     Read Scheduled => schedule::list: pub fn scheduled(mesh: MeshId, member: MemberId) -> Vec<ScheduledRow>;
     Sync CancelScheduled => schedule::cancel: pub fn cancel_scheduled(mesh: MeshId, member: MemberId, id: String) -> bool;
     Read Due => schedule::due: pub fn due(now: Millis, limit: usize) -> (Vec<ScheduledRow>, Option<Millis>);
@@ -168,6 +171,12 @@ commands! {
     Sync ClaimTask => tasks::claim: pub fn claim_task(mesh: MeshId, id: String, by: Author) -> TaskChanged;
     Sync CompleteTask => tasks::complete: pub fn complete_task(mesh: MeshId, id: String, result: Option<String>, by: Author) -> TaskChanged;
     Read Tasks => tasks::list: pub fn tasks(mesh: MeshId, status: Option<String>, assignee: Option<String>) -> Vec<Task>;
+
+    Read KeyState => keys::state: pub fn key_state(mesh: MeshId, scope: Scope, member: MemberId, epoch: Option<u32>, renew: bool) -> Option<KeyRow>;
+    Sync PublishKey => keys::publish: pub fn publish_key(new: NewKey) -> KeyInUse;
+    Sync AddCopies => keys::add_copies: pub fn add_copies(mesh: MeshId, scope: Scope, epoch: u32, by: MemberId, copies: Vec<KeyCopy>) -> KeyInUse;
+    Read Unable => keys::unable: pub fn unable(mesh: MeshId) -> Vec<(PublicKey, String)>;
+    Lazy MemberOpens => keys::member_opens: pub fn member_opens(mesh: MeshId, member: MemberKey, opens: bool) -> ();
 
     /// How many copies wait, over all meshes.
     Read Depth => status::depth: pub fn depth() -> usize;

@@ -5,12 +5,13 @@ use rusqlite::{OptionalExtension, Row as SqlRow, params};
 use super::audit::{Actor, Chain, Entry, Event};
 use super::members::{key, owner_of};
 use super::room::{self, Full, Policy};
-use super::{Ack, Enqueued, Stored, Submission, Urgency, topics};
+use super::{Ack, Enqueued, Stored, Submission, Urgency, keys, topics};
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PublicKey};
 use crate::base::time::Millis;
 use crate::store::db::Db;
 use crate::store::{Error, Seq, limit_sql};
-use crate::wire::json::json;
+use crate::wire::json::{self, json};
+use crate::wire::key::Seal;
 use crate::wire::priority::Priority;
 
 pub(super) fn enqueue(db: &Db<'_>, submissions: Vec<Submission>) -> Result<Vec<Enqueued>, Error> {
@@ -44,6 +45,12 @@ fn enqueue_one(
     }
     if submission.direct && !all_known(db, &submission)? {
         return Ok(Enqueued::UnknownRecipient);
+    }
+    if let Some(sealing) = &submission.sealing
+        && !sealing.earlier
+        && let Some(wrong) = keys::check(db, &submission.mesh, sealing)?
+    {
+        return Ok(Enqueued::WrongKey(wrong));
     }
     let weight = room::weight(&submission.nonce, &submission.ciphertext);
     if let Some(full) = make_fit(db, policy, &mut submission, weight)? {
@@ -138,8 +145,8 @@ fn write(db: &Db<'_>, submission: &Submission) -> Result<i64, Error> {
     let mut statement = db.prepare(
         "INSERT INTO message (id, mesh_id, sender_member_id, sender_pubkey, sender_name, target_spec, priority, reply_to_id,
                               created_at, expires_at, client_id, fingerprint, recipients, waiting, delivered_at,
-                              nonce, ciphertext, subtype)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15, ?16, ?17)",
+                              nonce, ciphertext, subtype, seal)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15, ?16, ?17, ?18)",
     )?;
     Ok(statement.insert(params![
         submission.id.as_str(),
@@ -159,7 +166,25 @@ fn write(db: &Db<'_>, submission: &Submission) -> Result<i64, Error> {
         if nobody { "" } else { &submission.nonce },
         if nobody { "" } else { &submission.ciphertext },
         submission.subtype,
+        seal_sql(submission),
     ])?)
+}
+
+/// The columns `seal`: how the body is sealed, as JSON.
+pub(super) fn seal_sql(submission: &Submission) -> Option<String> {
+    submission.sealing.as_ref().map(|sealing| json::encode(&sealing.seal))
+}
+
+/// What [`seal_sql`] wrote.
+pub(super) fn read_seal(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<Seal>> {
+    let text: Option<String> = row.get(column)?;
+    Ok(text.and_then(|text| json::decode(text.as_bytes()).ok()))
+}
+
+/// A column with a JSON list of names.
+pub(super) fn read_names(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Vec<String>> {
+    let text: Option<String> = row.get(column)?;
+    Ok(text.and_then(|text| json::decode(text.as_bytes()).ok()).unwrap_or_default())
 }
 
 pub(super) fn fetch(
@@ -174,7 +199,8 @@ pub(super) fn fetch(
     db.all(
         "SELECT message.seq, message.id, sender_pubkey, member.pubkey, sender_member_id, sender_name, target_spec, priority,
                 nonce, ciphertext, reply_to_id, created_at, client_id, fingerprint, subtype,
-                CASE WHEN target_spec LIKE '#%' THEN (SELECT name FROM topic WHERE topic.id = substr(target_spec, 2)) END
+                CASE WHEN target_spec LIKE '#%' THEN (SELECT name FROM topic WHERE topic.id = substr(target_spec, 2)) END,
+                seal, CASE WHEN target_spec LIKE '#%' THEN (SELECT mentions FROM topic_message WHERE topic_message.id = message.id) END
            FROM delivery CROSS JOIN message ON message.seq = delivery.seq CROSS JOIN member ON member.id = sender_member_id
           WHERE delivery.mesh_id = ?1 AND delivery.recipient = ?2 AND delivery.seq > ?3 AND delivery.urgent >= ?4
             AND expires_at > ?5
@@ -202,6 +228,8 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Stored> {
         fingerprint: row.get(13)?,
         subtype: row.get(14)?,
         topic: row.get(15)?,
+        seal: read_seal(row, 16)?,
+        mentions: read_names(row, 17)?,
     })
 }
 

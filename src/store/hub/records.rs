@@ -1,9 +1,10 @@
 //! What goes into the broker's database, and what comes out of it.
 
-use super::{Actor, Full};
+use super::{Actor, Full, Sealing, WrongKey};
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PublicKey, SessionKey, Slug};
 use crate::base::time::Millis;
 use crate::store::Seq;
+use crate::wire::key::Seal;
 use crate::wire::priority::Priority;
 
 /// A mesh to make.
@@ -87,6 +88,8 @@ pub struct SeenSession {
     pub about: Option<String>,
     /// Its place in the mesh is taken or kept.
     pub here: bool,
+    /// Whether its client opens what is sealed for many; `None` keeps what is known.
+    pub opens: Option<bool>,
 }
 
 /// Whose key it is, among those that messages are kept for. Revoked members' keys are nobody's.
@@ -122,6 +125,8 @@ pub struct Submission {
     pub subtype: Option<String>,
     /// It belongs into a topic's history.
     pub topic: Option<Topical>,
+    /// It is for many and sealed: the key must be the one in use.
+    pub sealing: Option<Sealing>,
 }
 
 /// The topic of a message, and whom the message calls out to.
@@ -129,6 +134,8 @@ pub struct Submission {
 pub struct Topical {
     pub id: String,
     pub mentions: Vec<String>,
+    /// As its sender says: 1 is in clear.
+    pub body_version: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +149,8 @@ pub enum Enqueued {
     UnknownRecipient,
     /// As much waits as may.
     Full(Full),
+    /// It must be sealed anew first.
+    WrongKey(WrongKey),
 }
 
 /// Which priorities a recipient is open for.
@@ -171,6 +180,10 @@ pub struct Stored {
     pub subtype: Option<String>,
     /// The name of the topic it was said in.
     pub topic: Option<String>,
+    /// How it is sealed, if it was for many and is.
+    pub seal: Option<Seal>,
+    /// Names that it calls out to.
+    pub mentions: Vec<String>,
 }
 
 /// One recipient has one message on its disk.

@@ -3,11 +3,14 @@
 use rusqlite::{Row as SqlRow, params};
 
 use super::members::key;
-use super::{Enqueued, Submission, queue};
-use crate::base::ids::{MemberId, MeshId, PublicKey};
+use super::{Enqueued, Sealing, Submission, WrongKey, keys, queue};
+use crate::base::ids::{ClientId, MemberId, MeshId, PublicKey};
 use crate::base::time::Millis;
 use crate::store::db::Db;
 use crate::store::{Error, limit_sql};
+use crate::wire::json;
+use crate::wire::key::{Scope, Seal};
+use crate::wire::target::Target;
 
 /// What one member may have waiting.
 const MAX_WAITING: i64 = 200;
@@ -27,23 +30,48 @@ pub struct ScheduledRow {
     pub deliver_at: Millis,
     pub created_at: Millis,
     pub fired: u32,
+    /// How it is sealed, if it is for many and sealed.
+    pub seal: Option<Seal>,
+    /// The sender's own id for what is sealed for many.
+    pub client_id: Option<ClientId>,
+}
+
+impl ScheduledRow {
+    /// For whom it is sealed, and how.
+    pub fn sealing(&self) -> Option<Sealing> {
+        let scope = Scope::of(&Target::parse(&self.target_spec)?)?;
+        Some(Sealing { scope, seal: self.seal.clone()?, earlier: true })
+    }
+}
+
+/// What became of a message that is to be sent later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheduling {
+    Kept,
+    /// The member has as much waiting as it may.
+    Full,
+    WrongKey(WrongKey),
 }
 
 /// How much later a message is tried again whose recipient has no room, in milliseconds.
 const NO_ROOM_PAUSE: Millis = 60_000;
 
-/// False if the member has as much waiting as it may.
-pub(super) fn add(db: &Db<'_>, row: ScheduledRow) -> Result<bool, Error> {
+pub(super) fn add(db: &Db<'_>, row: Box<ScheduledRow>) -> Result<Scheduling, Error> {
     db.check_room()?;
     let waiting =
         db.first("SELECT count(*) FROM scheduled WHERE member_id = ?1", [row.member.as_str()], |row| row.get::<_, i64>(0))?;
     if MAX_WAITING <= waiting.unwrap_or(0) {
-        return Ok(false);
+        return Ok(Scheduling::Full);
+    }
+    if let Some(sealing) = row.sealing()
+        && let Some(wrong) = keys::check(db, &row.mesh, &sealing)?
+    {
+        return Ok(Scheduling::WrongKey(wrong));
     }
     db.execute(
         "INSERT INTO scheduled (id, mesh_id, member_id, sender_pubkey, sender_name, target_spec, nonce, ciphertext, subtype, cron,
-                                deliver_at, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                                deliver_at, created_at, seal, client_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         params![
             row.id,
             row.mesh.as_str(),
@@ -56,15 +84,17 @@ pub(super) fn add(db: &Db<'_>, row: ScheduledRow) -> Result<bool, Error> {
             row.subtype,
             row.cron,
             row.deliver_at,
-            row.created_at
+            row.created_at,
+            row.seal.as_ref().map(json::encode),
+            row.client_id.as_ref().map(|id| id.as_str()),
         ],
     )?;
-    Ok(true)
+    Ok(Scheduling::Kept)
 }
 
 const SCHEDULED: &str =
     "SELECT id, mesh_id, member_id, sender_pubkey, sender_name, target_spec, nonce, ciphertext, subtype, cron,
-       deliver_at, created_at, fired FROM scheduled";
+       deliver_at, created_at, fired, seal, client_id FROM scheduled";
 
 fn read(row: &SqlRow<'_>) -> rusqlite::Result<ScheduledRow> {
     Ok(ScheduledRow {
@@ -81,6 +111,8 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<ScheduledRow> {
         deliver_at: row.get(10)?,
         created_at: row.get(11)?,
         fired: row.get(12)?,
+        seal: queue::read_seal(row, 13)?,
+        client_id: row.get::<_, Option<String>>(14)?.map(ClientId::new),
     })
 }
 
@@ -121,7 +153,9 @@ pub(super) fn fire(
         None => None,
         Some(submission) => {
             let again_at = submission.now.saturating_add(NO_ROOM_PAUSE);
-            let enqueued = queue::enqueue(db, vec![*submission])?.pop();
+            let mut submission = *submission;
+            keys::leave_out_newcomers(db, &mut submission)?;
+            let enqueued = queue::enqueue(db, vec![submission])?.pop();
             if matches!(enqueued, Some(Enqueued::Full(_))) {
                 db.execute("UPDATE scheduled SET deliver_at = ?2 WHERE id = ?1", params![row.id, again_at])?;
                 return Ok(enqueued);

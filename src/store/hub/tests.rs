@@ -4,19 +4,19 @@ use crate::store::test_dir::TestDir;
 use crate::wire::json::json;
 use crate::wire::priority::Priority;
 
-fn key(byte: u8) -> PublicKey {
+pub(super) fn key(byte: u8) -> PublicKey {
     PublicKey::from_bytes([byte; 32])
 }
 
-fn mesh() -> MeshId {
+pub(super) fn mesh() -> MeshId {
     MeshId::new("mesh")
 }
 
-const OWNER: u8 = 1;
-const ALICE: u8 = 2;
-const SESSION: u8 = 20;
+pub(super) const OWNER: u8 = 1;
+pub(super) const ALICE: u8 = 2;
+pub(super) const SESSION: u8 = 20;
 
-fn new_member(byte: u8) -> NewMember {
+pub(super) fn new_member(byte: u8) -> NewMember {
     NewMember {
         id: MemberId::new(format!("member-{byte}")),
         mesh: mesh(),
@@ -27,7 +27,7 @@ fn new_member(byte: u8) -> NewMember {
     }
 }
 
-fn seen(byte: u8, at: Millis) -> SeenSession {
+pub(super) fn seen(byte: u8, at: Millis) -> SeenSession {
     SeenSession {
         mesh: mesh(),
         key: SessionKey(key(byte)),
@@ -36,11 +36,12 @@ fn seen(byte: u8, at: Millis) -> SeenSession {
         last_seen_at: at,
         about: None,
         here: false,
+        opens: None,
     }
 }
 
 /// A mesh with its owner, Alice, and a session of Alice's.
-fn open() -> (TestDir, Hub) {
+pub(super) fn open() -> (TestDir, Hub) {
     let dir = TestDir::new();
     let hub = Hub::open(&dir.file("hub.db")).unwrap().0;
     let new = NewMesh { id: mesh(), slug: Slug::new("home"), name: "Home".into(), owner: MemberKey(key(OWNER)), now: 1 };
@@ -71,10 +72,11 @@ fn direct(id: &str, to: u8) -> Submission {
         expires_at: 1000,
         subtype: None,
         topic: None,
+        sealing: None,
     }
 }
 
-fn group(id: &str, to: &[u8]) -> Submission {
+pub(super) fn group(id: &str, to: &[u8]) -> Submission {
     Submission { recipients: to.iter().copied().map(key).collect(), direct: false, target_spec: "@eng".into(), ..direct(id, 0) }
 }
 
@@ -195,6 +197,8 @@ fn a_recipient_gets_its_messages_whole_and_in_order() {
         fingerprint: Some("f".to_owned()),
         subtype: None,
         topic: None,
+        seal: None,
+        mentions: Vec::new(),
     };
     assert_eq!((rows.len(), &rows[0]), (2, &expected));
     let rest = hub.fetch(mesh(), key(ALICE), rows[1].seq, Urgency::All, 200, 9).unwrap();
@@ -371,8 +375,10 @@ fn what_is_due_waits_while_its_recipient_has_no_room() {
         deliver_at: 50,
         created_at: 1,
         fired: 0,
+        seal: None,
+        client_id: None,
     };
-    assert_eq!(hub.add_scheduled(row.clone()), Ok(true));
+    assert_eq!(hub.add_scheduled(Box::new(row.clone())), Ok(Scheduling::Kept));
     let fire = |row: &ScheduledRow| hub.fire(Box::new(row.clone()), Some(Box::new(direct("later", ALICE))), None).unwrap();
     assert_eq!(fire(&row), Some(Enqueued::Full(Full::Recipient)));
     assert_eq!(fire(&row), None, "it has another time now");

@@ -3,12 +3,13 @@
 use rusqlite::{Row as SqlRow, params};
 
 use super::members::key;
-use super::{Author, Submission};
-use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey};
+use super::{Author, Submission, queue};
+use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, PublicKey};
 use crate::base::time::Millis;
 use crate::store::db::Db;
 use crate::store::{Error, count, limit_sql};
 use crate::wire::json;
+use crate::wire::key::Seal;
 use crate::wire::topic::{TopicRole, Visibility};
 
 /// Topics that a mesh may have.
@@ -62,6 +63,10 @@ pub struct TopicMessageRow {
     pub reply_to: Option<String>,
     pub mentions: Vec<String>,
     pub created_at: Millis,
+    pub body_version: u32,
+    pub seal: Option<Seal>,
+    /// The sender's own id for it.
+    pub client_id: Option<ClientId>,
 }
 
 /// The topics of a mesh that a member may know of; `?2` is the member.
@@ -160,7 +165,8 @@ pub(super) fn history(db: &Db<'_>, topic: String, before: Option<String>, limit:
         }
     };
     db.all(
-        "SELECT id, sender_pubkey, sender_member_id, sender_name, nonce, ciphertext, reply_to_id, mentions, created_at
+        "SELECT id, sender_pubkey, sender_member_id, sender_name, nonce, ciphertext, reply_to_id, mentions, created_at,
+                body_version, seal, client_id
            FROM topic_message WHERE topic_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3",
         params![topic, before, limit_sql(limit)],
         |row| {
@@ -172,8 +178,11 @@ pub(super) fn history(db: &Db<'_>, topic: String, before: Option<String>, limit:
                 nonce: row.get(4)?,
                 ciphertext: row.get(5)?,
                 reply_to: row.get(6)?,
-                mentions: json::decode(row.get_ref(7)?.as_str()?.as_bytes()).unwrap_or_default(),
+                mentions: queue::read_names(row, 7)?,
                 created_at: row.get(8)?,
+                body_version: row.get(9)?,
+                seal: queue::read_seal(row, 10)?,
+                client_id: row.get::<_, Option<String>>(11)?.map(ClientId::new),
             })
         },
     )
@@ -193,8 +202,8 @@ pub(super) fn append(db: &Db<'_>, submission: &Submission) -> Result<(), Error> 
     let Some(topic) = &submission.topic else { return Ok(()) };
     db.execute(
         "INSERT INTO topic_message (topic_id, id, client_id, sender_member_id, sender_pubkey, sender_name, nonce, ciphertext,
-                                    reply_to_id, mentions, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                                    reply_to_id, mentions, created_at, body_version, seal)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
             topic.id,
             submission.id.as_str(),
@@ -207,6 +216,8 @@ pub(super) fn append(db: &Db<'_>, submission: &Submission) -> Result<(), Error> 
             submission.reply_to,
             json::encode(&topic.mentions),
             submission.now,
+            topic.body_version,
+            queue::seal_sql(submission),
         ],
     )?;
     db.execute(
