@@ -1,7 +1,7 @@
 //! Threads with a name and a small stack, joined with a deadline.
 
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
@@ -34,6 +34,26 @@ pub fn spawn<T: Send + 'static>(name: &str, stack: usize, body: impl FnOnce() ->
         body()
     })?;
     Ok(Running { name: name.to_owned(), ended, handle })
+}
+
+/// Starts `body` with `job` on a thread of its own. Without a thread the job comes back.
+pub fn hand<J: Send + 'static>(
+    name: &str,
+    stack: usize,
+    job: J,
+    body: impl FnOnce(J) + Send + 'static,
+) -> Result<(), (J, io::Error)> {
+    // It goes by a slot of its own, for what a closure holds is lost with it.
+    let (sender, slot) = sync_channel(1);
+    let started = spawn(name, stack, move || {
+        if let Ok(job) = slot.recv() {
+            body(job);
+        }
+    });
+    match started {
+        Ok(_) => sender.send(job).map_err(|refused| (refused.0, io::ErrorKind::BrokenPipe.into())),
+        Err(err) => Err((job, err)),
+    }
 }
 
 impl<T> Running<T> {
@@ -73,5 +93,15 @@ mod tests {
         let stuck = spawn("stuck", CONNECTION_STACK, move || wait.recv().is_err()).unwrap();
         assert_eq!(stuck.join_by(Instant::now()), Joined::Late);
         drop(release);
+    }
+
+    #[test]
+    fn a_job_goes_over_or_comes_back() {
+        let (sender, heard) = channel();
+        hand("seven", CONNECTION_STACK, 7, move |job| sender.send(job).unwrap()).unwrap();
+        assert_eq!(heard.recv_timeout(Duration::from_secs(5)), Ok(7));
+        // No address space has room for such a stack.
+        let (job, _) = hand("eight", usize::MAX / 4, 8, |_| ()).unwrap_err();
+        assert_eq!(job, 8);
     }
 }

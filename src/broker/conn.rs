@@ -215,7 +215,7 @@ impl State {
                 out.text(ServerFrame::HelloAck(ack).encode());
                 self.announce(&how);
                 self.mail.store(true, Ordering::Release);
-                Flow::Go
+                Flow::Pause
             }
             Err(refusal) => {
                 self.shared.refused(&refusal);

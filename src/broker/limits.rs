@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::ids::MemberId;
@@ -83,13 +83,13 @@ impl Default for Caps {
 pub(super) struct Limits {
     caps: Caps,
     sends: Mutex<HashMap<MemberId, Bucket>>,
-    addresses: Mutex<HashMap<IpAddr, usize>>,
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
 /// Counts a connection from one address for as long as it lives.
 #[derive(Debug)]
-pub(super) struct AddressGuard<'a> {
-    limits: &'a Limits,
+pub(super) struct AddressGuard {
+    addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
     address: IpAddr,
 }
 
@@ -113,7 +113,7 @@ impl Limits {
     }
 
     /// One more connection from this address; `None` if it has too many.
-    pub(super) fn connect(&self, address: IpAddr) -> Option<AddressGuard<'_>> {
+    pub(super) fn connect(&self, address: IpAddr) -> Option<AddressGuard> {
         // A socket for both families writes IPv4 addresses in IPv6's form.
         let address = address.to_canonical();
         let mut addresses = lock(&self.addresses);
@@ -122,13 +122,14 @@ impl Limits {
             return None;
         }
         *count += 1;
-        Some(AddressGuard { limits: self, address })
+        drop(addresses);
+        Some(AddressGuard { addresses: self.addresses.clone(), address })
     }
 }
 
-impl Drop for AddressGuard<'_> {
+impl Drop for AddressGuard {
     fn drop(&mut self) {
-        let mut addresses = lock(&self.limits.addresses);
+        let mut addresses = lock(&self.addresses);
         if let Some(count) = addresses.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {

@@ -276,7 +276,7 @@ fn accept(shared: &Arc<Shared>, listener: Listener, stop: &poll::Bell) {
     let max_connections = shared.limits.caps().connections;
     let options = listen::Options { name: "conn", max_connections, refusal: BUSY, stack: thread::CONNECTION_STACK };
     let served = shared.clone();
-    let on_accept = move |stream, _: &listen::Place| http::serve(&served, stream);
+    let on_accept = move |stream, place| http::serve(&served, stream, place);
     if let Err(err) = listen::serve(&[listener], stop, &options, &shared.connections, on_accept) {
         log::error!("the broker's port: {err}");
     }

@@ -208,16 +208,16 @@ impl fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
-/// Accepts until `bell` rings; each connection is given to `on_accept` on a thread of its own. Connections being served
+/// Accepts until `bell` rings; each connection is given to `on_accept` on a thread of its own, with
+/// its place, which may go on to another thread. Connections being served
 /// then go on: their streams and threads are the handler's, `count` says how many are left. Threads that fall idle wait
 /// a while for the next connection; a connection never waits for a busy one.
 pub fn serve<F>(listeners: &[Listener], bell: &Bell, options: &Options<'_>, count: &Count, on_accept: F) -> Result<(), ServeError>
 where
-    F: Fn(Stream, &Place) + Send + Sync + 'static,
+    F: Fn(Stream, Place) + Send + Sync + 'static,
 {
     let on_accept = Arc::new(on_accept);
-    let mut workers =
-        Workers::new(options.name, options.stack, move |(stream, place): (Stream, Place)| on_accept(stream, &place));
+    let mut workers = Workers::new(options.name, options.stack, move |(stream, place): (Stream, Place)| on_accept(stream, place));
     let interests: Vec<_> =
         listeners.iter().map(|listener| Interest { fd: listener.as_fd(), read: true, write: false }).collect();
     loop {

@@ -45,6 +45,8 @@ pub mod code {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flow {
     Go,
+    /// Leave the loop, and the connection as it is: [`run`] returns [`End::Paused`], and may be called again on another thread.
+    Pause,
     /// Send what is queued, then Close. The reason is cut to 123 bytes.
     Close {
         code: u16,
@@ -64,7 +66,7 @@ pub trait Peer {
     /// Keep it small: a full queue holds as many as its capacity.
     type Cmd: Send + 'static;
 
-    /// Called once, before anything else: what the peer should say first.
+    /// Called before anything else, at the beginning of each [`run`]: what the peer should say first.
     fn on_start(&mut self, _now: Instant, _out: &mut Outbox) -> Flow {
         Flow::Go
     }
@@ -74,7 +76,7 @@ pub trait Peer {
     fn on_cmd(&mut self, cmd: Self::Cmd, now: Instant, out: &mut Outbox) -> Flow;
 
     /// Called once after each burst of texts, commands and deadlines: the place to write to storage what they brought. Also
-    /// when the outbox was full and has room again.
+    /// when the outbox was full and has room again, and when a run begins.
     fn on_burst_end(&mut self, _now: Instant, _out: &mut Outbox) -> Flow {
         Flow::Go
     }
@@ -110,6 +112,8 @@ pub enum End {
     ClosedByUs {
         code: u16,
     },
+    /// Not at all: the state asked for a pause. What was queued goes out when it runs again.
+    Paused,
     /// Gone without a Close.
     Lost(io::Error),
     /// The peer broke the protocol, and was told so with this close code.
@@ -125,6 +129,7 @@ impl fmt::Display for End {
             End::ClosedByPeer { code, reason } if reason.is_empty() => write!(f, "closed by the peer ({code})"),
             End::ClosedByPeer { code, reason } => write!(f, "closed by the peer ({code}: {reason})"),
             End::ClosedByUs { code } => write!(f, "closed by us ({code})"),
+            End::Paused => f.write_str("paused"),
             End::Lost(err) => write!(f, "connection lost: {err}"),
             End::Protocol { code, what } => write!(f, "protocol error ({code}): {what}"),
         }
@@ -171,7 +176,8 @@ impl<S: Read + Write> WebSocket<S> {
     }
 }
 
-/// Runs until the peer closes, `peer` says so, or every `Handle` is gone (Close 1001).
+/// Runs until the peer closes, `peer` says so, or every `Handle` is gone (Close 1001). After a pause it is called again, with
+/// the same three.
 pub fn run<S, P>(ws: &mut WebSocket<S>, peer: &mut P, inbox: &Inbox<P::Cmd>) -> End
 where
     S: Read + Write + AsFd,

@@ -7,6 +7,7 @@ mod join;
 mod mesh;
 mod page;
 mod status;
+mod talk;
 
 use std::io;
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::net::http1::{self, Head, Method, ReadError};
+use crate::net::listen::Place;
 use crate::net::stream::Stream;
 use crate::net::tls::Tls;
 use crate::net::ws;
@@ -22,8 +24,7 @@ use crate::wire::mesh_api::MAX_BODY;
 
 use self::answer::{Answer, Ask, plain};
 pub(super) use self::status::Past;
-use super::conn::State;
-use super::limits::QUEUE;
+use super::limits::AddressGuard;
 use super::{Matter, Shared};
 
 /// A peer's frame, with room for the fields around the sealed part. The buffer is what an idle connection costs.
@@ -33,13 +34,13 @@ const SOCKET: ws::Limits = ws::Limits { max_message: MAX_FRAME + 16 * 1024, read
 const TOO_MANY: &str = "too many connections from this address";
 
 /// Serves one connection until it ends.
-pub(super) fn serve(shared: &Arc<Shared>, stream: Stream) {
-    if let Err(err) = exchange(shared, stream) {
+pub(super) fn serve(shared: &Arc<Shared>, stream: Stream, place: Place) {
+    if let Err(err) = exchange(shared, stream, place) {
         log::debug!("a connection ended early: {err}");
     }
 }
 
-fn exchange(shared: &Arc<Shared>, stream: Stream) -> io::Result<()> {
+fn exchange(shared: &Arc<Shared>, stream: Stream, place: Place) -> io::Result<()> {
     let peer = match &stream {
         Stream::Tcp(tcp) => tcp.peer_addr()?.ip(),
         Stream::Tls(_) | Stream::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
@@ -65,7 +66,7 @@ fn exchange(shared: &Arc<Shared>, stream: Stream) -> io::Result<()> {
         }
     }
     if head.target.path == "/ws" {
-        return converse(shared, stream, head, deadline);
+        return converse(shared, stream, head, deadline, (place, guard));
     }
     if matches!(head.target.path.as_str(), "/health" | "/health/ready") {
         return match (head.method, head.target.path.as_str()) {
@@ -111,29 +112,24 @@ fn refuse(stream: &mut Stream, err: &ReadError) -> io::Result<()> {
     err.status().map_or(Ok(()), |status| plain(stream, status, &err.to_string()))
 }
 
-fn converse(shared: &Arc<Shared>, mut stream: Stream, mut head: Head, deadline: Instant) -> io::Result<()> {
+fn converse(
+    shared: &Arc<Shared>,
+    mut stream: Stream,
+    mut head: Head,
+    deadline: Instant,
+    held: (Place, Option<AddressGuard>),
+) -> io::Result<()> {
     if !head.wants_websocket() {
         return plain(&mut stream, 426, "this is a WebSocket");
     }
-    let mut socket = match ws::accept(stream, &mut head, SOCKET, deadline) {
+    let socket = match ws::accept(stream, &mut head, SOCKET, deadline) {
         Ok(socket) => socket,
         Err(err) => {
             log::debug!("no WebSocket: {err}");
             return Ok(());
         }
     };
-    // The connection may live for weeks; nobody asks again with which headers it began.
-    drop(head);
-    let (handle, inbox) = ws::channel(QUEUE)?;
-    let mut state = State::new(shared.clone(), handle, Instant::now());
-    let end = ws::run(&mut socket, &mut state, &inbox);
-    // Our daemon says so when a session is over; any other end may be followed by a return.
-    let over = matches!(&end, ws::End::ClosedByPeer { code: ws::code::NORMAL, reason } if reason == "session_ended");
-    if let ws::End::Protocol { .. } = &end {
-        shared.told(Matter::Broken).info(|| format!("a connection broke the protocol: {end}"));
-    }
-    state.end(over);
-    Ok(())
+    talk::begin(shared, socket, held)
 }
 
 /// Everything beside the WebSocket and what tells of the broker's health.

@@ -106,7 +106,7 @@ impl Listener {
                 refusal: BUSY,
                 stack: thread::CONNECTION_STACK,
             };
-            let on_accept = move |stream, place: &Place| serve::serve(&ctx, stream, place, None);
+            let on_accept = move |stream, place: Place| serve::serve(&ctx, stream, &place, None);
             if let Err(err) = listen::serve(&[socket], &bell, &options, &connections, on_accept) {
                 log::error!("the local socket: {err}");
             }
@@ -131,7 +131,7 @@ impl Listener {
                 refusal: BUSY,
                 stack: thread::CONNECTION_STACK,
             };
-            let on_accept = move |stream, place: &Place| serve::serve(&ctx, stream, place, Some(&gate));
+            let on_accept = move |stream, place: Place| serve::serve(&ctx, stream, &place, Some(&gate));
             if let Err(err) = listen::serve(&[socket], &bell, &options, &connections, on_accept) {
                 log::error!("the TCP listener: {err}");
             }

@@ -24,7 +24,7 @@ struct Server {
     thread: thread::JoinHandle<Result<(), ServeError>>,
 }
 
-fn start(name: &str, max_connections: usize, on_accept: impl Fn(Stream, &Place) + Send + Sync + 'static) -> Server {
+fn start(name: &str, max_connections: usize, on_accept: impl Fn(Stream, Place) + Send + Sync + 'static) -> Server {
     let path = std::env::temp_dir().join(format!("claudemesh-listen-{}-{name}", std::process::id()));
     let listeners = [Listener::unix(&path, true).unwrap(), Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap()];
     let (ringer, bell) = bell().unwrap();
@@ -46,7 +46,7 @@ fn stop(server: Server) {
     std::fs::remove_file(&server.path).unwrap();
 }
 
-fn answer(mut stream: Stream, _: &Place) {
+fn answer(mut stream: Stream, _: Place) {
     if http1::read_request(&mut stream, soon(), 16).is_ok() {
         http1::write_response(&mut stream, 200, &[], b"ok").unwrap();
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::base::thread::spawn;
+use crate::base::thread::hand;
 
 /// How long an idle thread waits for work before it ends.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -41,24 +41,13 @@ impl<T: Send + 'static, F: Fn(T) + Send + Sync + 'static> Workers<T, F> {
         };
         self.started += 1;
         let (work, idle, rx) = (self.work.clone(), self.idle.clone(), self.rx.clone());
-        // The first job goes by its own slot, so that it comes back if there is no thread.
-        let (first_tx, first_rx) = bounded(1);
-        let started = spawn(&format!("{}-{}", self.name, self.started), self.stack, {
-            let first_rx: Receiver<T> = first_rx.clone();
-            move || {
-                let mut next = first_rx.recv().ok();
-                drop(first_rx);
-                while let Some(job) = next {
-                    work(job);
-                    next = wait_for_next(&idle, &rx);
-                }
+        hand(&format!("{}-{}", self.name, self.started), self.stack, job, move |first| {
+            let mut next = Some(first);
+            while let Some(job) = next {
+                work(job);
+                next = wait_for_next(&idle, &rx);
             }
-        });
-        match started {
-            // The receiver is held here too, so this cannot fail.
-            Ok(_) => first_tx.send(job).map_err(|refused| (refused.0, io::ErrorKind::BrokenPipe.into())),
-            Err(err) => Err((job, err)),
-        }
+        })
     }
 }
 

@@ -53,6 +53,7 @@ enum Stop {
     Late,
     Wait(io::Error),
     NotUtf8,
+    Paused,
 }
 
 impl From<Error> for Stop {
@@ -63,7 +64,7 @@ impl From<Error> for Stop {
 
 impl<'a, S: Read + Write + AsFd, P: Peer> Conn<'a, S, P> {
     pub(super) fn new(ws: &'a mut tungstenite::WebSocket<S>, peer: &'a mut P, inbox: &'a Inbox<P::Cmd>) -> Conn<'a, S, P> {
-        Conn { ws, peer, inbox, out: Outbox::new(), closing: None, blocked: false, drained: false, touched: false }
+        Conn { ws, peer, inbox, out: Outbox::new(), closing: None, blocked: false, drained: false, touched: true }
     }
 
     pub(super) fn run(mut self) -> End {
@@ -192,6 +193,13 @@ impl<'a, S: Read + Write + AsFd, P: Peer> Conn<'a, S, P> {
         let (code, reason) = match flow {
             _ if self.out.overflowed() => (code::TRY_LATER, Cow::Borrowed("too much to send")),
             Flow::Go => return Ok(()),
+            Flow::Pause => {
+                // The codec has them from here on, and writes them first when the connection runs again.
+                while let Some(message) = self.out.pop() {
+                    settle(self.ws.write(message))?;
+                }
+                return Err(Stop::Paused);
+            }
             Flow::Close { code, reason } => (code, reason),
         };
         // What was said before the Close goes out before it; a full socket is no obstacle, the codec keeps the rest.
@@ -228,12 +236,13 @@ impl<'a, S: Read + Write + AsFd, P: Peer> Conn<'a, S, P> {
     }
 
     fn end(mut self, stop: Stop) -> End {
-        if self.closing.is_none() && std::mem::take(&mut self.touched) {
+        if self.closing.is_none() && !matches!(stop, Stop::Paused) && std::mem::take(&mut self.touched) {
             // What came before the break was complete, and its sender will not send it again.
             let _ = self.peer.on_burst_end(Instant::now(), &mut Outbox::new());
         }
         let closing = self.closing.take();
         let fault = match stop {
+            Stop::Paused => return End::Paused,
             Stop::NotUtf8 => (code::NOT_UTF8, "binary frame that is not UTF-8".to_owned()),
             Stop::Wait(err) => return End::Lost(err),
             Stop::Late => return closing.map_or_else(lost, |closing| closing.end),

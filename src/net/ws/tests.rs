@@ -19,6 +19,7 @@ pub(crate) struct Drill {
     pub(crate) keep: bool,
     echo: bool,
     close_after: Option<usize>,
+    pause_after: Option<usize>,
     bursts: Arc<AtomicUsize>,
     alive: usize,
     deadline: Option<Instant>,
@@ -48,6 +49,9 @@ impl Peer for Drill {
         }
         for _ in 0..self.flood {
             out.text("x".repeat(1 << 20));
+        }
+        if self.pause_after == Some(self.received) {
+            return Flow::Pause;
         }
         match self.close_after == Some(self.received) {
             true => Flow::close(code::NORMAL, "done"),
@@ -445,4 +449,33 @@ fn a_state_that_says_too_much_is_cut_off() {
     let (end, _, mut client) = serve_bytes(&frame(1, b"go"), Drill { flood: 9, ..Drill::default() }, true);
     assert!(matches!(end, End::ClosedByUs { code: code::TRY_LATER }), "{end}");
     assert_eq!(close_code(&mut client), code::TRY_LATER);
+}
+
+#[test]
+fn a_paused_connection_goes_on_elsewhere_and_loses_nothing() {
+    let (server, client) = streams();
+    client.set_nonblocking(false).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut ws = WebSocket::server(server, Vec::new(), LIMITS);
+    let (handle, inbox) = channel(8).unwrap();
+    (&client).write_all(&[frame(1, b"first"), frame(1, b"second")].concat()).unwrap();
+    thread::scope(|scope| {
+        // Moved in here, so that a failed assertion hangs up.
+        let mut client = client;
+        // More than the socket holds is still to be said when it pauses, and more to be heard.
+        let mut peer = Drill { flood: 1, pause_after: Some(1), ..Drill::default() };
+        assert!(matches!(run(&mut ws, &mut peer, &inbox), End::Paused));
+        assert_eq!(peer.received, 1);
+        handle.try_send(Cmd::Say("posted meanwhile".into())).unwrap();
+        let served = scope.spawn(move || run(&mut ws, &mut peer, &inbox));
+        let (long, posted) = (10 + (1 << 20), 2 + "posted meanwhile".len());
+        let mut heard = vec![0; 2 * long + posted];
+        client.read_exact(&mut heard).unwrap();
+        assert!(heard[10..long].iter().all(|byte| *byte == b'x'), "what was queued comes first, and whole");
+        assert_eq!(heard[long..].iter().filter(|byte| **byte == b'x').count(), 1 << 20);
+        assert!(heard.windows(posted - 2).any(|window| window == b"posted meanwhile"));
+        client.write_all(&frame(8, &1000_u16.to_be_bytes())).unwrap();
+        let end = served.join().unwrap();
+        assert!(matches!(end, End::ClosedByPeer { code: 1000, .. }), "{end}");
+    });
 }
