@@ -18,6 +18,7 @@ use crate::wire::peer::Status;
 use crate::wire::server::{ErrorFrame, Feature, HelloAck, ServerFrame};
 
 use super::handle::mailbox::Mailbox;
+use super::handle::receipts::{self, Receipts};
 use super::handle::send::Sends;
 use super::handle::{events, families, memory, presence, skill, state};
 use super::hello::{self, Admitted, Refusal};
@@ -28,7 +29,7 @@ use super::{Matter, Shared};
 /// What a connection is told.
 #[derive(Debug, Clone)]
 pub(super) enum Cmd {
-    /// Mail waits in the database.
+    /// Mail or receipts wait in the database.
     Mail,
     /// An event, already written out.
     Event(Arc<str>),
@@ -94,7 +95,7 @@ impl Seat {
     }
 
     /// The key whose mail this connection may take.
-    fn mail_key(&self) -> Option<PublicKey> {
+    pub(super) fn mail_key(&self) -> Option<PublicKey> {
         match self.kind {
             Kind::Session(key) => Some(key.0),
             Kind::Member => Some(self.member.key.0),
@@ -115,14 +116,16 @@ pub(super) struct State {
     next_ping: Instant,
     sends: Sends,
     mailbox: Mailbox,
+    receipts: Receipts,
 }
 
 impl State {
     pub(super) fn new(shared: Arc<Shared>, handle: Handle<Cmd>, now: Instant) -> State {
         let mail = Arc::new(AtomicBool::new(false));
+        let receipts = Receipts::default();
         State {
             shared,
-            line: Line::new(handle, mail.clone()),
+            line: Line::new(handle, mail.clone(), receipts.flag()),
             mail,
             seat: None,
             hello_by: now + HELLO_DEADLINE,
@@ -130,6 +133,7 @@ impl State {
             next_ping: now + PING_EVERY,
             sends: Sends::default(),
             mailbox: Mailbox::default(),
+            receipts,
         }
     }
 
@@ -173,6 +177,10 @@ impl State {
             self.mailbox.take_ack(ack);
             return Flow::Go;
         }
+        if let ClientFrame::TakeReceipts(ask) = frame {
+            self.receipts.take(&self.shared, seat, &ask);
+            return Flow::Go;
+        }
         // Whatever else was asked is answered after what was asked before it.
         let flow = self.store_sends(out);
         let Some(seat) = &mut self.seat else { return flow };
@@ -204,6 +212,7 @@ impl State {
             ClientFrame::Hello(_) | ClientFrame::SessionHello(_) => {
                 error(out, Code::Invalid, "this connection has said hello already", None, None);
             }
+            ClientFrame::Receipts(ask) => receipts::hand_in(&self.shared, seat, ask, out),
             frame => families::serve(&self.shared, seat, frame, out),
         }
         flow
@@ -266,6 +275,7 @@ impl State {
                 Feature::AwayPeers,
                 Feature::AnswersAll,
                 Feature::ScopeKeys,
+                Feature::Receipts,
             ],
             server_time: Some(now_millis()),
         };
@@ -302,6 +312,7 @@ impl State {
                 self.mailbox.fetch(&self.shared, seat, key, out);
             }
         }
+        self.receipts.fetch(&self.shared, seat, out);
     }
 }
 

@@ -16,6 +16,9 @@ use super::limits::AWAY_LIFE;
 /// How often expired messages are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
+/// When that is first done: what expired while the broker was down is over, and its senders may be told.
+const FIRST_SWEEP: Duration = Duration::from_secs(1);
+
 /// Rows deleted in one step, so that nobody waits long behind it.
 const STEP: usize = 500;
 
@@ -25,7 +28,7 @@ pub(super) fn start(shared: Arc<Shared>, bell: Bell) -> io::Result<Running> {
 }
 
 fn run(shared: &Shared, bell: &Bell) {
-    let mut sweep_at = Instant::now() + SWEEP_EVERY;
+    let mut sweep_at = Instant::now() + FIRST_SWEEP;
     while !shared.is_stopping() {
         let now = Instant::now();
         for (mesh, gone) in shared.router.expire(now) {
@@ -64,6 +67,13 @@ fn prune_audit(shared: &Shared) -> Result<(), store::Error> {
     Ok(())
 }
 
+/// What nobody fetched for as long as a peer may be away.
+fn forget_receipts(shared: &Shared) -> Result<(), store::Error> {
+    let before = now_millis() - Millis::try_from(AWAY_LIFE.as_millis()).unwrap_or(Millis::MAX);
+    while 0 < shared.hub.forget_receipts(before, STEP)? && !shared.is_stopping() {}
+    Ok(())
+}
+
 fn sweep(shared: &Shared) {
     if let Err(err) = forget_sessions(shared) {
         log::error!("hub: {err}");
@@ -71,10 +81,16 @@ fn sweep(shared: &Shared) {
     if let Err(err) = prune_audit(shared) {
         log::error!("hub: {err}");
     }
+    if let Err(err) = forget_receipts(shared) {
+        log::error!("hub: {err}");
+    }
     loop {
         match shared.hub.expire(now_millis(), STEP) {
-            Ok(0) => return,
-            Ok(count) => log::info!("{count} expired messages deleted"),
+            Ok(expired) if expired.count == 0 => return,
+            Ok(expired) => {
+                log::info!("{} expired messages deleted", expired.count);
+                expired.told.iter().for_each(|(mesh, member)| shared.router.receipts(mesh, *member));
+            }
             Err(err) => return log::error!("hub: {err}"),
         }
     }

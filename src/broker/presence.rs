@@ -21,17 +21,26 @@ pub(super) struct Line {
     handle: Handle<Cmd>,
     /// Mail waits. It stands beside the queue, so that a full queue can not lose it.
     mail: Arc<AtomicBool>,
+    /// Receipts wait; as with mail.
+    receipts: Arc<AtomicBool>,
 }
 
 impl Line {
-    pub(super) fn new(handle: Handle<Cmd>, mail: Arc<AtomicBool>) -> Line {
-        Line { handle, mail }
+    pub(super) fn new(handle: Handle<Cmd>, mail: Arc<AtomicBool>, receipts: Arc<AtomicBool>) -> Line {
+        Line { handle, mail, receipts }
     }
 
     /// Says that there is mail, unless it has been said and not been looked at.
     pub(super) fn mail(&self) {
         if !self.mail.swap(true, Ordering::AcqRel) {
             // Full or gone: the flag stays, and the connection looks at it whenever it has done something.
+            let _ = self.handle.try_send(Cmd::Mail);
+        }
+    }
+
+    /// As [`Line::mail`], of receipts.
+    pub(super) fn receipts(&self) {
+        if !self.receipts.swap(true, Ordering::AcqRel) {
             let _ = self.handle.try_send(Cmd::Mail);
         }
     }

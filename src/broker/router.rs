@@ -296,6 +296,17 @@ impl Router {
         }
     }
 
+    /// Tells a member's daemons that there are receipts: each takes those of the messages that it sent.
+    pub(super) fn receipts(&self, mesh: &MeshId, member: MemberKey) {
+        let lines: Vec<Line> = {
+            let table = self.lock();
+            let Some(mesh) = table.by_id.get(mesh) else { return };
+            let daemons = mesh.daemons.get(&member).into_iter().flatten();
+            daemons.filter_map(|id| mesh.presences.get(id)?.line().cloned()).collect()
+        };
+        lines.iter().for_each(Line::receipts);
+    }
+
     /// Whether this presence takes its key's mail now.
     pub(super) fn is_taker(&self, mesh: &MeshId, id: &PresenceId) -> bool {
         self.lock().by_id.get(mesh).is_some_and(|mesh| mesh.is_taker(id))

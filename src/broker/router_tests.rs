@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::*;
@@ -26,7 +25,7 @@ fn newcomer(member: u8, kind: Kind, groups: &[&str]) -> Newcomer {
         member: MemberKey(key(member)),
         name: format!("{kind:?}"),
         about: About { groups: Some(groups), hostname: Some("h".into()), ..About::default() },
-        line: Line::new(handle, Arc::new(AtomicBool::new(false))),
+        line: Line::new(handle, Arc::default(), Arc::default()),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod hello;
 pub mod invite;
 pub mod keys;
 pub mod random;
+pub mod receipt;
 pub mod request;
 pub mod scope_key;
 pub mod sealed;

@@ -15,6 +15,7 @@ use super::memory::{Forget, Recall, Remember};
 use super::peer::Group;
 use super::priority::Priority;
 use super::profile::{JoinGroup, LeaveGroup, SetProfile, SetReach, SetStatus, SetSummary, SetVisible};
+use super::receipt::{HandIn, TakeReceipts};
 use super::schedule::{CancelScheduled, ListScheduled, MessageStatus, Schedule};
 use super::skill::{GetSkill, ListSkills, RemoveSkill, ShareSkill};
 use super::state::{GetState, ListState, SetState};
@@ -73,6 +74,8 @@ pub enum ClientFrame {
     KeyPublish(KeyPublish),
     KeySeal(KeySeal),
     KeyCheck(KeyCheck),
+    Receipts(HandIn),
+    TakeReceipts(TakeReceipts),
 }
 
 /// A member's hello (role `control-plane`). Signed: `meshId|memberId|pubkey|timestamp`, by the member key.

@@ -12,6 +12,7 @@ use super::key::{KeyCheckResult, KeyState, KeyTaken, Seal};
 use super::memory::{MemoryRecallResult, MemoryResults, MemoryStored};
 use super::peer::Peer;
 use super::priority::Priority;
+use super::receipt::{HandedIn, Receipts};
 use super::schedule::{CancelScheduledAck, MessageStatusResult, ScheduledAck, ScheduledList};
 use super::skill::{SkillAck, SkillData, SkillList};
 use super::state::{StateChange, StateList, StateResult, StateValue};
@@ -57,6 +58,8 @@ pub enum ServerFrame {
     KeyState(KeyState),
     KeyTaken(KeyTaken),
     KeyCheckResult(KeyCheckResult),
+    ReceiptsAck(HandedIn),
+    Receipts(Receipts),
     #[serde(other)]
     Unknown,
 }
@@ -91,6 +94,8 @@ pub enum Feature {
     AnswersAll,
     /// It keeps copies of shared keys, knows which is in use, and who can open what is sealed with them.
     ScopeKeys,
+    /// What recipients say of a message is kept for its sender.
+    Receipts,
     #[serde(untagged)]
     Other(String),
 }
@@ -239,6 +244,12 @@ impl ServerFrame {
             ServerFrame::KeyTaken(frame) => frame.req_id.as_deref(),
             ServerFrame::KeyCheckResult(frame) => frame.req_id.as_deref(),
             ServerFrame::HelloAck(_) | ServerFrame::Push(_) | ServerFrame::StateChange(_) | ServerFrame::Unknown => None,
+            ServerFrame::ReceiptsAck(frame) => frame.req_id.as_deref(),
+            ServerFrame::HelloAck(_)
+            | ServerFrame::Push(_)
+            | ServerFrame::StateChange(_)
+            | ServerFrame::Receipts(_)
+            | ServerFrame::Unknown => None,
         }
     }
 

@@ -8,6 +8,7 @@ mod keys;
 pub(super) mod mailbox;
 pub(super) mod memory;
 pub(super) mod presence;
+pub(super) mod receipts;
 pub(super) mod schedule;
 pub(super) mod send;
 pub(super) mod skill;

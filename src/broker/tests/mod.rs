@@ -4,6 +4,7 @@ mod families;
 mod hello;
 mod mail;
 mod order;
+mod receipts;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicI64;

@@ -223,9 +223,20 @@ pub(super) fn archive_mesh(db: &Db<'_>, mesh: MeshId, now: Millis) -> Result<boo
     for table in ["topic_message", "topic_member"] {
         db.execute(&format!("DELETE FROM {table} WHERE topic_id IN (SELECT id FROM topic WHERE mesh_id = ?1)"), [id])?;
     }
-    for table in
-        ["topic", "invite", "state", "memory", "skill", "peer_grant", "kick", "scheduled", "task", "scope_epoch", "sealed_key"]
-    {
+    for table in [
+        "topic",
+        "invite",
+        "state",
+        "memory",
+        "skill",
+        "peer_grant",
+        "kick",
+        "scheduled",
+        "task",
+        "scope_epoch",
+        "sealed_key",
+        "receipt",
+    ] {
         db.execute(&format!("DELETE FROM {table} WHERE mesh_id = ?1"), [id])?;
     }
     Ok(true)

@@ -22,6 +22,7 @@ pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_families.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_removed.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_keys.sql"))?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_receipts.sql"))?),
 ];
 
 /// A column that only this program writes, and only with keys.

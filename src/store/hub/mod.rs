@@ -8,6 +8,7 @@ pub mod invites;
 mod keys;
 mod members;
 mod queue;
+mod receipts;
 mod records;
 mod room;
 mod schedule;
@@ -29,15 +30,18 @@ use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey, SessionKey, Slug}
 use crate::base::thread::Running;
 use crate::base::time::Millis;
 use crate::wire::key::{KeyCopy, Scope};
+use crate::wire::receipt::Forwarded;
 use crate::wire::task::Task;
 use crate::wire::topic::TopicRole;
 
 pub use self::allowed::{BanRow, GrantRow, KickRow};
 pub use self::keys::{KeyInUse, KeyRow, NewKey, Sealing, WrongKey};
+pub use self::receipts::{HandedIn, Kept};
 pub use self::records::{
     Ack, Author, Enqueued, Known, Member, MemoryRow, Mesh, MessageLookup, MessageState, NewMember, NewMesh, Outcome, Removed,
     Role, SeenSession, SkillRow, StateRow, Stored, Submission, Topical, Urgency,
 };
+pub use self::status::Expired;
 pub use self::topics::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow};
 pub use self::{schedule::ScheduledRow, schedule::Scheduling, tasks::TaskChanged};
 
@@ -181,8 +185,20 @@ commands! {
     /// How many copies wait, over all meshes.
     Read Depth => status::depth: pub fn depth() -> usize;
 
-    /// Deletes up to `limit` messages that have expired at `now`, delivered or not. Call again while it returns more than 0.
-    Lazy Expire => status::expire: pub fn expire(now: Millis, limit: usize) -> usize;
+    /// Deletes up to `limit` messages that have expired at `now`, delivered or not. Call again while there are any.
+    Lazy Expire => status::expire: pub fn expire(now: Millis, limit: usize) -> Expired;
+
+    /// Keeps what a recipient says of messages that were for it. On return it survives a power cut.
+    Sync HandIn => receipts::hand_in: pub fn hand_in(handed: Box<HandedIn>) -> Kept;
+
+    /// What was said of a member's messages and is not taken yet, behind number `after`.
+    Read Receipts => receipts::receipts: pub fn receipts(member: MemberId, after: u64, limit: usize) -> Vec<Forwarded>;
+
+    /// A daemon of the member has these on its disk.
+    Lazy ReceiptsTaken => receipts::taken: pub fn receipts_taken(member: MemberId, numbers: Vec<u64>) -> usize;
+
+    /// Forgets receipts from before `before`, of the `limit` oldest. Call again while it returns more than 0.
+    Lazy ForgetReceipts => receipts::forget: pub fn forget_receipts(before: Millis, limit: usize) -> usize;
 
     /// What is allowed from now on.
     Sync SetPolicy => room::set: pub fn set_policy(policy: Policy) -> ();
@@ -209,5 +225,7 @@ impl Hub {
     }
 }
 
+#[cfg(test)]
+mod receipt_tests;
 #[cfg(test)]
 mod tests;

@@ -254,11 +254,15 @@ fn has(db: &Db<'_>, ack: &Ack, seq: i64) -> Result<usize, Error> {
     if gone == 0 {
         return Ok(0);
     }
-    let waiting: Option<i64> = db
-        .prepare("UPDATE message SET waiting = waiting - 1 WHERE seq = ?1 RETURNING waiting")?
-        .query_row([seq], |row| row.get(0))
+    let left: Option<(i64, bool)> = db
+        .prepare("UPDATE message SET waiting = waiting - 1 WHERE seq = ?1 RETURNING waiting, target_spec GLOB '[*@#]*'")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if waiting == Some(0) {
+    if let Some((_, true)) = left {
+        let had = "INSERT OR IGNORE INTO had (seq, recipient) VALUES (?1, ?2)";
+        db.execute(had, params![seq, ack.recipient.to_string()])?;
+    }
+    if let Some((0, _)) = left {
         db.execute("UPDATE message SET delivered_at = ?2, nonce = '', ciphertext = '' WHERE seq = ?1", params![seq, ack.now])?;
     }
     Ok(gone)

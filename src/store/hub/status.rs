@@ -4,8 +4,8 @@ use rusqlite::params;
 
 use super::members::key;
 use super::queue::deepen;
-use super::{MessageLookup, MessageState};
-use crate::base::ids::{MemberId, MeshId, MessageId};
+use super::{MessageLookup, MessageState, receipts};
+use crate::base::ids::{MemberId, MemberKey, MeshId, MessageId};
 use crate::base::time::Millis;
 use crate::store::db::Db;
 use crate::store::{Error, count, limit_sql};
@@ -15,14 +15,25 @@ pub(super) fn depth(db: &Db<'_>) -> Result<usize, Error> {
     Ok(db.first("SELECT n FROM depth", [], |row| row.get(0))?.map_or(0, count))
 }
 
-pub(super) fn expire(db: &Db<'_>, now: Millis, limit: usize) -> Result<usize, Error> {
+/// What a step of clearing out did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expired {
+    pub count: usize,
+    /// Senders of what nobody fetched: there is a receipt for their daemons.
+    pub told: Vec<(MeshId, MemberKey)>,
+}
+
+pub(super) fn expire(db: &Db<'_>, now: Millis, limit: usize) -> Result<Expired, Error> {
     let seqs = db.all(
         "SELECT seq FROM message INDEXED BY message_expires WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
         params![now, limit_sql(limit)],
         |row| row.get::<_, i64>(0),
     )?;
     let mut copies = 0;
+    let mut expired = Expired { count: seqs.len(), told: Vec::new() };
     for seq in &seqs {
+        expired.told.extend(receipts::expired(db, *seq, now)?);
+        db.execute("DELETE FROM had WHERE seq = ?1", [seq])?;
         copies += db.execute("DELETE FROM delivery WHERE seq = ?1", [seq])?;
         db.execute("DELETE FROM message WHERE seq = ?1", [seq])?;
     }
@@ -30,7 +41,7 @@ pub(super) fn expire(db: &Db<'_>, now: Millis, limit: usize) -> Result<usize, Er
     if seqs.is_empty() {
         super::room::forget(db)?;
     }
-    Ok(seqs.len())
+    Ok(expired)
 }
 
 pub(super) fn message_status(db: &Db<'_>, mesh: MeshId, id: String) -> Result<MessageLookup, Error> {
