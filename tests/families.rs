@@ -13,13 +13,13 @@ use crate::support::session::Session;
 
 /// Whoever types: in which home, and in which session if in any.
 #[derive(Clone, Copy)]
-struct Typist<'a> {
-    home: &'a Home,
-    session: Option<&'a Session>,
+pub(crate) struct Typist<'a> {
+    pub(crate) home: &'a Home,
+    pub(crate) session: Option<&'a Session>,
 }
 
 impl Typist<'_> {
-    fn run(&self, args: &[&str]) -> Ended {
+    pub(crate) fn run(&self, args: &[&str]) -> Ended {
         let mut command = self.home.command(args);
         command.env("CLAUDEMESH_INTERNAL_NO_AUTOSPAWN", "1");
         if let Some(session) = self.session {
@@ -30,7 +30,7 @@ impl Typist<'_> {
 
     /// What it prints, if it ends well.
     #[track_caller]
-    fn says(&self, args: &[&str]) -> String {
+    pub(crate) fn says(&self, args: &[&str]) -> String {
         let ended = self.run(args);
         assert!(ended.status.success(), "{args:?}: {ended:?}");
         ended.out
@@ -38,7 +38,7 @@ impl Typist<'_> {
 
     /// As [`Typist::says`], in JSON.
     #[track_caller]
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let mut all = args.to_vec();
         all.push("--json");
         let text = self.says(&all);
@@ -47,7 +47,7 @@ impl Typist<'_> {
 
     /// Ends with this status, and says this on standard error.
     #[track_caller]
-    fn fails(&self, args: &[&str], status: i32, part: &str) {
+    pub(crate) fn fails(&self, args: &[&str], status: i32, part: &str) {
         let ended = self.run(args);
         assert_eq!(ended.status.code(), Some(status), "{args:?}: {ended:?}");
         assert!(ended.err.contains(part), "{args:?}: {ended:?}");

@@ -162,6 +162,7 @@ fn a_message_that_could_not_be_opened_is_read_when_its_key_appears() {
         subtype: None,
         created_at: None,
         received_at: now_millis(),
+        receipts: false,
     };
     let (_, mut forged) = seal("never");
     forged.ciphertext_b64.replace_range(..8, "AAAAAAAA");

@@ -23,6 +23,7 @@ mod model;
 mod operate;
 mod parsers;
 mod races;
+mod receipts;
 mod reference;
 mod several;
 mod shared;

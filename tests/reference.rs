@@ -3,6 +3,7 @@
 mod links;
 mod mail;
 mod names;
+mod receipts;
 mod refusals;
 mod shared;
 mod slow;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// How a command ended. The numbers are those of the reference's command line.
+/// How a command ended. The numbers up to 10 are those of the reference's command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Success,
@@ -16,6 +16,9 @@ pub enum Exit {
     Internal,
     CommandMissing,
     Io,
+    Timeout,
+    Undelivered,
+    NotKnown,
     /// What a command that `launch` started ended with; 128 + N if signal N ended it.
     Child(u8),
 }
@@ -34,6 +37,9 @@ impl Exit {
         Exit::Internal,
         Exit::CommandMissing,
         Exit::Io,
+        Exit::Timeout,
+        Exit::Undelivered,
+        Exit::NotKnown,
     ];
 
     pub fn code(self) -> u8 {
@@ -49,6 +55,9 @@ impl Exit {
             Exit::Internal => 8,
             Exit::CommandMissing => 9,
             Exit::Io => 10,
+            Exit::Timeout => 11,
+            Exit::Undelivered => 12,
+            Exit::NotKnown => 13,
             Exit::Child(code) => code,
         }
     }
@@ -68,6 +77,9 @@ impl Exit {
             Exit::Internal => "A fault of the program itself.",
             Exit::CommandMissing => "The command that should be launched is not installed.",
             Exit::Io => "A file or a pipe could not be read or written.",
+            Exit::Timeout => "What was waited for did not come in time; it may still come.",
+            Exit::Undelivered => "The message is dead or has expired: it does not get where it was waited for.",
+            Exit::NotKnown => "Nobody says what became of the message: its broker passes on nothing of what recipients say.",
             Exit::Child(_) => "The status of the command that was launched.",
         }
     }
@@ -86,6 +98,6 @@ mod tests {
     #[test]
     fn codes_are_unique_and_in_order() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
-        assert_eq!(codes, (0..=10).collect::<Vec<u8>>());
+        assert_eq!(codes, (0..=13).collect::<Vec<u8>>());
     }
 }

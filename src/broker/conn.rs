@@ -18,7 +18,7 @@ use crate::wire::peer::Status;
 use crate::wire::server::{ErrorFrame, Feature, HelloAck, ServerFrame};
 
 use super::handle::mailbox::Mailbox;
-use super::handle::receipts::{self, Receipts};
+use super::handle::receipts::Receipts;
 use super::handle::send::Sends;
 use super::handle::{events, families, memory, presence, skill, state};
 use super::hello::{self, Admitted, Refusal};
@@ -212,7 +212,6 @@ impl State {
             ClientFrame::Hello(_) | ClientFrame::SessionHello(_) => {
                 error(out, Code::Invalid, "this connection has said hello already", None, None);
             }
-            ClientFrame::Receipts(ask) => receipts::hand_in(&self.shared, seat, ask, out),
             frame => families::serve(&self.shared, seat, frame, out),
         }
         flow

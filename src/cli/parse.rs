@@ -131,11 +131,17 @@ fn with_bare_values(verb: &Verb, given: Vec<String>) -> Vec<String> {
     while let Some(word) = words.next() {
         let flag = verb.all_flags().find(|flag| flag.bare.is_some() && is(flag, &word));
         match flag.and_then(|flag| flag.bare) {
-            Some(bare) if words.peek().is_none_or(|next| next.starts_with('-')) => all.push(format!("{word}={bare}")),
+            Some(bare) if words.peek().is_none_or(|next| is_no_value(flag, next)) => all.push(format!("{word}={bare}")),
             _ => all.push(word),
         }
     }
     all
+}
+
+/// Whether the word behind a flag that may stand alone is not its value.
+fn is_no_value(flag: Option<&Flag>, next: &str) -> bool {
+    let other = |flag: &Flag| !flag.choices.is_empty() && !flag.choices.contains(&next);
+    next.starts_with('-') || flag.is_some_and(other)
 }
 
 /// pico-args takes quotes around a value away; a value that begins with one gets a second pair to lose.

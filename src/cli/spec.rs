@@ -166,7 +166,7 @@ pub(super) const GLOBAL: &[Flag] = &[JSON, APPROVAL_MODE, HELP];
 /// Every verb, in the order of help.
 pub(super) const VERBS: &[Verb] = &[
     verbs::send::VERB,
-    verbs::later::STATUS,
+    verbs::message::STATUS,
     verbs::later::REMIND,
     verbs::later::REMIND_LIST,
     verbs::later::REMIND_CANCEL,

@@ -1,19 +1,23 @@
 //! What the members of a mesh share and show, and what they may do, as typed calls. Each waits as long as a broker may take.
 
+use std::time::Duration;
+
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::{CALL_DEADLINE, Client, Error, Route};
 use crate::net::target::percent_encode;
 use crate::wire::admin::{Ban, BanAck, Expel, Expelled, ListBansResult, UnbanAck};
 use crate::wire::grant::{Capability, GrantsList, GrantsSet};
 use crate::wire::ipc::{
-    Done, Forgotten, Memories, OnMesh, ProfileSet, RememberRequest, Remembered, SkillFound, Skills, StateEntries, StateFound,
-    StateSet, StateWrite,
+    Done, Forgotten, Memories, OnMesh, ProfileSet, RememberRequest, Remembered, SkillFound, Skills, Standing, StateEntries,
+    StateFound, StateSet, StateWrite,
 };
 use crate::wire::json::{self, Map, Value};
-use crate::wire::schedule::{CancelScheduledAck, RecipientStatus, ScheduledAck, ScheduledList};
+use crate::wire::limits::MAX_CLAIM_WAIT;
+use crate::wire::schedule::{CancelScheduledAck, ScheduledAck, ScheduledList};
 use crate::wire::skill::{ShareSkill, SkillAck};
+use crate::wire::standing::State;
 use crate::wire::task::{CreateTask, OnTask, TaskCreated, TaskList};
 use crate::wire::topic::{
     OfTopic, TopicCreate, TopicCreated, TopicHistory, TopicHistoryResponse, TopicJoin, TopicListResponse, TopicMembersResponse,
@@ -51,20 +55,6 @@ pub struct Later {
     pub deliver_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
-}
-
-/// Where a message stands: with the daemon as `outbox` says, or with its broker.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Standing {
-    pub message_id: String,
-    pub target_spec: String,
-    pub delivered: bool,
-    pub delivered_at: Option<String>,
-    pub recipients: Vec<RecipientStatus>,
-    pub recipient_count: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outbox: Option<String>,
 }
 
 impl Client {
@@ -205,6 +195,16 @@ impl Client {
     /// `GET /v1/messages/<id>`: by the sender's own id, or the broker's.
     pub fn message_status(&self, id: &str, mesh: Option<&str>) -> Result<Standing, Error> {
         self.fetch(Route::new(&format!("/v1/messages/{}", percent_encode(id))).with("mesh", mesh))
+    }
+
+    /// As [`Client::message_status`], once the message got as far as `state`, or `patience` or what a daemon waits is over.
+    pub fn await_message(&self, id: &str, mesh: Option<&str>, state: State, patience: Duration) -> Result<Standing, Error> {
+        let patience = patience.min(MAX_CLAIM_WAIT);
+        let route = Route::new(&format!("/v1/messages/{}", percent_encode(id)))
+            .with("mesh", mesh)
+            .with("wait", Some(state.as_str()))
+            .with("timeout", Some(&patience.as_secs_f64().ceil().to_string()));
+        self.call("GET", &route.0, None, patience + CALL_DEADLINE)
     }
 
     /// `POST /v1/schedule`.

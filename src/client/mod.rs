@@ -38,7 +38,7 @@ use crate::wire::limits::RPC_DEADLINE;
 use crate::wire::peer::Status;
 
 pub use self::error::Error;
-pub use self::families::{GrantChange, Later, Standing};
+pub use self::families::{GrantChange, Later};
 use self::http::{Ask, Connection};
 
 /// For a whole call, connecting included, unless [`Client::with_deadline`] says otherwise. The daemon answers before that

@@ -8,7 +8,7 @@ use crossbeam_channel::Sender;
 use crate::base::paths::Paths;
 use crate::base::settings::Settings;
 use crate::store;
-use crate::store::inbox::Inbox;
+use crate::store::inbox::{Inbox, Scope};
 use crate::store::outbox::{Outbox, Route, Sender as From};
 use crate::wire::event::{BrokerStatus, Event};
 use crate::wire::ipc::LinkStatus;
@@ -17,6 +17,7 @@ use super::bus::Bus;
 use super::channels::Channels;
 use super::drain::{Drain, Epoch};
 use super::guard::Guard;
+use super::link::Cmd;
 use super::links::Links;
 use super::meshes::Meshes;
 use super::rosters::Rosters;
@@ -24,6 +25,7 @@ use super::sessions::Sessions;
 use super::sightings::Sightings;
 use super::supervisor;
 use super::waiters::Waiters;
+use super::watch::Watch;
 
 /// The daemon, as its threads see it.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub(super) struct Ctx {
     pub(super) guard: Guard,
     pub(super) waiters: Waiters,
     pub(super) sightings: Sightings,
+    pub(super) watch: Watch,
     pub(super) drain: Drain,
     pub(super) supervisor: Sender<supervisor::Event>,
     pub(super) epochs: AtomicU64,
@@ -77,6 +80,17 @@ impl Ctx {
         }
         if changed && route.sender == From::Member {
             self.bus.publish(&route.mesh, Event::BrokerStatus(BrokerStatus { mesh: route.mesh.clone(), status }));
+        }
+    }
+
+    /// Something is to be told to senders of messages that are in this scope: the links that can do so are told.
+    pub(super) fn receipts(&self, scope: &Scope) {
+        let Scope::Session { mesh, session, .. } = scope else { return };
+        for sender in session.iter().map(|key| From::Session(*key)).chain([From::Member]) {
+            if let Some(link) = self.links.get(&Route { mesh: mesh.clone(), sender }) {
+                // One whose queue is full looks by itself before long.
+                let _ = link.try_send(Cmd::Receipts);
+            }
         }
     }
 

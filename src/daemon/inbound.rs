@@ -11,6 +11,7 @@ use crate::store::RowId;
 use crate::store::inbox::{Body, NewInbound, Recipient};
 use crate::wire::event::{Event, PeerEvent, SystemEvent};
 use crate::wire::limits::MAX_FRAME;
+use crate::wire::receipt::MAX_MESSAGE_ID;
 use crate::wire::server::Push;
 use crate::wire::target::Target;
 
@@ -29,6 +30,8 @@ pub(super) struct Receiver<'a> {
     pub(super) recipient: Recipient,
     /// The secrets that may open what arrives, likeliest first.
     pub(super) secrets: Vec<&'a SecretKey>,
+    /// The broker passes on what recipients say.
+    pub(super) receipts: bool,
 }
 
 impl Receiver<'_> {
@@ -55,6 +58,7 @@ impl Receiver<'_> {
             subtype: push.subtype.clone(),
             created_at: push.created_at.clone(),
             received_at: now_millis(),
+            receipts: self.receipts && is_to_be_told(push),
         }
     }
 
@@ -108,6 +112,13 @@ impl Receiver<'_> {
             None => push.topic.is_some() || (push.sender_member_pubkey.is_some() && push.client_message_id.is_none()),
         }
     }
+}
+
+/// Whether a peer sent it who can be told what becomes of it: what a broker writes itself nobody waits for.
+fn is_to_be_told(push: &Push) -> bool {
+    let named = push.message_id.as_ref().is_some_and(|id| (1..=MAX_MESSAGE_ID).contains(&id.as_str().len()));
+    let by_sender = push.client_message_id.as_ref().is_some_and(|id| !id.as_str().is_empty());
+    named && by_sender && push.subtype.is_none() && PublicKey::parse(&push.sender_pubkey).is_some()
 }
 
 fn plain(ciphertext: &str) -> Option<String> {
@@ -179,7 +190,7 @@ mod tests {
         change(&mut push, &member);
         let mesh = Slug::new("home");
         let recipient = recipient(MemberKey(member.public), Some(SessionKey(bob.public)));
-        let receiver = Receiver { mesh: &mesh, recipient, secrets: vec![&bob.secret, &member.secret] };
+        let receiver = Receiver { mesh: &mesh, recipient, secrets: vec![&bob.secret, &member.secret], receipts: true };
         receiver.accept(&push, &Channels::default())
     }
 

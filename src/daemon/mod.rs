@@ -19,6 +19,7 @@ mod outward;
 mod private;
 mod pulse;
 mod reaper;
+mod receipts;
 mod registry;
 mod reopen;
 mod resolve;
@@ -30,6 +31,7 @@ mod sightings;
 mod supervisor;
 mod upkeep;
 mod waiters;
+mod watch;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -179,6 +181,7 @@ pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
         channels: channels::Channels::default(),
         guard: guard::Guard::default(),
         waiters: waiters::Waiters::default(),
+        watch: watch::Watch::default(),
         sightings: sightings::Sightings::default(),
         drain,
         supervisor: supervisor.clone(),

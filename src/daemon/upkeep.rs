@@ -28,6 +28,7 @@ pub(super) fn prune(ctx: &Ctx, now: Millis) {
     give_up(ctx, now);
     in_steps(ctx, "sent rows pruned", || ctx.outbox.prune(before(settings.keep_sent())));
     in_steps(ctx, "deletions forgotten", || ctx.inbox.forget_deleted(before(KEEP_DELETED)));
+    in_steps(ctx, "receipts forgotten", || ctx.inbox.forget_receipts(before(KEEP_DELETED)));
     in_steps(ctx, "inbox rows pruned", || ctx.inbox.prune(before(settings.keep_inbox())));
 }
 

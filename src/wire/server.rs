@@ -243,7 +243,6 @@ impl ServerFrame {
             ServerFrame::KeyState(frame) => frame.req_id.as_deref(),
             ServerFrame::KeyTaken(frame) => frame.req_id.as_deref(),
             ServerFrame::KeyCheckResult(frame) => frame.req_id.as_deref(),
-            ServerFrame::HelloAck(_) | ServerFrame::Push(_) | ServerFrame::StateChange(_) | ServerFrame::Unknown => None,
             ServerFrame::ReceiptsAck(frame) => frame.req_id.as_deref(),
             ServerFrame::HelloAck(_)
             | ServerFrame::Push(_)

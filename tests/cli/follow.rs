@@ -53,6 +53,7 @@ fn home_with_mail(texts: &[&str]) -> Home {
         subtype: None,
         created_at: None,
         received_at: now_millis(),
+        receipts: false,
     };
     inbox.insert(texts.iter().enumerate().map(row).collect()).unwrap();
     drop(inbox);

@@ -5,7 +5,7 @@ use crate::broker::conn::Seat;
 use crate::net::ws::Outbox;
 use crate::wire::client::ClientFrame;
 
-use super::{admin, grant, keys, schedule, task, topic};
+use super::{admin, grant, keys, receipts, schedule, task, topic};
 
 /// Serves one request of a family.
 pub(in crate::broker) fn serve(shared: &Shared, seat: &Seat, frame: ClientFrame, out: &mut Outbox) {
@@ -36,6 +36,7 @@ pub(in crate::broker) fn serve(shared: &Shared, seat: &Seat, frame: ClientFrame,
         ClientFrame::KeyPublish(ask) => keys::publish(shared, seat, ask, out),
         ClientFrame::KeySeal(ask) => keys::seal(shared, seat, ask, out),
         ClientFrame::KeyCheck(ask) => keys::check(shared, seat, ask, out),
+        ClientFrame::Receipts(ask) => receipts::hand_in(shared, seat, ask, out),
         // The others have been served before.
         _ => {}
     }

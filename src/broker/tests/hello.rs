@@ -118,7 +118,8 @@ fn everything_that_is_said_is_answered() {
     }
     client.say(&world.hello(0));
     let ack = client.next("hello_ack");
-    assert_eq!(ack["features"], json!(["ordered-send", "store-and-forward", "away-peers", "answers-all", "scope-keys"]));
+    let promised = ["ordered-send", "store-and-forward", "away-peers", "answers-all", "scope-keys", "receipts"];
+    assert_eq!(ack["features"], json!(promised));
     for (said, code, id, req_id) in [
         ("{", "malformed", Value::Null, Value::Null),
         (r#"{"type":"vector_store","_reqId":"r1"}"#, "unknown_type", Value::Null, json!("r1")),

@@ -1,4 +1,4 @@
-//! `remind`: messages that are sent later; `message status`: where one stands; `task`: what is to be done.
+//! `remind`: messages that are sent later; `task`: what is to be done.
 
 use crate::base::cron::Cron;
 use crate::base::exit::Exit;
@@ -19,14 +19,6 @@ const IN: Flag = Flag::valued("--in", "TIME", "How long from now, as in 90s, 30m
 const AT: Flag = Flag::valued("--at", "TIME", "When (ISO 8601; UTC unless it says otherwise).");
 const CRON: Flag = Flag::valued("--cron", "FIELDS", "Again and again: minute hour day month weekday, in UTC.");
 const TO: Flag = Flag::valued("--to", "TO", "Whom, as for send; by default yourself.");
-
-pub(in crate::cli) const STATUS: Verb = Verb {
-    aliases: &["msg-status"],
-    operands: &[Operand::one("ID", "The name it was sent under, or the broker's id, or 8 or more characters of that.")],
-    flags: &[MESH],
-    examples: &[Example { command: "claudemesh message status 6f1c9a52-5d0f-4c1c-9d55-0b8f4d1e2a3b", about: "who has it" }],
-    ..Verb::new(Group::Messages, Effect::Read, "message status", "Show who has a message that you sent.", status)
-};
 
 pub(in crate::cli) const REMIND: Verb = Verb {
     aliases: &["schedule msg"],
@@ -92,24 +84,6 @@ pub(in crate::cli) const TASK_COMPLETE: Verb = Verb {
     examples: &[Example { command: "claudemesh task complete 7Qk2m0 merged", about: "one that you have claimed or made" }],
     ..Verb::new(Group::Shared, Effect::Write, "task complete", "Say that a task is done.", task_complete)
 };
-
-fn status(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let id = parsed.first();
-    let state = warm(out)?.message_status(id, parsed.value(&MESH)).map_err(|err| explain(err, &format!("message \"{id}\"")))?;
-    if out.is_json() {
-        out.json(&state)?;
-    } else if let Some(outbox) = &state.outbox {
-        out.info(&format!("not with a broker yet: {outbox}"))?;
-    } else {
-        let at = state.delivered_at.as_deref().map(|at| format!("delivered {at}"));
-        out.info(&at.unwrap_or_else(|| format!("waits for {} of {}", state.recipients.len(), state.recipient_count)))?;
-        state.recipients.iter().try_for_each(|one| {
-            let line = Line::new().and(Style::Bold, &one.name).and(Style::Plain, format!(" {}", one.status));
-            out.line(&line.and(Style::Dim, format!(" · {:.16}…", one.pubkey)))
-        })?;
-    }
-    Ok(Exit::Success)
-}
 
 /// When; with `--cron` the broker decides.
 fn when(parsed: &Parsed) -> Result<Millis, CliError> {

@@ -24,6 +24,7 @@ pub(super) mod list;
 pub(super) mod mcp;
 pub(super) mod memory;
 pub(super) mod mesh;
+pub(super) mod message;
 pub(super) mod order;
 pub(super) mod outbox;
 pub(super) mod peers;

@@ -11,11 +11,14 @@ use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
 use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb};
-use crate::client;
-use crate::wire::ipc::{Problem, SendReceipt, SendRequest, SendStatus};
+use crate::client::{self, Client};
+use crate::wire::ipc::{Problem, SendReceipt, SendRequest, SendStatus, Standing};
 use crate::wire::json::Value;
 use crate::wire::limits::MAX_SEND_BODY;
 use crate::wire::priority::Priority;
+
+use super::message::{self, TIMEOUT, WAIT, Wish};
+use super::refusal;
 
 const PRIORITY: Flag = Flag {
     choices: &["now", "next", "low"],
@@ -39,18 +42,20 @@ pub(in crate::cli) const VERB: Verb = Verb {
            The words of TEXT are joined by spaces. A single - reads the text from standard input. Text that begins with a hyphen \
            stands behind a bare --.\n\n\
            \"Queued\" means on this machine's disk: from here on the message survives a crash, and it waits for a recipient that is \
-           away.",
+           away. With --wait it is said how far it got; anything but success means that it did not get there (see: claudemesh help \
+           exit-codes).",
     operands: &[
         Operand::one("TO", "Whom: a name, name@mesh, key, @group, #topic or *."),
         Operand { name: "TEXT", about: "What to say; - reads standard input.", count: Count::OneOrMore, choices: &[] },
     ],
     tail: None,
-    flags: &[MESH, PRIORITY, REPLY_TO, ID, TO_SELF],
+    flags: &[MESH, PRIORITY, REPLY_TO, ID, TO_SELF, WAIT, TIMEOUT],
     effect: Effect::Write,
     examples: &[
         Example { command: "claudemesh send bob \"the build is green\"", about: "to the session called bob" },
         Example { command: "claudemesh send @reviewers please look at #42 --priority low", about: "to a group" },
         Example { command: "git diff | claudemesh send alice@home -", about: "what a command prints" },
+        Example { command: "claudemesh send bob \"stop: main is red\" --priority now --wait", about: "until bob's model has it" },
         Example { command: "claudemesh send bob -- \"-v is the flag\"", about: "text that begins with a hyphen" },
     ],
     run,
@@ -71,6 +76,9 @@ struct Sent<'a> {
     client_message_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     mesh: Option<&'a str>,
+    /// What `--wait` came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    standing: Option<&'a Standing>,
 }
 
 fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
@@ -92,8 +100,10 @@ fn send(parsed: &Parsed, to: String, out: &mut Out) -> Result<Exit, CliError> {
         client_message_id: parsed.value(&ID).map(str::to_owned),
         mesh: parsed.value(&MESH).map(str::to_owned),
     };
+    let wish = message::wish(parsed)?;
     let client = warm(out)?;
     let receipt = client.send(&request).map_err(explain)?;
+    let standing = wish.map(|wish| wait(&client, &request, &receipt, &wish, out)).transpose()?;
     if out.is_json() {
         let recipient = receipt.recipient.as_ref();
         out.json(&Sent {
@@ -106,12 +116,27 @@ fn send(parsed: &Parsed, to: String, out: &mut Out) -> Result<Exit, CliError> {
             duplicate: receipt.duplicate,
             client_message_id: receipt.client_message_id.as_str(),
             mesh: recipient.map(|recipient| recipient.mesh.as_str()),
+            standing: standing.as_ref(),
         })?;
-    } else {
+    } else if standing.is_none() {
         say(&request, &receipt, out)?;
     }
     note_skew(&client, out)?;
-    Ok(Exit::Success)
+    Ok(standing.as_ref().map_or(Exit::Success, message::exit))
+}
+
+/// Waits until the message got where it was to get, and says how far it came.
+fn wait(client: &Client, request: &SendRequest, receipt: &SendReceipt, wish: &Wish, out: &mut Out) -> Result<Standing, CliError> {
+    let id = receipt.client_message_id.as_str();
+    if !out.is_json() {
+        say(request, receipt, out)?;
+        out.flush()?;
+    }
+    let standing = message::wait(client, id, None, wish).map_err(|err| refusal::explain(err, &format!("message \"{id}\"")))?;
+    if !out.is_json() {
+        message::say(&standing, out)?;
+    }
+    Ok(standing)
 }
 
 fn say(request: &SendRequest, receipt: &SendReceipt, out: &mut Out) -> Result<(), CliError> {

@@ -25,6 +25,7 @@ use super::ctx::Ctx;
 use super::link::{Answer, Cmd, Outgoing};
 use super::links::Links;
 use super::supervisor::{self, Alarm};
+use super::watch::Watch;
 
 /// Events that wait for the drain. When full, whoever has one more waits: the drain itself waits only for the store.
 const QUEUE: usize = 256;
@@ -73,13 +74,13 @@ pub(super) fn queue() -> (Drain, Receiver<Event>) {
 
 /// Starts the thread. It ends after [`Event::Stop`], with everything that was in flight back in the outbox.
 pub(super) fn start(events: Receiver<Event>, ctx: &Ctx) -> io::Result<Running> {
-    let (outbox, links) = (ctx.outbox.clone(), ctx.links.clone());
+    let (outbox, links, watch) = (ctx.outbox.clone(), ctx.links.clone(), ctx.watch.clone());
     let alarm = Alarm { thread: "drain", supervisor: ctx.supervisor.clone() };
     thread::spawn("drain", thread::CONNECTION_STACK, move || {
         let supervisor = alarm.supervisor.clone();
         let _alarm = alarm;
         let clock = Clock::new(Instant::now(), now_millis());
-        Worker { outbox, links, supervisor, clock, state: State::default(), unsettled: Vec::new() }.run(&events);
+        Worker { outbox, links, supervisor, watch, clock, state: State::default(), unsettled: Vec::new() }.run(&events);
     })
 }
 
@@ -87,6 +88,7 @@ struct Worker {
     outbox: Outbox,
     links: Links,
     supervisor: Sender<supervisor::Event>,
+    watch: Watch,
     clock: Clock,
     state: State,
     /// Outcomes that the store could not take yet.
@@ -196,7 +198,10 @@ impl Worker {
         }
         self.unsettled.extend(outcomes);
         match self.outbox.settle(self.unsettled.clone()) {
-            Ok(()) => self.unsettled.clear(),
+            Ok(()) => {
+                self.watch.tell(self.unsettled.iter().map(|(row, _)| row));
+                self.unsettled.clear();
+            }
             Err(err) => self.failed(&err, &format!("{} answers wait to be written", self.unsettled.len())),
         }
     }

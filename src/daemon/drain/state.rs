@@ -188,7 +188,7 @@ impl State {
             lane.stale = lane.stale.saturating_sub(1);
         }
         let outcome = match answer {
-            Answer::Accepted(broker_id) => Outcome::Done { broker_id, at: now },
+            Answer::Accepted { id, told } => Outcome::Done { broker_id: id, at: now, told },
             Answer::Lost => {
                 lane.wanted = true;
                 Outcome::Returned
@@ -273,6 +273,10 @@ mod tests {
         Answer::Refused { text: code.to_string(), code, retry_after_ms }
     }
 
+    fn accepted() -> Answer {
+        Answer::Accepted { id: MessageId::new("M"), told: true }
+    }
+
     #[test]
     fn a_link_that_is_down_is_not_fed_and_wakes_when_it_is_up() {
         let mut state = State::default();
@@ -287,7 +291,7 @@ mod tests {
         state.wake(route());
         assert_eq!(state.next_claim(0), None, "what comes meanwhile gathers");
         for (row, _) in rows(0..65) {
-            state.answered(&route(), row, Answer::Accepted(MessageId::new("M")), 0, 0.0);
+            state.answered(&route(), row, accepted(), 0, 0.0);
         }
         assert_eq!(state.next_claim(0), Some((route(), Epoch(1), CLAIM)));
         state.link_down(&route(), Epoch(1));
@@ -301,8 +305,8 @@ mod tests {
         assert_eq!(state.next_claim(0), Some((route(), Epoch(1), 1)));
         state.claimed(&route(), rows(0..1).into_iter(), 1, None);
         assert_eq!(state.next_claim(0), None);
-        let answer = state.answered(&route(), RowId::new("0"), Answer::Accepted(MessageId::new("M")), 5, 0.0);
-        assert_eq!(answer, Some((RowId::new("0"), Outcome::Done { broker_id: MessageId::new("M"), at: 5 })));
+        let answer = state.answered(&route(), RowId::new("0"), accepted(), 5, 0.0);
+        assert_eq!(answer, Some((RowId::new("0"), Outcome::Done { broker_id: MessageId::new("M"), at: 5, told: true })));
         assert_eq!(state.next_claim(0), Some((route(), Epoch(1), 1)));
     }
 

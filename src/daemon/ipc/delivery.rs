@@ -81,6 +81,7 @@ pub(super) fn offered(call: &Call<'_>) -> Reply {
     if handled.path.is_automatic() && offered.as_ref().is_ok_and(|changed| *changed != 0) {
         call.ctx.guard.woke(&session.id, handled.ids.iter().map(String::as_str), Instant::now());
     }
+    call.ctx.receipts(&call.caller.scope(call.ctx));
     changed(offered)
 }
 
@@ -183,6 +184,9 @@ fn settle(subscription: &Subscription, until: Instant) {
 fn take(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Vec<InboxItem>, Reply> {
     let priorities = priorities(claim, session.outward().status);
     if priorities.is_empty() {
+        if session.outward().status == Some(Status::Dnd) {
+            hold(call, None, Priority::ALL.to_vec(), "dnd")?;
+        }
         return Ok(Vec::new());
     }
     let settings = call.ctx.settings();
@@ -190,6 +194,9 @@ fn take(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Vec<In
     let now = Instant::now();
     let automatic = claim.path.is_automatic();
     let held = if automatic { call.ctx.guard.held(&session.id, budget, now) } else { Vec::new() };
+    if !held.is_empty() {
+        hold(call, Some(held.clone()), priorities.clone(), "budget")?;
+    }
     let wall = now_millis();
     let lease = i64::try_from(CLAIM_LEASE.as_millis()).unwrap_or(i64::MAX);
     let rows = call.ctx.inbox.claim(inbox::Claim {
@@ -212,8 +219,19 @@ fn take(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Vec<In
         let ids = repeats.into_iter().map(|row| row.id).collect();
         let withheld = call.ctx.inbox.withheld(ids, "repeat".to_owned(), call.caller.scope(call.ctx), wall);
         withheld.map_err(|err| Reply::store(&err))?;
+        call.ctx.receipts(&call.caller.scope(call.ctx));
     }
     Ok(rows.into_iter().map(item).collect())
+}
+
+/// Lets senders know that what they sent is here, and why the model does not get it by itself.
+fn hold(call: &Call<'_>, senders: Option<Vec<String>>, priorities: Vec<Priority>, why: &str) -> Result<(), Reply> {
+    let scope = call.caller.scope(call.ctx);
+    let hold = inbox::Hold { scope: scope.clone(), senders, priorities, why: why.to_owned(), now: now_millis() };
+    if 0 < call.ctx.inbox.hold(hold).map_err(|err| Reply::store(&err))? {
+        call.ctx.receipts(&scope);
+    }
+    Ok(())
 }
 
 /// What a path may bring now: `now` interrupts, `next` waits for the end of the turn, `low` for a person.

@@ -1,10 +1,10 @@
-//! What is sent later (`/v1/schedule`), where a message stands (`/v1/messages/<id>`), and tasks (`/v1/tasks`).
+//! What is sent later (`/v1/schedule`), and tasks (`/v1/tasks`).
 
-use crate::base::ids::{ClientId, Slug};
+use crate::base::ids::Slug;
 use crate::crypto::sealed;
 use crate::daemon::resolve;
 use crate::wire::address::Address;
-use crate::wire::json::{Map, Value, json};
+use crate::wire::json::{Map, Value};
 use crate::wire::schedule::ScheduledMessage;
 use crate::wire::server::ServerFrame;
 use crate::wire::target::Target;
@@ -86,29 +86,6 @@ fn list(call: &Call<'_>) -> Result<Reply, Reply> {
 
 pub(super) fn cancel(call: &Call<'_>) -> Reply {
     pass::change_item(call, "cancel_scheduled", "scheduledId")
-}
-
-pub(super) fn message_status(call: &Call<'_>) -> Reply {
-    status(call).unwrap_or_else(|refused| refused)
-}
-
-/// A message is known by the name that its sender gave it as well; until a broker has it, it is known here alone.
-fn status(call: &Call<'_>) -> Result<Reply, Reply> {
-    let known = call.ctx.outbox.find(ClientId::new(call.item.as_str())).map_err(|err| Reply::store(&err))?;
-    let id = match known {
-        None => call.item.clone(),
-        Some(existing) => match existing.broker_id {
-            Some(id) => id.to_string(),
-            None => {
-                let state =
-                    json!({"messageId": call.item, "delivered": false, "outbox": existing.status.as_str(), "recipients": []});
-                return Ok(Reply::ok(&state));
-            }
-        },
-    };
-    let mut fields = Map::from_iter([("messageId".to_owned(), Value::from(id))]);
-    fields.extend(call.query("mesh").map(|mesh| ("mesh".to_owned(), mesh.into())));
-    pass::ask(call, "message_status", fields)
 }
 
 pub(super) fn tasks(call: &Call<'_>) -> Reply {

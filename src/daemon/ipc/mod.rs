@@ -19,6 +19,7 @@ mod send;
 mod serve;
 mod sessions;
 mod skills;
+mod standing;
 mod state;
 mod topics;
 
@@ -173,6 +174,7 @@ impl Listener {
             let _ = fs::remove_file(&self.path);
         }
         self.ctx.bus.close();
+        self.ctx.watch.close();
         if accepting.thread.join_by(until) == Joined::Late {
             log::warn!("thread ipc-accept is late and is left behind");
         }

@@ -19,7 +19,7 @@ const DEFAULT_PAGE: usize = 50;
 const MAX_PAGE: usize = 500;
 
 /// Whose rows a caller may see and touch: a session its own, the user all.
-fn sender(call: &Call<'_>) -> Option<Sender> {
+pub(super) fn sender(call: &Call<'_>) -> Option<Sender> {
     call.caller.session().map(|session| session.public_key().map_or(Sender::Member, Sender::Session))
 }
 

@@ -12,7 +12,9 @@ use crate::wire::limits::{MAX_SEND_BODY, MAX_SMALL_BODY};
 
 use super::auth::Caller;
 use super::reply::Reply;
-use super::{delivery, inbox, later, memory, ops, order, outbox, peers, profile, send, sessions, skills, state, topics};
+use super::{
+    delivery, inbox, later, memory, ops, order, outbox, peers, profile, send, sessions, skills, standing, state, topics,
+};
 
 /// One request that has been read, admitted and matched to its route.
 #[derive(Debug)]
@@ -142,7 +144,7 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/admin/ban", MAX_SMALL_BODY, order::ban),
     post("/v1/admin/unban", MAX_SMALL_BODY, order::unban),
     get("/v1/admin/bans", order::bans),
-    get("/v1/messages/*", later::message_status),
+    get("/v1/messages/*", standing::get),
     get("/v1/schedule", later::scheduled),
     post("/v1/schedule", MAX_SEND_BODY, later::schedule),
     delete("/v1/schedule/*", later::cancel),

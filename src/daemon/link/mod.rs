@@ -2,6 +2,7 @@
 //! and does it again.
 
 mod peer;
+mod receipts;
 mod state;
 
 use std::fmt;
@@ -66,6 +67,8 @@ const SOCKET: ws::Limits = ws::Limits { max_message: 4 * 1024 * 1024, read_buffe
 pub(super) enum Cmd {
     Send(Box<Outgoing>),
     Call(Box<Call>),
+    /// There may be something to tell senders.
+    Receipts,
     /// Dial now, whatever the reason was not to; where there is a connection it means nothing.
     Reconnect,
     Stop(Farewell),
@@ -288,7 +291,7 @@ impl Link {
             }
             // Whoever asked is told, or has stopped waiting.
             Cmd::Call(call) => drop(call.reply.send(Err(Code::ConnectionLost))),
-            Cmd::Reconnect | Cmd::Stop(_) => {}
+            Cmd::Reconnect | Cmd::Receipts | Cmd::Stop(_) => {}
         }
     }
 

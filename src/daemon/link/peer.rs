@@ -1,5 +1,7 @@
 //! The link's conversation put to work: what [`State`] decides is done to the socket, the stores and the other threads.
 
+mod told;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,9 +20,11 @@ use crate::wire::event::{Event, SystemEvent};
 use crate::wire::ipc::LinkStatus;
 use crate::wire::json;
 use crate::wire::limits::SEND_WINDOW;
+use crate::wire::receipt::Forwarded;
 use crate::wire::server::{Feature, HelloAck, Push};
 use crate::wire::state::StateChange;
 
+use super::receipts::Outlet;
 use super::state::{Answer, Effect, Ending, Outgoing, State};
 use super::{Cmd, Farewell, Identity, Reply};
 use crate::daemon::ctx::Ctx;
@@ -57,6 +61,10 @@ pub(super) struct Talk<'a> {
     done: Done,
     /// Acknowledgements of what came before the hello was accepted: the reference's broker would not hear them yet.
     early: Vec<String>,
+    /// What is told to senders here.
+    outlet: Outlet,
+    /// What recipients said of messages that were sent from here.
+    said: Vec<Forwarded>,
 }
 
 /// How a conversation ended, for the thread that decides what follows.
@@ -94,6 +102,8 @@ impl<'a> Talk<'a> {
             next_ticket: 0,
             done: Done::default(),
             early: Vec::new(),
+            outlet: Outlet::default(),
+            said: Vec::new(),
         }
     }
 
@@ -130,9 +140,10 @@ impl<'a> Talk<'a> {
                     self.early.drain(..).for_each(|ack| out.text(ack));
                     self.opened(&ack, out);
                 }
+                Effect::Receipts(said) => self.said.extend(said),
                 Effect::Changed(change) => self.changed(change),
                 Effect::Answered(row, answer) => {
-                    self.done.useful |= matches!(answer, Answer::Accepted(_));
+                    self.done.useful |= matches!(answer, Answer::Accepted { .. });
                     self.answered.push((row, answer));
                 }
                 Effect::Replied(ticket, reply) => self.reply(ticket, reply),
@@ -156,6 +167,9 @@ impl<'a> Talk<'a> {
         self.ctx.links.report(self.route, self.serial, |report| {
             report.clock_skew_ms = ack.server_time.map(|time| time - now_millis());
         });
+        if ack.features.contains(&Feature::Receipts) {
+            self.receipts_pass(out);
+        }
         // A new connection begins blank; what the session said of itself is said again.
         for frame in self.identity.session.iter().flat_map(|session| session.outward().frames()) {
             out.text(frame.encode());
@@ -186,6 +200,7 @@ impl<'a> Talk<'a> {
     }
 
     fn reply(&mut self, ticket: u64, reply: Reply) {
+        self.handed_in(ticket, &reply);
         if let Some(waiting) = self.waiting.remove(&ticket) {
             // Whoever asked may have stopped waiting; then nobody needs it.
             let _ = waiting.send(reply);
@@ -235,6 +250,7 @@ impl<'a> Talk<'a> {
             mesh: &membership.slug,
             recipient: inbound::recipient(membership.key, self.identity.session_key()),
             secrets: session_secret.into_iter().chain([&membership.secret as &SecretKey]).collect(),
+            receipts: self.outlet.is_on(),
         };
         // Sessions see their member's mail too: what each of them was given itself must not be there a second time.
         let is_member = self.identity.session.is_none();
@@ -262,6 +278,7 @@ impl<'a> Talk<'a> {
         self.done.useful = true;
         if inserted.iter().any(|outcome| matches!(outcome, Inserted::New(_))) {
             self.ctx.bus.mail(receiver.mesh, &receiver.recipient);
+            self.outlet.more(Instant::now());
         }
         Flow::Go
     }
@@ -310,6 +327,7 @@ impl ws::Peer for Talk<'_> {
                 self.waiting.insert(self.next_ticket, call.reply);
                 self.state.call(self.next_ticket, call.frame, now, &mut self.effects);
             }
+            Cmd::Receipts => self.outlet.more(now),
             Cmd::Reconnect => {}
             Cmd::Stop(farewell) => return self.stop(farewell),
         }
@@ -318,15 +336,23 @@ impl ws::Peer for Talk<'_> {
 
     fn on_burst_end(&mut self, _now: Instant, out: &mut Outbox) -> Flow {
         self.pass_answers();
+        self.take_receipts(out);
         self.keep(out)
     }
 
     fn deadline(&self) -> Option<Instant> {
-        Some(self.state.deadline())
+        Some(self.outlet.deadline().map_or(self.state.deadline(), |at| at.min(self.state.deadline())))
     }
 
     fn on_deadline(&mut self, now: Instant, out: &mut Outbox) -> Flow {
+        if self.state.next_ping() <= now {
+            // A command that found the queue full is made up for.
+            self.outlet.more(now);
+        }
         self.state.on_deadline(now, &mut self.effects);
+        if self.outlet.begin(now) {
+            self.tell_senders(now);
+        }
         self.perform(out)
     }
 }

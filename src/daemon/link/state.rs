@@ -12,6 +12,7 @@ use crate::wire::code::Code;
 use crate::wire::json;
 use crate::wire::limits::{ACK_DEADLINE, HELLO_DEADLINE, PING_EVERY, RPC_DEADLINE, STALE_AFTER};
 use crate::wire::peer::Status;
+use crate::wire::receipt::Forwarded;
 use crate::wire::server::{Ack, ErrorFrame, Feature, HelloAck, Push, ServerFrame};
 use crate::wire::state::StateChange;
 
@@ -43,7 +44,11 @@ pub(in crate::daemon) struct Outgoing {
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::daemon) enum Answer {
     /// The broker has it on disk.
-    Accepted(MessageId),
+    Accepted {
+        id: MessageId,
+        /// It passes on what recipients say.
+        told: bool,
+    },
     Refused {
         code: Code,
         text: String,
@@ -68,6 +73,8 @@ pub(super) enum Effect {
     Ask,
     /// A message or an event arrived.
     Pushed(Box<Push>),
+    /// What recipients said of messages that were sent from here.
+    Receipts(Vec<Forwarded>),
     /// Somebody wrote a shared value.
     Changed(StateChange),
     /// A request's answer.
@@ -119,6 +126,8 @@ pub(super) struct State {
     phase: Phase,
     /// The broker answers every request.
     answers_all: bool,
+    /// The broker passes on what recipients say.
+    receipts: bool,
     heard: Instant,
     /// When a frame last came: a broker that has forgotten a connection still answers its pings.
     said: Instant,
@@ -139,6 +148,7 @@ impl State {
         State {
             epoch,
             answers_all: false,
+            receipts: false,
             phase: Phase::Greeting { until: now + HELLO_DEADLINE },
             heard: now,
             said: now,
@@ -215,6 +225,7 @@ impl State {
             Some(ServerFrame::HelloAck(ack)) if !self.is_open() => {
                 self.phase = Phase::Open;
                 self.answers_all = ack.features.contains(&Feature::AnswersAll);
+                self.receipts = ack.features.contains(&Feature::Receipts);
                 self.next_ping = now + PING_EVERY;
                 if !ack.features.contains(&Feature::StoreAndForward) {
                     self.greet_again = Some(now + GREET_AGAIN);
@@ -225,6 +236,7 @@ impl State {
             Some(ServerFrame::Ack(ack)) => self.on_ack(ack, out),
             Some(ServerFrame::Error(error)) => self.on_error(error, out),
             Some(ServerFrame::Push(push)) => out.push(Effect::Pushed(push)),
+            Some(ServerFrame::Receipts(frame)) => out.push(Effect::Receipts(frame.receipts)),
             Some(ServerFrame::StateChange(change)) => out.push(Effect::Changed(change)),
             Some(ServerFrame::HelloAck(_) | ServerFrame::Unknown) => {}
             Some(answer) => {
@@ -247,7 +259,7 @@ impl State {
         let Some(row) = self.sends.remove(&ack.id) else { return };
         let answer = match ack.error.filter(|text| !text.is_empty()) {
             Some(text) => Answer::Refused { code: Code::of_ack_error(&text), text, retry_after_ms: ack.retry_after_ms },
-            None => Answer::Accepted(ack.message_id),
+            None => Answer::Accepted { id: ack.message_id, told: self.receipts },
         };
         out.push(Effect::Answered(row, answer));
     }
@@ -274,6 +286,10 @@ impl State {
         if let Some(Pending { ticket, .. }) = id.and_then(|id| self.calls.remove(id)) {
             out.push(Effect::Replied(ticket, reply));
         }
+    }
+
+    pub(super) fn next_ping(&self) -> Instant {
+        self.next_ping
     }
 
     /// When [`State::on_deadline`] wants to be called next.

@@ -2,11 +2,12 @@
 //! the model and confirms; what it does not confirm falls back when the lease is over.
 
 use super::scope::{self, Values};
-use super::{Inbound, Scope, read};
+use super::{Inbound, Scope, read, receipts};
 use crate::base::time::Millis;
 use crate::store::db::Db;
 use crate::store::{Error, RowId, limit_sql};
 use crate::wire::priority::Priority;
+use crate::wire::receipt::Stage;
 
 /// What a path asks for.
 #[derive(Debug, Clone)]
@@ -50,8 +51,7 @@ fn conditions(claim: &Claim, values: &mut Values) -> String {
     values.set(":now", claim.now);
     values.set(":limit", limit_sql(claim.limit.clamp(1, 1000)));
     // Rows of the reference have no priority, which reads as the usual one.
-    let names: Vec<String> = claim.priorities.iter().map(|priority| format!("'{}'", priority.as_str())).collect();
-    text.push_str(&format!(" AND coalesce(priority, '{}') IN ({})", Priority::default().as_str(), names.join(",")));
+    text.push_str(&format!(" AND coalesce(priority, '{}') IN ({})", Priority::default().as_str(), names(&claim.priorities)));
     if !claim.held.is_empty() {
         // Keys are of one length and alphabet, so that one is found in a list only where it stands.
         text.push_str(" AND instr(:held, ' ' || sender_pubkey || ' ') = 0");
@@ -60,25 +60,39 @@ fn conditions(claim: &Claim, values: &mut Values) -> String {
     text
 }
 
+/// Priorities as a list in SQL.
+pub(super) fn names(priorities: &[Priority]) -> String {
+    priorities.iter().map(|priority| format!("'{}'", priority.as_str())).collect::<Vec<_>>().join(",")
+}
+
 /// Notes that `path` put these before the model: they count as seen, and nobody offers them again. Returns how many it was
 /// news for.
 pub(super) fn offered(db: &Db<'_>, ids: Vec<RowId>, path: String, scope: Scope, now: Millis) -> Result<usize, Error> {
     let set = "offered_at = :now, offered_by = :path, seen_at = coalesce(seen_at, :now), claimed_by = NULL, claimed_until = NULL";
-    change(db, ids, path, &scope, set, "+offered_at IS NULL", now)
+    change(db, ids, path, &scope, set, ("+offered_at IS NULL", Some(Stage::Offered)), now)
 }
 
 /// Notes that these are not to be offered, although the model has not seen them: a person finds them in the inbox.
 pub(super) fn withheld(db: &Db<'_>, ids: Vec<RowId>, why: String, scope: Scope, now: Millis) -> Result<usize, Error> {
     let set = "offered_at = :now, offered_by = :path, claimed_by = NULL, claimed_until = NULL";
-    change(db, ids, why, &scope, set, "+offered_at IS NULL", now)
+    change(db, ids, why, &scope, set, ("+offered_at IS NULL", Some(Stage::Held)), now)
 }
 
 /// Gives back what `path` claimed and did not offer. Another path's claim stays.
 pub(super) fn unclaim(db: &Db<'_>, ids: Vec<RowId>, path: String, scope: Scope) -> Result<usize, Error> {
-    change(db, ids, path, &scope, "claimed_by = NULL, claimed_until = NULL", "+claimed_by = :path", 0)
+    change(db, ids, path, &scope, "claimed_by = NULL, claimed_until = NULL", ("+claimed_by = :path", None), 0)
 }
 
-fn change(db: &Db<'_>, ids: Vec<RowId>, path: String, scope: &Scope, set: &str, only: &str, now: Millis) -> Result<usize, Error> {
+/// Changes those of these rows that are in the scope and meet `only`; their senders are to be told the stage beside it.
+fn change(
+    db: &Db<'_>,
+    ids: Vec<RowId>,
+    path: String,
+    scope: &Scope,
+    set: &str,
+    (only, stage): (&str, Option<Stage>),
+    now: Millis,
+) -> Result<usize, Error> {
     let mut changed = 0;
     for id in ids {
         let mut values = Values::default();
@@ -89,7 +103,11 @@ fn change(db: &Db<'_>, ids: Vec<RowId>, path: String, scope: &Scope, set: &str, 
             values.set(":now", now);
         }
         let sql = format!("UPDATE inbox SET {set} WHERE id = :id AND {only} AND {allowed}");
-        changed += db.execute(&sql, values.bind().as_slice())?;
+        let done = db.execute(&sql, values.bind().as_slice())?;
+        if let Some(stage) = stage.filter(|_| 0 < done) {
+            receipts::note(db, &id, stage, &path, now)?;
+        }
+        changed += done;
     }
     Ok(changed)
 }

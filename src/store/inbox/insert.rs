@@ -2,11 +2,12 @@
 
 use rusqlite::params;
 
-use super::{Body, Inserted, NewInbound, recipient_sql, remove};
+use super::{Body, Inserted, NewInbound, receipts, recipient_sql, remove};
 use crate::base::time::Millis;
 use crate::store::db::Db;
 use crate::store::{Error, RowId, Seq, count};
 use crate::wire::json;
+use crate::wire::receipt::Stage;
 
 pub(super) fn insert(db: &Db<'_>, messages: Vec<NewInbound>) -> Result<Vec<Inserted>, Error> {
     db.check_room()?;
@@ -20,6 +21,9 @@ pub(super) fn insert(db: &Db<'_>, messages: Vec<NewInbound>) -> Result<Vec<Inser
         }
         seq += 1;
         write(db, seq, &message)?;
+        if message.receipts {
+            receipts::arrived(db, seq, &message)?;
+        }
         answers.push(Inserted::New(Seq::from_sql(seq)));
     }
     if start < seq {
@@ -63,9 +67,10 @@ fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
     db.execute(
         "INSERT INTO inbox (id, client_message_id, broker_message_id, mesh, topic, sender_pubkey, sender_name, body, meta,
                             received_at, reply_to_id, recipient_pubkey, recipient_kind, seq, client_id,
-                            sender_member_pubkey, priority, subtype, created_at, nonce, ciphertext, unreadable, plain)
+                            sender_member_pubkey, priority, subtype, created_at, nonce, ciphertext, unreadable, plain,
+                            receipts)
          VALUES (?1, CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE client_message_id = ?2) THEN ?1 ELSE ?2 END,
-                 ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?2, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+                 ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?2, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
         params![
             message.id.as_str(),
             message.client_id.as_str(),
@@ -89,6 +94,7 @@ fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
             sealed.map(|(_, _, ciphertext)| ciphertext),
             sealed.map(|(reason, _, _)| reason),
             plain,
+            message.receipts.then_some(1),
         ],
     )?;
     Ok(())
@@ -108,7 +114,10 @@ pub(super) fn opened(db: &Db<'_>, messages: Vec<(RowId, String)>, now: Millis) -
               WHERE id = ?1 AND unreadable IS NOT NULL",
             params![id.as_str(), body, seq + 1, now],
         )?;
-        seq += i64::from(0 < changed);
+        if 0 < changed {
+            seq += 1;
+            receipts::note(db, &id, Stage::Arrived, "", now)?;
+        }
     }
     if start < seq {
         db.execute("UPDATE inbox_counter SET last_seq = ?1", [seq])?;

@@ -3,6 +3,7 @@
 mod claim;
 mod insert;
 mod read;
+mod receipts;
 mod remove;
 mod salvage;
 mod schema;
@@ -16,8 +17,10 @@ use crate::base::ids::{ClientId, MemberKey, MessageId, SessionKey, Slug};
 use crate::base::thread::Running;
 use crate::base::time::Millis;
 use crate::wire::priority::Priority;
+use crate::wire::receipt::Stage;
 
 pub use self::claim::Claim;
+pub use self::receipts::{Due, Hold};
 
 /// Whose connection a message came in on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,6 +60,8 @@ pub struct NewInbound {
     /// The broker's time, as it came.
     pub created_at: Option<String>,
     pub received_at: Millis,
+    /// Its sender is to be told what becomes of it.
+    pub receipts: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,6 +210,18 @@ commands! {
     /// Gives messages that could not be opened their text, as if they came in now. Returns for how many: others are gone, or
     /// were opened before.
     Sync Opened => insert::opened: pub fn opened(messages: Vec<(RowId, String)>, now: Millis) -> usize;
+
+    /// Notes for their senders that messages are kept from the model now. Returns of how many that was news.
+    Lazy HoldSome => receipts::hold: pub fn hold(hold: Hold) -> usize;
+
+    /// What senders of one recipient's messages are to be told, oldest messages first.
+    Read ReceiptsDue => receipts::due: pub fn receipts_due(mesh: Slug, recipient: Recipient, limit: usize) -> Vec<Due>;
+
+    /// A broker has these. One lost to a power cut is told again.
+    Lazy ReceiptsTold => receipts::told: pub fn receipts_told(told: Vec<(Seq, Stage, Millis)>) -> usize;
+
+    /// Forgets what could not be told since `before`. Bounded: call again while it returns more than 0.
+    Lazy ForgetReceipts => receipts::forget: pub fn forget_receipts(before: Millis) -> usize;
 }
 
 impl Inbox {

@@ -6,11 +6,17 @@ use crate::store::Error;
 use crate::store::migrate::{Step, add_columns};
 
 pub(super) const STEPS: &[Step] =
-    &[complete, |conn| Ok(conn.execute_batch(include_str!("../schema/inbox_deleted.sql"))?), offered];
+    &[complete, |conn| Ok(conn.execute_batch(include_str!("../schema/inbox_deleted.sql"))?), offered, receipts];
 
 fn offered(conn: &Connection) -> Result<(), Error> {
     let columns = [("offered_at", "INTEGER"), ("offered_by", "TEXT"), ("claimed_by", "TEXT"), ("claimed_until", "INTEGER")];
     add_columns(conn, "inbox", &columns)
+}
+
+/// `receipts`: 1 where the sender is to be told, 2 once it was told that the message is held.
+fn receipts(conn: &Connection) -> Result<(), Error> {
+    add_columns(conn, "inbox", &[("receipts", "INTEGER")])?;
+    Ok(conn.execute_batch(include_str!("../schema/inbox_receipt.sql"))?)
 }
 
 fn complete(conn: &Connection) -> Result<(), Error> {

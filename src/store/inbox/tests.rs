@@ -37,6 +37,7 @@ pub(super) fn message(id: &str, at: Millis) -> NewInbound {
         subtype: Some("reminder".to_owned()),
         created_at: Some("2025-10-09T08:53:20.000Z".to_owned()),
         received_at: at,
+        receipts: false,
     }
 }
 

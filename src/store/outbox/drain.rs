@@ -121,7 +121,7 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Option<Row>> {
 }
 
 /// The columns `mesh_id` and `member_pubkey`, from `column` on.
-fn membership(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<Membership>> {
+pub(super) fn membership(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Option<Membership>> {
     let mesh = row.get::<_, Option<String>>(column)?.map(MeshId::new);
     let member = row.get::<_, Option<String>>(column + 1)?.and_then(|key| PublicKey::parse(&key)).map(MemberKey);
     Ok(mesh.zip(member).map(|(mesh, member)| Membership { mesh, member }))
@@ -131,11 +131,11 @@ pub(super) fn settle(db: &Db<'_>, outcomes: Vec<(RowId, Outcome)>) -> Result<(),
     for (id, outcome) in outcomes {
         let id = id.as_str();
         match outcome {
-            Outcome::Done { broker_id, at } => db.execute(
-                "UPDATE outbox SET status = 'done', delivered_at = ?2, broker_message_id = ?3, last_error = NULL,
+            Outcome::Done { broker_id, at, told } => db.execute(
+                "UPDATE outbox SET status = 'done', delivered_at = ?2, broker_message_id = ?3, told = ?4, last_error = NULL,
                         payload = x'', ciphertext = NULL
                   WHERE id = ?1 AND status = 'inflight'",
-                params![id, at, broker_id.as_str()],
+                params![id, at, broker_id.as_str(), told],
             ),
             Outcome::Later { at, error } => db.execute(
                 "UPDATE outbox SET status = 'pending', next_attempt_at = ?2, last_error = ?3

@@ -19,13 +19,14 @@ const DAY: Millis = 86_400_000;
 /// Rows that a list of one sender's looks at. The newest are what somebody asks for.
 pub(super) const LOOKED_AT: usize = 10_000;
 
-const COLUMNS: &str = "id, client_message_id, status, attempts, enqueued_at, next_attempt_at, delivered_at, broker_message_id,
+pub(super) const COLUMNS: &str =
+    "id, client_message_id, status, attempts, enqueued_at, next_attempt_at, delivered_at, broker_message_id,
     last_error, aborted_at, aborted_by, superseded_by, length(payload), mesh, target_spec, sender_session_pubkey, priority";
 
 /// Whether a row is a sender's: parameter 1 says whether it matters, parameter 2 is the key.
-const IS_SENDERS: &str = "(?1 = 0 OR sender_session_pubkey IS ?2)";
+pub(super) const IS_SENDERS: &str = "(?1 = 0 OR sender_session_pubkey IS ?2)";
 
-fn sender_params(sender: Option<Sender>) -> (bool, Option<String>) {
+pub(super) fn sender_params(sender: Option<Sender>) -> (bool, Option<String>) {
     (sender.is_some(), sender.and_then(sender_sql))
 }
 
@@ -86,7 +87,7 @@ pub(super) fn clear(db: &Db<'_>, status: Status, sender: Option<Sender>, before:
     )
 }
 
-fn read(row: &SqlRow<'_>) -> rusqlite::Result<Listed> {
+pub(super) fn read(row: &SqlRow<'_>) -> rusqlite::Result<Listed> {
     let text = |column| row.get::<_, Option<String>>(column);
     Ok(Listed {
         id: RowId::new(row.get::<_, String>(0)?),

@@ -3,6 +3,7 @@
 mod accept;
 mod drain;
 mod manage;
+mod receipts;
 mod schema;
 
 use std::path::Path;
@@ -139,6 +140,8 @@ pub enum Outcome {
     Done {
         broker_id: MessageId,
         at: Millis,
+        /// The broker passes on what recipients say.
+        told: bool,
     },
     /// Refused or unanswered; due again at `at`.
     Later {
@@ -216,6 +219,8 @@ pub enum Requeued {
     IdTaken,
 }
 
+pub use self::receipts::{Addressed, Lookup, Standing, Word};
+
 commands! {
     /// The outbox. Cheap to clone; the database closes when the last clone is dropped.
     pub struct Outbox;
@@ -248,6 +253,15 @@ commands! {
 
     /// The row with this id or client id, if it is this sender's.
     Read Show => manage::show: pub fn show(id: String, sender: Option<Sender>) -> Option<Shown>;
+
+    /// The rows of a mesh with these client ids, in the same order.
+    Read AddressedAs => receipts::addressed: pub fn addressed(mesh: Slug, ids: Vec<ClientId>) -> Vec<Option<Addressed>>;
+
+    /// Notes what recipients said. Returns which of it was news, in the same order. On return it survives a power cut.
+    Sync Learn => receipts::learn: pub fn learn(words: Vec<Word>) -> Vec<bool>;
+
+    /// What is known of the message with this id, client id or broker's id, or a beginning of one that is its own.
+    Read LookUp => receipts::lookup: pub fn lookup(id: String, sender: Option<Sender>) -> Lookup;
 
     Read Counts => manage::counts: pub fn counts() -> OutboxCounts;
 

@@ -6,9 +6,15 @@ use crate::store::Error;
 use crate::store::migrate::{Step, add_columns};
 
 pub(super) const STEPS: &[Step] =
-    &[complete, |conn| add_columns(conn, "outbox", &[("mesh_id", "TEXT"), ("member_pubkey", "TEXT")])];
+    &[complete, |conn| add_columns(conn, "outbox", &[("mesh_id", "TEXT"), ("member_pubkey", "TEXT")]), receipts];
 
 pub(super) const NO_ROUTE: &str = "no_route: written before routing was stored";
+
+/// `told`: whether the broker that has the message passes on what recipients say.
+fn receipts(conn: &Connection) -> Result<(), Error> {
+    add_columns(conn, "outbox", &[("told", "INTEGER")])?;
+    Ok(conn.execute_batch(include_str!("../schema/outbox_receipt.sql"))?)
+}
 
 fn complete(conn: &Connection) -> Result<(), Error> {
     conn.execute_batch(include_str!("../schema/outbox.sql"))?;

@@ -83,7 +83,7 @@ fn one_row_per_client_id() {
         enqueued_at: 5,
     };
     assert_eq!(claimed, [expected]);
-    settle(&outbox, "a", Outcome::Done { broker_id: MessageId::new("m"), at: 9 });
+    settle(&outbox, "a", Outcome::Done { broker_id: MessageId::new("m"), at: 9, told: true });
     let mesh = Some(Slug::new("home"));
     let broker_id = Some(MessageId::new("m"));
     let done = Existing { status: Status::Done, fingerprint: [1; 32], broker_id, mesh, sender: Sender::Member };
@@ -178,7 +178,7 @@ fn requeue_keeps_everything_but_the_ids() {
     assert_eq!(requeue("row-a", "b"), Ok(Requeued::Requeued(route(Some(3)))));
     assert_eq!(requeue("row-a", "c"), Ok(Requeued::NotRequeueable));
     // The ack of the aborted row comes too late to bring it back.
-    settle(&outbox, "a", Outcome::Done { broker_id: MessageId::new("m"), at: 41 });
+    settle(&outbox, "a", Outcome::Done { broker_id: MessageId::new("m"), at: 41, told: false });
     let old = outbox.list(listing(Some(Status::Aborted), 50)).unwrap().remove(0);
     assert_eq!(old.superseded_by, Some(RowId::new("row-b")));
     assert_eq!((old.aborted_at, old.aborted_by.as_deref()), (Some(40), Some("operator")));
@@ -235,7 +235,7 @@ fn old_rows_are_given_up_and_pruned() {
         outbox.accept(row(&n.to_string(), "t", n * day)).unwrap();
     }
     assert_eq!(claim(&outbox, &route(None), 5 * day, 1), ["0"]);
-    settle(&outbox, "0", Outcome::Done { broker_id: MessageId::new("m"), at: 2 * day });
+    settle(&outbox, "0", Outcome::Done { broker_id: MessageId::new("m"), at: 2 * day, told: false });
     assert_eq!(outbox.give_up(7 * day, 10 * day), Ok(2));
     assert_eq!(outbox.give_up(7 * day, 10 * day), Ok(0));
     let dead = outbox.list(listing(Some(Status::Dead), 50)).unwrap();
@@ -328,5 +328,5 @@ fn a_newer_schema_is_left_alone() {
     let dir = TestDir::new();
     let path = dir.file("outbox.db");
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
-    assert_eq!(Outbox::open(&path).map(drop), Err(Error::TooNew { found: 99, known: 2 }));
+    assert_eq!(Outbox::open(&path).map(drop), Err(Error::TooNew { found: 99, known: 3 }));
 }

@@ -5,6 +5,7 @@ mod delivery;
 mod lenient;
 mod mailboxes;
 mod shared;
+mod standing;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use super::priority::Priority;
 pub use self::delivery::*;
 pub use self::mailboxes::*;
 pub use self::shared::*;
+pub use self::standing::*;
 
 /// Header in which the daemon names its version, so that a client notices a skew.
 pub const VERSION_HEADER: &str = "x-claudemesh-version";

@@ -1,0 +1,152 @@
+//! What this machine has to tell senders about their messages: written down in the step in which it became true, told when
+//! there is a connection, and forgotten once a broker has it.
+
+use rusqlite::types::Type;
+use rusqlite::{Row as SqlRow, params};
+
+use super::scope::{self, Values};
+use super::{Body, NewInbound, Recipient, Scope, read, recipient_sql};
+use crate::base::ids::{ClientId, MessageId, PublicKey, Slug};
+use crate::base::time::Millis;
+use crate::store::db::Db;
+use crate::store::{Error, RowId, Seq, limit_sql};
+use crate::wire::priority::Priority;
+use crate::wire::receipt::{Stage, is_detail};
+
+/// Messages that one step notes as held.
+const HELD_STEP: usize = 500;
+
+/// Receipts that one step forgets.
+const FORGET_STEP: usize = 500;
+
+/// What a sender is to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The message's place in the inbox.
+    pub seq: Seq,
+    pub sender: PublicKey,
+    pub message: MessageId,
+    pub client: ClientId,
+    pub stage: Stage,
+    pub detail: String,
+    pub at: Millis,
+}
+
+/// Which messages are kept from the model now.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    pub scope: Scope,
+    /// Only those of these senders (keys as they are stored); without it, everybody's.
+    pub senders: Option<Vec<String>>,
+    pub priorities: Vec<Priority>,
+    pub why: String,
+    pub now: Millis,
+}
+
+/// Notes that a message that was just kept has arrived.
+pub(super) fn arrived(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
+    let (stage, detail) = match message.body {
+        Body::Opened(_) | Body::Plain(_) => (Stage::Arrived, ""),
+        Body::Unreadable { .. } => (Stage::Held, "unreadable"),
+    };
+    db.execute(
+        "INSERT OR REPLACE INTO receipt (seq, mesh, recipient, sender, message_id, client_id, state, detail, at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            seq,
+            message.mesh.as_str(),
+            recipient_sql(message.recipient).0,
+            message.sender_pubkey,
+            message.broker_id.as_ref().map(|id| id.as_str()),
+            message.client_id.as_str(),
+            stage.as_str(),
+            detail,
+            message.received_at,
+        ],
+    )?;
+    Ok(())
+}
+
+/// Notes what became of a message, in the place of what was noted before and is not told yet. What could not be opened is
+/// never said to stand before a model.
+pub(super) fn note(db: &Db<'_>, id: &RowId, stage: Stage, detail: &str, now: Millis) -> Result<(), Error> {
+    let detail = if is_detail(detail) { detail } else { "other" };
+    db.execute(
+        "INSERT OR REPLACE INTO receipt (seq, mesh, recipient, sender, message_id, client_id, state, detail, at)
+         SELECT seq, mesh, recipient_pubkey, sender_pubkey, broker_message_id, client_id, ?2, ?3, ?4 FROM inbox
+          WHERE id = ?1 AND receipts IS NOT NULL AND unreadable IS NULL",
+        params![id.as_str(), stage.as_str(), detail, now],
+    )?;
+    Ok(())
+}
+
+/// Notes that messages are held; each once.
+pub(super) fn hold(db: &Db<'_>, hold: Hold) -> Result<usize, Error> {
+    let mut values = Values::default();
+    let legs = scope::legs(&hold.scope, &mut values);
+    let mut conditions = format!(
+        " AND seen_at IS NULL AND +offered_at IS NULL AND (+claimed_until IS NULL OR +claimed_until <= :now) AND +receipts = 1
+          AND coalesce(priority, '{}') IN ({})",
+        Priority::default().as_str(),
+        super::claim::names(&hold.priorities),
+    );
+    if let Some(senders) = &hold.senders {
+        conditions.push_str(" AND instr(:held, ' ' || sender_pubkey || ' ') > 0");
+        values.set(":held", format!(" {} ", senders.join(" ")));
+    }
+    values.set(":now", hold.now);
+    values.set(":limit", limit_sql(HELD_STEP));
+    let index = match hold.scope {
+        Scope::Everything => "INDEXED BY inbox_seen_at",
+        Scope::Session { .. } => "INDEXED BY inbox_unread",
+    };
+    let rows = db.all(&read::union(&legs, index, &conditions, "ASC"), values.bind().as_slice(), read::read)?;
+    for row in &rows {
+        db.execute("UPDATE inbox SET receipts = 2 WHERE id = ?1", [row.id.as_str()])?;
+        note(db, &row.id, Stage::Held, &hold.why, hold.now)?;
+    }
+    Ok(rows.len())
+}
+
+pub(super) fn due(db: &Db<'_>, mesh: Slug, recipient: Recipient, limit: usize) -> Result<Vec<Due>, Error> {
+    let found = db.all(
+        "SELECT seq, sender, message_id, client_id, state, detail, at FROM receipt INDEXED BY receipt_recipient
+          WHERE mesh = ?1 AND recipient = ?2 ORDER BY seq LIMIT ?3",
+        params![mesh.as_str(), recipient_sql(recipient).0, limit_sql(limit)],
+        read_due,
+    )?;
+    Ok(found)
+}
+
+fn read_due(row: &SqlRow<'_>) -> rusqlite::Result<Due> {
+    let bad = |column, text: &str| rusqlite::Error::InvalidColumnType(column, text.to_owned(), Type::Text);
+    let (sender, state) = (row.get_ref(1)?.as_str()?, row.get_ref(4)?.as_str()?);
+    Ok(Due {
+        seq: Seq::from_sql(row.get(0)?),
+        sender: PublicKey::parse(sender).ok_or_else(|| bad(1, sender))?,
+        message: MessageId::new(row.get::<_, String>(2)?),
+        client: ClientId::new(row.get::<_, String>(3)?),
+        stage: Stage::parse(state).ok_or_else(|| bad(4, state))?,
+        detail: row.get(5)?,
+        at: row.get(6)?,
+    })
+}
+
+/// A broker has these. What was noted meanwhile in the place of one is still to be told.
+pub(super) fn told(db: &Db<'_>, told: Vec<(Seq, Stage, Millis)>) -> Result<usize, Error> {
+    let mut gone = 0;
+    for (seq, stage, at) in told {
+        gone += db.execute(
+            "DELETE FROM receipt WHERE seq = ?1 AND state = ?2 AND at = ?3",
+            params![seq.to_sql(), stage.as_str(), at],
+        )?;
+    }
+    Ok(gone)
+}
+
+pub(super) fn forget(db: &Db<'_>, before: Millis) -> Result<usize, Error> {
+    db.execute(
+        "DELETE FROM receipt WHERE seq IN (SELECT seq FROM receipt WHERE at < ?1 LIMIT ?2)",
+        params![before, limit_sql(FORGET_STEP)],
+    )
+}
