@@ -13,6 +13,17 @@ pub fn is_display_name(text: &str) -> bool {
         && !text.chars().any(|c| c.is_control() || is_invisible(c))
 }
 
+/// The display name that is nearest to what somebody wants to be called: what can not be seen and what the address grammar
+/// reads as something else is left out, and what is too long is cut. `fallback`, where nothing is left.
+pub fn to_display_name(text: &str, fallback: &str) -> String {
+    let seen: String =
+        text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !c.is_control() && !is_invisible(*c)).collect();
+    let named = seen.trim_start_matches(|c: char| c == ' ' || "@#*-".contains(c));
+    let cut: String = named.chars().take(MAX_NAME).collect();
+    let cut = cut.trim();
+    if is_display_name(cut) { cut.to_owned() } else { fallback.to_owned() }
+}
+
 /// A group or topic name: `[A-Za-z0-9][A-Za-z0-9._/-]{0,63}`. The reference's broker fails on anything with a quote in it.
 pub fn is_group_name(text: &str) -> bool {
     text.len() <= MAX_NAME
@@ -74,6 +85,18 @@ mod tests {
         }
         for bad in ["", " a", "a ", "@a", "#a", "*", "-x", "a\nb", "a\u{200b}b", "a\u{202e}b", &"x".repeat(65)] {
             assert!(!is_display_name(bad), "{bad}");
+        }
+        let long = "x".repeat(65);
+        for (wanted, got) in [
+            ("alice", "alice"),
+            ("  @#alice ", "alice"),
+            ("a\nb\u{200b}", "a b"),
+            ("\u{1f469}\u{200d}\u{1f4bb} dev", "\u{1f469}\u{1f4bb} dev"),
+            ("-- *", "session"),
+            ("", "session"),
+            (&long, &long[1..]),
+        ] {
+            assert_eq!(to_display_name(wanted, "session"), got, "{wanted:?}");
         }
         for good in ["eng", "eng/api", "a.b-c_d".replace('_', "-").as_str(), "9"] {
             assert!(is_group_name(good), "{good}");

@@ -44,6 +44,8 @@ pub struct Settings {
     sent_days: u32,
     /// A message that could not be handed to its broker for this many days is given up.
     give_up_days: u32,
+    /// A message that could not be delivered stays listed this many days, for whoever wants to send it again.
+    dead_days: u32,
     /// Port of the listener on 127.0.0.1; without it there is none.
     pub tcp_port: Option<u16>,
     /// Whether `/v1/health` answers on that port without the token.
@@ -64,6 +66,7 @@ impl Default for Settings {
             inbox_days: 30,
             sent_days: 7,
             give_up_days: 7,
+            dead_days: 30,
             tcp_port: None,
             public_health: false,
             log_mib: 8,
@@ -113,6 +116,7 @@ impl Settings {
             ("inboxDays", settings.inbox_days),
             ("sentDays", settings.sent_days),
             ("giveUpDays", settings.give_up_days),
+            ("deadDays", settings.dead_days),
             ("logMib", settings.log_mib),
             ("wakeWindowSeconds", settings.wake_window_seconds),
             ("maxStreams", settings.max_streams),
@@ -133,6 +137,10 @@ impl Settings {
 
     pub fn give_up(&self) -> Duration {
         DAY.saturating_mul(self.give_up_days)
+    }
+
+    pub fn keep_dead(&self) -> Duration {
+        DAY.saturating_mul(self.dead_days)
     }
 
     pub fn wake_window(&self) -> Duration {

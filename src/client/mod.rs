@@ -69,6 +69,8 @@ pub struct InboxQuery {
     pub mesh: Option<String>,
     /// ISO 8601.
     pub since: Option<String>,
+    /// ISO 8601.
+    pub until: Option<String>,
     pub topic: Option<String>,
     /// A key, the beginning of one, or a name.
     pub from: Option<String>,
@@ -225,6 +227,7 @@ impl Client {
         let path = Route::new("/v1/inbox")
             .with("mesh", query.mesh.as_deref())
             .with("since", query.since.as_deref())
+            .with("until", query.until.as_deref())
             .with("topic", query.topic.as_deref())
             .with("from", query.from.as_deref())
             .with("q", query.text.as_deref())

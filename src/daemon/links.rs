@@ -71,6 +71,11 @@ impl Links {
         self.lock().get(route).map(|entry| entry.report.status)
     }
 
+    /// What a link last said of itself.
+    pub(super) fn of(&self, route: &Route) -> Option<Report> {
+        self.lock().get(route).map(|entry| entry.report.clone())
+    }
+
     /// The member link's report, and how many session links of the mesh are open. Where the member link has nothing to
     /// complain of, a session's that was given up for good has the word.
     pub(super) fn of_mesh(&self, mesh: &Slug) -> (Option<Report>, usize) {

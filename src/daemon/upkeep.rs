@@ -27,6 +27,7 @@ pub(super) fn prune(ctx: &Ctx, now: Millis) {
     let before = |age: Duration| now - millis(age);
     give_up(ctx, now);
     in_steps(ctx, "sent rows pruned", || ctx.outbox.prune(before(settings.keep_sent())));
+    in_steps(ctx, "dead rows pruned", || ctx.outbox.prune_dead(before(settings.keep_dead())));
     in_steps(ctx, "deletions forgotten", || ctx.inbox.forget_deleted(before(KEEP_DELETED)));
     in_steps(ctx, "receipts forgotten", || ctx.inbox.forget_receipts(before(KEEP_DELETED)));
     in_steps(ctx, "inbox rows pruned", || ctx.inbox.prune(before(settings.keep_inbox())));

@@ -117,6 +117,31 @@ fn of_sessions() {
     assert_eq!(all.iter().map(|session| &session["displayName"]).collect::<Vec<_>>(), ["ann", "ben"]);
     assert_eq!(all[0]["groups"], json!(["@eng:lead"]));
 
+    // What the reference takes is taken: brought into a form that can be addressed and shown, or left out.
+    let mut strange = whole.clone();
+    (strange["token"], strange["session_id"]) = ("cd".repeat(32).into(), "s-2".into());
+    for (key, value) in [
+        ("display_name", json!(format!("@a\u{200d} {}", "b".repeat(80)))),
+        ("cwd", json!(7)),
+        ("role", json!("dev\u{1b}[2J")),
+        ("groups", Value::Null),
+        ("presence", json!("none")),
+    ] {
+        strange[key] = value;
+    }
+    assert_eq!(old.ok("POST", register, Some(strange.clone()))["presence_accepted"], false);
+    let all = old.ok("GET", "/v1/sessions", None);
+    let shown = all["sessions"].as_array().unwrap().iter().find(|session| session["token_prefix"] == "cdcdcdcd").unwrap().clone();
+    assert_eq!(shown["displayName"], format!("a {}", "b".repeat(62)), "{shown}");
+    assert_eq!((shown.get("cwd"), shown.get("groups"), &shown["role"]), (None, None, &"dev\u{fffd}[2J".into()), "{shown}");
+    for (key, value) in [("token", json!(7)), ("pid", json!("1")), ("mesh", json!(["acme"])), ("session_id", json!({}))] {
+        let mut wrong = strange.clone();
+        wrong[key] = value;
+        let error =
+            if key == "token" { "token must be 64 hex chars" } else { "session_id, mesh, display_name, pid all required" };
+        old.refuses("POST", register, Some(wrong), 400, error);
+    }
+
     old.refuses("DELETE", "/v1/sessions/short", None, 400, "invalid token");
     let path = format!("/v1/sessions/{}", session.token);
     assert_eq!(old.ok("DELETE", &path, None), json!({"ok": true, "token_prefix": session.token[..8]}));
@@ -147,6 +172,7 @@ fn of_the_inbox() {
         ("mesh=other", vec![]),
         ("mesh=acme", vec!["three", "two", "one"]),
         ("since=1970-01-01T00:00:02Z", vec!["three", "two"]),
+        ("until=1970-01-01T00:00:02Z", vec!["two", "one"]),
         ("since=2000", vec!["three", "two", "one"]),
         ("unread_only=true", vec!["three", "two", "one"]),
     ] {

@@ -22,6 +22,11 @@ fn a_kicked_session_stays_away_and_health_says_why() {
     assert_eq!(health["status"], "open", "the member was not kicked: {health}");
     let me = ben.call("GET", "/v1/sessions/me", None).unwrap().json();
     assert_eq!(me["session"]["link"], "closed", "{me}");
+    assert!(me["session"]["last_error"].as_str().is_some_and(|why| why.contains("kicked")), "{me}");
+    let all = world.bob.get("/v1/sessions").json();
+    assert_eq!(all["sessions"][0]["last_error"], me["session"]["last_error"], "{all}");
+    let other = ann.call("GET", "/v1/sessions/me", None).unwrap().json();
+    assert_eq!((&other["session"]["link"], other["session"].get("last_error")), (&"open".into(), None), "{other}");
     let hellos = |name: &str| world.broker.seen().hellos.iter().filter(|hello| hello["displayName"] == name).count();
     // Others come and go meanwhile; it does not.
     world.broker.with(|state| state.replace("ann"));

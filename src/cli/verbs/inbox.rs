@@ -21,6 +21,7 @@ const FROM: Flag = Flag::valued("--from", "SENDER", "Only from this peer: a name
 const TOPIC: Flag = Flag::valued("--topic", "NAME", "Only of this topic.");
 const SINCE: Flag =
     Flag::valued("--since", "TIME", "Only what came at this time or later (ISO 8601; UTC unless it says otherwise).");
+const UNTIL: Flag = Flag::valued("--until", "TIME", "Only what came at this time or earlier.");
 const SEARCH: Flag = Flag::valued("--search", "TEXT", "Only messages with this in their text.");
 const LIMIT: Flag = Flag::valued("--limit", "N", "At most so many, 1 to 1000; default 100.");
 
@@ -35,7 +36,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
            reads its output any more.",
     operands: &[],
     tail: None,
-    flags: &[FOLLOW, UNREAD, FROM, TOPIC, SINCE, SEARCH, LIMIT, MESH],
+    flags: &[FOLLOW, UNREAD, FROM, TOPIC, SINCE, UNTIL, SEARCH, LIMIT, MESH],
     effect: Effect::Read,
     examples: &[
         Example { command: "claudemesh inbox --unread", about: "what is new" },
@@ -53,14 +54,10 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         return super::inbox_follow::run(&client, mesh, out);
     }
     let unread_only = parsed.is_set(&UNREAD);
-    let since = parsed.value(&SINCE);
-    if let Some(text) = since.filter(|text| parse_iso(text).is_none()) {
-        let wrong = CliError::usage(format!("--since: \"{text}\" is no time"));
-        return Err(wrong.with_hint("as in 2025-10-09 or 2025-10-09T08:53:20Z"));
-    }
     let query = InboxQuery {
         mesh: mesh.clone(),
-        since: since.map(str::to_owned),
+        since: time(parsed, &SINCE)?,
+        until: time(parsed, &UNTIL)?,
         topic: parsed.value(&TOPIC).map(|topic| topic.trim_start_matches('#').to_owned()),
         from: parsed.value(&FROM).map(str::to_owned),
         text: parsed.value(&SEARCH).map(str::to_owned),
@@ -78,6 +75,9 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     if page.more {
         out.remark("older messages are left out, because these are large; narrow it with --since, --from or --search")?;
     }
+    if let Some(back_to) = &page.searched_back_to {
+        out.remark(&format!("nothing older than {back_to} was searched; go on with --until {back_to}"))?;
+    }
     out.flush()?;
     let new: Vec<String> = items.into_iter().filter(|item| item.seen_at.is_none()).map(|item| item.id).collect();
     // Looking at everything from outside does not mean that each session has seen its mail.
@@ -86,6 +86,15 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     }
     note_skew(&client, out)?;
     Ok(Exit::Success)
+}
+
+fn time(parsed: &Parsed, flag: &Flag) -> Result<Option<String>, CliError> {
+    let text = parsed.value(flag);
+    if let Some(text) = text.filter(|text| parse_iso(text).is_none()) {
+        let wrong = CliError::usage(format!("{}: \"{text}\" is no time", flag.long));
+        return Err(wrong.with_hint("as in 2025-10-09 or 2025-10-09T08:53:20Z"));
+    }
+    Ok(text.map(str::to_owned))
 }
 
 fn list(items: &[InboxItem], mesh: Option<&str>, unread: bool, out: &mut Out) -> Result<(), CliError> {

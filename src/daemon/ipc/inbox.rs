@@ -23,6 +23,7 @@ pub(super) fn list(call: &Call<'_>) -> Reply {
     let filter = Filter {
         scope: call.caller.scope(call.ctx),
         since: call.query("since").and_then(parse_iso),
+        until: call.query("until").and_then(parse_iso),
         topic: call.query("topic").map(str::to_owned),
         sender: from.filter(|from| is_key(from)).map(str::to_owned),
         sender_like: from.filter(|from| !is_key(from)).map(str::to_owned),
@@ -40,7 +41,8 @@ pub(super) fn list(call: &Call<'_>) -> Reply {
     match call.ctx.inbox.list(filter, mark.then(now_millis)) {
         Ok(page) => {
             let items = page.rows.into_iter().map(item).collect();
-            Reply::ok(&InboxPage { items, marked_seen: page.marked, more: page.more })
+            let searched_back_to = page.searched_back_to.map(iso);
+            Reply::ok(&InboxPage { items, marked_seen: page.marked, more: page.more, searched_back_to })
         }
         Err(err) => Reply::store(&err),
     }

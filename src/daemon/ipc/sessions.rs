@@ -2,12 +2,12 @@
 //! answer holds a secret.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
 use crate::base::ids::{PublicKey, SessionId, SessionKey, Slug, Token};
-use crate::base::names::{is_display_name, is_slug_any_case};
+use crate::base::names::{is_slug_any_case, neutralise_line, to_display_name};
 use crate::base::time::now_millis;
 use crate::crypto::keys::{KeyPair, SecretKey};
 use crate::daemon::outward::{Outward, parse_group};
@@ -22,11 +22,14 @@ use crate::wire::json;
 use super::reply::Reply;
 use super::routes::Call;
 
-/// How long a registration waits for the supervisor.
+/// How long a registration waits for the supervisor, from first to last.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Longest session id, working directory and role that are taken.
-const MAX_TEXT: usize = 4096;
+/// Longest session id, working directory and role that are kept, in characters.
+const MAX_TEXT: usize = 1024;
+
+/// What a session is called whose name has nothing in it that can be seen.
+const UNNAMED: &str = "session";
 
 pub(super) fn register(call: &Call<'_>) -> Reply {
     let session = match read(call.body) {
@@ -39,8 +42,9 @@ pub(super) fn register(call: &Call<'_>) -> Reply {
     let answer = Registered { ok: true, registered_at: session.registered_at, presence_accepted: session.key.is_some() };
     log::info!("session {} ({}) registers on {}, pid {}", session.id, session.name, session.mesh, session.pid);
     let (done, settled) = bounded(1);
-    let told = call.ctx.supervisor.send_timeout(Event::Register { session: Box::new(session), done }, PATIENCE).is_ok();
-    if !told || settled.recv_timeout(PATIENCE).is_err() {
+    let deadline = Instant::now() + PATIENCE;
+    let told = call.ctx.supervisor.send_deadline(Event::Register { session: Box::new(session), done }, deadline).is_ok();
+    if !told || settled.recv_deadline(deadline).is_err() {
         return Reply::error(503, "stopping").detail("the daemon is stopping, or too busy to take a session").into();
     }
     Reply::ok(&answer)
@@ -62,13 +66,6 @@ fn read(body: &[u8]) -> Result<Session, Reply> {
     if !is_slug_any_case(&request.mesh) {
         return Err(bad("mesh must be a slug ([a-z0-9._-])"));
     }
-    if !is_display_name(&request.display_name) {
-        return Err(bad("display_name must be 1 to 64 visible characters and not begin with @, #, * or -"));
-    }
-    let texts = [Some(&request.session_id), request.cwd.as_ref(), request.role.as_ref()];
-    if texts.into_iter().flatten().any(|text| MAX_TEXT < text.len() || text.contains(char::is_control)) {
-        return Err(bad("session_id, cwd and role must be printable and at most 4096 bytes"));
-    }
     if !process::alive(pid) {
         return Err(bad("no process has this pid"));
     }
@@ -77,17 +74,22 @@ fn read(body: &[u8]) -> Result<Session, Reply> {
         serial: Serial::default(),
         token: TokenHash::of(&token),
         token_prefix: token.prefix(),
-        id: SessionId::new(request.session_id),
+        id: SessionId::new(short_line(&request.session_id)),
         key: request.presence.and_then(|presence| key_pair(presence, &request.mesh)),
         mesh: Slug::new(request.mesh),
-        name: request.display_name,
+        name: to_display_name(&request.display_name, UNNAMED),
         pid,
         started: StartTime::of(pid),
-        cwd: request.cwd,
-        role: request.role,
+        cwd: request.cwd.as_deref().map(short_line),
+        role: request.role.as_deref().map(short_line),
         outward: Mutex::new(Outward { groups, ..Outward::default() }),
         registered_at: now_millis(),
     })
+}
+
+/// A text as it may be kept and shown. The reference takes any; refusing one would cost a session its mail.
+fn short_line(text: &str) -> String {
+    neutralise_line(text).chars().take(MAX_TEXT).collect()
 }
 
 /// The session's key pair. A malformed one is no error in the reference: the session is registered without an address.
@@ -111,8 +113,9 @@ pub(super) fn deregister(call: &Call<'_>) -> Reply {
     }
     let (done, settled) = bounded(1);
     // A supervisor that is stopping ends the session's link anyway.
-    if call.ctx.supervisor.send_timeout(Event::Deregister { token, done }, PATIENCE).is_ok() {
-        let _ = settled.recv_timeout(PATIENCE);
+    let deadline = Instant::now() + PATIENCE;
+    if call.ctx.supervisor.send_deadline(Event::Deregister { token, done }, deadline).is_ok() {
+        let _ = settled.recv_deadline(deadline);
     }
     Reply::ok(&Deregistered { ok: true, token_prefix })
 }
@@ -130,7 +133,8 @@ pub(super) fn list(call: &Call<'_>) -> Reply {
 }
 
 fn view(call: &Call<'_>, session: &Arc<Session>) -> SessionView {
-    let link = |key: SessionKey| call.ctx.links.status(&Route { mesh: session.mesh.clone(), sender: Sender::Session(key) });
+    let report = |key: SessionKey| call.ctx.links.of(&Route { mesh: session.mesh.clone(), sender: Sender::Session(key) });
+    let report = session.public_key().and_then(report);
     SessionView {
         session_id: session.id.to_string(),
         mesh: session.mesh.clone(),
@@ -141,7 +145,8 @@ fn view(call: &Call<'_>, session: &Arc<Session>) -> SessionView {
         groups: session.group_texts(),
         presence: session.public_key().map(|session_pubkey| PresenceView { session_pubkey }),
         registered_at: session.registered_at,
-        link: session.public_key().and_then(link),
+        link: report.as_ref().map(|report| report.status),
+        last_error: report.and_then(|report| report.last_error),
         delivery: Some(call.ctx.sightings.of(session)),
         token_prefix: session.token_prefix.clone(),
     }

@@ -116,14 +116,16 @@ pub struct Filter {
     pub mesh: Option<Slug>,
     /// Received at this time or later.
     pub since: Option<Millis>,
+    /// Received at this time or earlier.
+    pub until: Option<Millis>,
     pub topic: Option<String>,
     /// The sender's public key as it is stored.
     pub sender: Option<String>,
-    /// The sender's name, ASCII letters in either case, or the beginning of its key. Only the newest 100,000 messages are
-    /// searched.
+    /// The sender's name, letters in either case, or the beginning of its key. Only the newest 100,000 messages up to `until`
+    /// are searched.
     pub sender_like: Option<String>,
     pub unread_only: bool,
-    /// Part of the body, ASCII letters in either case. Only the newest 100,000 messages are searched.
+    /// Part of the body, letters in either case. Only the newest 100,000 messages up to `until` are searched.
     pub text: Option<String>,
     /// Brought into 1..=1000.
     pub limit: usize,
@@ -137,6 +139,9 @@ pub struct Listing {
     pub marked: usize,
     /// Their texts were too large together for all that match and the limit allows.
     pub more: bool,
+    /// The search ended before the inbox did, and before the page was full: when the oldest message was received that was
+    /// looked at.
+    pub searched_back_to: Option<Millis>,
 }
 
 impl Filter {
@@ -146,6 +151,7 @@ impl Filter {
             scope,
             mesh: None,
             since: None,
+            until: None,
             topic: None,
             sender: None,
             sender_like: None,

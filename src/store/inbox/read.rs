@@ -115,10 +115,19 @@ pub(super) fn union(legs: &[&str], index: &str, conditions: &str, order: &str) -
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) fn list(db: &Db<'_>, filter: Filter) -> Result<Listing, Error> {
-    let Some(floor) = floor(db, &filter)? else { return Ok(Listing::default()) };
-    let (sql, values) = listing(&filter, floor);
+    let Some(range) = range(db, &filter)? else { return Ok(Listing::default()) };
+    let (sql, values) = listing(&filter, &range);
     let (rows, more) = db.some(&sql, values.bind().as_slice(), read, weight, PAGE_BYTES)?;
-    Ok(Listing { rows, marked: 0, more })
+    let ended = range.is_cut && !more && rows.len() < filter.limit.clamp(1, 1000);
+    let searched_back_to = if ended { range.floor.map(|floor| received(db, floor)).transpose()?.flatten() } else { None };
+    Ok(Listing { rows, marked: 0, more, searched_back_to })
+}
+
+/// When the first message from this place on was received, if there is anything before that.
+fn received(db: &Db<'_>, floor: i64) -> Result<Option<Millis>, Error> {
+    let one = |sql| db.first(sql, [floor], |row| row.get::<_, Millis>(0));
+    let before = one("SELECT received_at FROM inbox WHERE rowid < ?1 ORDER BY rowid DESC LIMIT 1")?;
+    Ok(before.and(one("SELECT received_at FROM inbox WHERE rowid >= ?1 ORDER BY rowid LIMIT 1")?))
 }
 
 fn weight(message: &Inbound) -> usize {
@@ -128,8 +137,39 @@ fn weight(message: &Inbound) -> usize {
     }
 }
 
-/// The query that lists what matches, no older than the row `floor`.
-pub(super) fn listing(filter: &Filter, floor: Option<i64>) -> (String, Values) {
+/// The rows that are looked at.
+#[derive(Debug, Default)]
+pub(super) struct Range {
+    floor: Option<i64>,
+    /// The first that is too new.
+    ceiling: Option<i64>,
+    /// The floor is not the filter's: a search goes back only so far.
+    is_cut: bool,
+}
+
+#[cfg(test)]
+impl Range {
+    pub(super) fn of(floor: i64, ceiling: i64) -> Range {
+        Range { floor: Some(floor), ceiling: Some(ceiling), is_cut: false }
+    }
+}
+
+/// The forms in which a text is looked for, where only ASCII letters are compared in either case: whatever is written in small
+/// letters, in capitals, or with a capital in front is found.
+fn forms(text: &str) -> [String; 3] {
+    let mut rest = text.chars();
+    let title = rest.next().map(|first| first.to_uppercase().chain(rest.flat_map(char::to_lowercase)).collect::<String>());
+    [text.to_lowercase(), text.to_uppercase(), title.unwrap_or_default()].map(|form| form.to_ascii_lowercase())
+}
+
+const LIKE: &str = " AND (lower(sender_name) IN (:like_small, :like_large, :like_title)
+    OR substr(sender_pubkey, 1, length(:like_small)) = :like_small)";
+
+const HAS: &str = " AND (instr(lower(coalesce(body, '')), :text_small) > 0 OR instr(lower(coalesce(body, '')), :text_large) > 0
+    OR instr(lower(coalesce(body, '')), :text_title) > 0)";
+
+/// The query that lists what matches within a range.
+pub(super) fn listing(filter: &Filter, range: &Range) -> (String, Values) {
     let mut values = Values::default();
     let mut conditions = String::new();
     let mut also = |condition: &str, name: &'static str, value: Option<Value>| {
@@ -139,14 +179,27 @@ pub(super) fn listing(filter: &Filter, floor: Option<i64>) -> (String, Values) {
             values.set(name, value);
         }
     };
-    also("rowid >= :floor", ":floor", floor.map(Value::from));
+    also("rowid >= :floor", ":floor", range.floor.map(Value::from));
+    also("rowid < :ceiling", ":ceiling", range.ceiling.map(Value::from));
     also("mesh = :mesh", ":mesh", filter.mesh.as_ref().map(|mesh| Value::from(mesh.to_string())));
     also("received_at >= :since", ":since", filter.since.map(Value::from));
+    also("received_at <= :until", ":until", filter.until.map(Value::from));
     also("topic = :topic", ":topic", filter.topic.clone().map(Value::from));
     also("sender_pubkey = :sender", ":sender", filter.sender.clone().map(Value::from));
-    let like = "(lower(sender_name) = lower(:like) OR substr(sender_pubkey, 1, length(:like)) = lower(:like))";
-    also(like, ":like", filter.sender_like.clone().map(Value::from));
-    also("instr(lower(coalesce(body, '')), lower(:text)) > 0", ":text", filter.text.clone().map(Value::from));
+    if let Some(text) = &filter.sender_like {
+        conditions.push_str(LIKE);
+        [":like_small", ":like_large", ":like_title"]
+            .into_iter()
+            .zip(forms(text))
+            .for_each(|(name, form)| values.set(name, form));
+    }
+    if let Some(text) = &filter.text {
+        conditions.push_str(HAS);
+        [":text_small", ":text_large", ":text_title"]
+            .into_iter()
+            .zip(forms(text))
+            .for_each(|(name, form)| values.set(name, form));
+    }
     if filter.unread_only {
         conditions.push_str(" AND seen_at IS NULL");
     }
@@ -173,9 +226,16 @@ fn driver(filter: &Filter) -> (&'static str, bool) {
     }
 }
 
-/// The oldest row worth looking at, if the filter implies one. The outer `None`: there is nothing to look at.
-fn floor(db: &Db<'_>, filter: &Filter) -> Result<Option<Option<i64>>, Error> {
-    let mut floor = None;
+/// The rows worth looking at, as far as the filter implies them. `None`: there are none.
+fn range(db: &Db<'_>, filter: &Filter) -> Result<Option<Range>, Error> {
+    let mut range = Range::default();
+    if let Some(until) = filter.until {
+        range.ceiling = db.first(
+            "SELECT rowid FROM inbox INDEXED BY inbox_received_at WHERE received_at > ?1 ORDER BY received_at, rowid LIMIT 1",
+            [until.saturating_add(CLOCK_SLACK)],
+            |row| row.get::<_, i64>(0),
+        )?;
+    }
     if let Some(since) = filter.since {
         let oldest = db.first(
             "SELECT rowid FROM inbox INDEXED BY inbox_received_at WHERE received_at >= ?1 ORDER BY received_at, rowid LIMIT 1",
@@ -185,13 +245,16 @@ fn floor(db: &Db<'_>, filter: &Filter) -> Result<Option<Option<i64>>, Error> {
         if oldest.is_none() {
             return Ok(None);
         }
-        floor = oldest;
+        range.floor = oldest;
     }
     if filter.text.is_some() || filter.sender_like.is_some() {
         let newest = db.first("SELECT max(rowid) FROM inbox", [], |row| row.get::<_, Option<i64>>(0))?.flatten();
-        floor = floor.max(newest.map(|newest| newest - SEARCHED_ROWS));
+        let newest = range.ceiling.map(|ceiling| ceiling - 1).or(newest);
+        let searched = newest.map(|newest| newest - SEARCHED_ROWS);
+        range.is_cut = range.floor < searched;
+        range.floor = range.floor.max(searched);
     }
-    Ok(Some(floor))
+    Ok(Some(range))
 }
 
 pub(super) fn list_marking(db: &Db<'_>, filter: Filter, now: Millis) -> Result<Listing, Error> {

@@ -251,6 +251,9 @@ fn every_filter_narrows() {
         (Filter { sender: stranger, ..Filter::newest(scope("home", Some(2)), 9) }, &[]),
         (Filter { since: Some(day), ..base.clone() }, &["stranger", "topical"]),
         (Filter { since: Some(3 * day), ..base.clone() }, &[]),
+        (Filter { since: Some(day), until: Some(day), ..base.clone() }, &["topical"]),
+        (Filter { until: Some(day - 1), ..base.clone() }, &["mine too", "member", "mine"]),
+        (Filter { until: Some(0), ..base.clone() }, &[]),
         (Filter { since: Some(5), unread_only: true, limit: 1, ..base.clone() }, &["stranger"]),
         (Filter { text: Some("body of MINE".into()), ..base.clone() }, &["mine too", "mine"]),
         (Filter { text: Some("100%".into()), ..base.clone() }, &[]),
@@ -357,7 +360,7 @@ fn no_listing_sorts() {
                 since: Some(1),
                 ..filter.clone()
             };
-            let (sql, values) = read::listing(&filter, Some(1));
+            let (sql, values) = read::listing(&filter, &read::Range::of(1, 9));
             let plan: Vec<String> = conn
                 .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
                 .unwrap()
@@ -399,6 +402,41 @@ fn senders_are_found_by_name_and_by_the_beginning_of_their_key() {
     assert_eq!(like("mou"), ["c", "a"]);
     assert_eq!(like("0808"), ["b"]);
     assert_eq!(like("%"), [""; 0]);
+}
+
+#[test]
+fn letters_are_found_in_either_case() {
+    let (_dir, inbox) = open();
+    let said = |id: &str, text: &str| NewInbound { body: Body::Opened(text.into()), sender_name: text.into(), ..message(id, 1) };
+    inbox.insert(vec![said("small", "où est l'école"), said("large", "ÉCOLE"), said("title", "École, Привет")]).unwrap();
+    let base = Filter::newest(Scope::Everything, 9);
+    for text in ["école", "ÉCOLE", "École"] {
+        assert_eq!(listed(&inbox, Filter { text: Some(text.into()), ..base.clone() }), ["title", "large", "small"], "{text}");
+        assert_eq!(listed(&inbox, Filter { sender_like: Some(text.into()), ..base.clone() }), ["large"], "{text}");
+    }
+    assert_eq!(listed(&inbox, Filter { text: Some("ПРИВЕТ".into()), ..base }), ["title"]);
+}
+
+#[test]
+fn a_search_that_ends_early_says_where_and_goes_on_from_there() {
+    let (dir, inbox) = open();
+    let hour = 3_600_000;
+    let rows = [("a", 10, 140_500), ("b", 40, 150_000), ("c", 43, 240_000), ("d", 60, 245_000)];
+    inbox.insert(rows.iter().map(|(id, hours, _)| message(id, hours * hour)).collect()).unwrap();
+    // As if there were that many between them.
+    let conn = Connection::open(dir.file("inbox.db")).unwrap();
+    for (id, _, place) in rows.iter().rev() {
+        conn.execute("UPDATE inbox SET rowid = ?1 WHERE id = 'row-' || ?2", rusqlite::params![place, id]).unwrap();
+    }
+    let search = Filter { text: Some("body".into()), ..Filter::newest(Scope::Everything, 9) };
+    let first = inbox.list(search.clone(), None).unwrap();
+    assert_eq!((ids(&first.rows), first.searched_back_to), (vec!["d", "c", "b"], Some(40 * hour)));
+    let rest = inbox.list(Filter { until: first.searched_back_to, ..search.clone() }, None).unwrap();
+    assert_eq!((ids(&rest.rows), rest.searched_back_to), (vec!["b", "a"], None));
+    let full = inbox.list(Filter { limit: 1, ..search.clone() }, None).unwrap();
+    assert_eq!((ids(&full.rows), full.searched_back_to), (vec!["d"], None), "whoever wants more asks for more first");
+    let recent = inbox.list(Filter { since: Some(42 * hour), ..search }, None).unwrap();
+    assert_eq!((ids(&recent.rows), recent.searched_back_to), (vec!["d", "c"], None), "all that was asked for");
 }
 
 #[test]

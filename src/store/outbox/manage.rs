@@ -200,10 +200,10 @@ pub(super) fn abort(db: &Db<'_>, row: RowId, only: Option<Sender>, aborted_by: S
 pub(super) fn give_up(db: &Db<'_>, max_age: Millis, now: Millis) -> Result<usize, Error> {
     let error = format!("expired: not delivered within {} days", ((max_age + DAY / 2) / DAY).max(1));
     db.execute(
-        "UPDATE outbox SET status = 'dead', last_error = ?1 WHERE rowid IN (
+        "UPDATE outbox SET status = 'dead', next_attempt_at = ?4, last_error = ?1 WHERE rowid IN (
            SELECT rowid FROM outbox INDEXED BY outbox_age
             WHERE status = 'pending' AND enqueued_at < ?2 ORDER BY enqueued_at LIMIT ?3)",
-        params![error, now - max_age, limit_sql(STEP)],
+        params![error, now - max_age, limit_sql(STEP), now],
     )
 }
 
@@ -220,4 +220,14 @@ pub(super) fn prune(db: &Db<'_>, before: Millis) -> Result<usize, Error> {
         )?;
     }
     Ok(deleted)
+}
+
+/// A dead row's `next_attempt_at` is when it died.
+pub(super) fn prune_dead(db: &Db<'_>, before: Millis) -> Result<usize, Error> {
+    db.execute(
+        "DELETE FROM outbox WHERE rowid IN (
+           SELECT rowid FROM outbox INDEXED BY outbox_age
+            WHERE status = 'dead' AND enqueued_at < ?1 AND next_attempt_at < ?1 ORDER BY enqueued_at LIMIT ?2)",
+        params![before, limit_sql(STEP)],
+    )
 }

@@ -291,6 +291,9 @@ commands! {
 
     /// Deletes rows that were done or aborted before `before`. Bounded: call again while it returns more than 0.
     Lazy Prune => manage::prune: pub fn prune(before: Millis) -> usize;
+
+    /// Deletes rows that died before `before`. Bounded: call again while it returns more than 0.
+    Lazy PruneDead => manage::prune_dead: pub fn prune_dead(before: Millis) -> usize;
 }
 
 impl Outbox {

@@ -22,7 +22,7 @@ fn complete(conn: &Connection) -> Result<(), Error> {
     add_columns(conn, "outbox", &columns.map(|name| (name, "TEXT")))?;
     // Half a route is none: the reference would broadcast such a row in clear.
     conn.execute(
-        "UPDATE outbox SET status = 'dead', last_error = ?1
+        "UPDATE outbox SET status = 'dead', next_attempt_at = strftime('%s', 'now') * 1000, last_error = ?1
           WHERE status IN ('pending', 'inflight') AND mesh IS NOT NULL
             AND (coalesce(target_spec, '') = '' OR coalesce(nonce, '') = '' OR coalesce(ciphertext, '') = '')",
         [NO_ROUTE],
@@ -39,7 +39,9 @@ pub(super) fn recover(conn: &Connection) -> Result<(), Error> {
             SET status = 'pending', attempts = max(attempts - 1, 0), next_attempt_at = enqueued_at WHERE status = 'inflight';",
     )?;
     conn.execute(
-        "UPDATE outbox INDEXED BY outbox_waiting SET status = 'dead', last_error = ?1 WHERE status = 'pending' AND mesh IS NULL",
+        "UPDATE outbox INDEXED BY outbox_waiting
+            SET status = 'dead', next_attempt_at = strftime('%s', 'now') * 1000, last_error = ?1
+          WHERE status = 'pending' AND mesh IS NULL",
         [NO_ROUTE],
     )?;
     Ok(conn.execute_batch("COMMIT")?)

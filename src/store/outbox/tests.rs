@@ -246,6 +246,10 @@ fn old_rows_are_given_up_and_pruned() {
     let left = [("1", dead), ("2", dead), ("3", pending), ("4", pending)].map(|(id, status)| (id.to_owned(), status));
     assert_eq!(statuses(&outbox), left);
     assert_eq!(outbox.counts(), Ok(OutboxCounts { pending: 2, dead: 2, ..OutboxCounts::default() }));
+    // Whoever was away for long still finds out what became of it: the days count from when it was given up.
+    assert_eq!(outbox.prune_dead(10 * day), Ok(0));
+    assert_eq!(outbox.prune_dead(10 * day + 1), Ok(2));
+    assert_eq!(statuses(&outbox), [("3", pending), ("4", pending)].map(|(id, status)| (id.to_owned(), status)));
 }
 
 /// The reference's table with all or some of the columns that it added over time, and one row in each status.

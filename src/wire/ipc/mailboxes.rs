@@ -53,6 +53,9 @@ pub struct InboxPage {
     /// The texts were too large together: there are more than these within the limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
+    /// A search goes back only so far: nothing older than this was looked at, and asked again with this as `until` it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub searched_back_to: Option<String>,
 }
 
 /// `POST /v1/inbox/seen`.

@@ -75,7 +75,8 @@ pub struct MeshHealth {
     pub queued: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// The broker's clock minus ours, as of the last hello.
+    /// The broker's clock minus ours, as of the last hello. The reference's broker tells no time unless it refuses one's own,
+    /// which `last_error` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_skew_ms: Option<i64>,
 }
@@ -169,6 +170,9 @@ pub struct SessionView {
     /// By which ways its mail gets in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
+    /// Why that link is not open, or was not when it last tried.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "last_error")]
+    pub last_error: Option<String>,
     #[serde(rename = "token_prefix")]
     pub token_prefix: String,
 }
