@@ -31,6 +31,14 @@ impl ClonePolicy {
             _ => None,
         }
     }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ClonePolicy::Refuse => "refuse",
+            ClonePolicy::Warn => "warn",
+            ClonePolicy::Allow => "allow",
+        }
+    }
 }
 
 /// The settings, as they apply.

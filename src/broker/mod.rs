@@ -74,6 +74,9 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nR
 const CONNECTIONS_END: Duration = Duration::from_secs(3);
 const THREADS_END: Duration = Duration::from_secs(2);
 
+/// A broker stops within this, whatever hangs.
+pub const STOPS_WITHIN: Duration = CONNECTIONS_END.saturating_add(THREADS_END);
+
 /// How a broker is started.
 #[derive(Debug, Clone)]
 pub struct Options {

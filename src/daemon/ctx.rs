@@ -16,6 +16,7 @@ use crate::wire::ipc::LinkStatus;
 use super::bus::Bus;
 use super::channels::Channels;
 use super::drain::{Drain, Epoch};
+use super::flags::Flags;
 use super::guard::Guard;
 use super::link::Cmd;
 use super::links::Links;
@@ -33,6 +34,8 @@ pub(super) struct Ctx {
     pub(super) paths: Paths,
     /// As the file said when it was last read.
     pub(super) settings: Mutex<Settings>,
+    /// What whoever started it wants otherwise, also after they are read again.
+    pub(super) flags: Flags,
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
     pub(super) meshes: Meshes,

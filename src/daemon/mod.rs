@@ -5,6 +5,7 @@ mod bus;
 mod channels;
 mod ctx;
 mod drain;
+mod flags;
 mod guard;
 mod hold_off;
 mod identity;
@@ -55,6 +56,7 @@ use crate::sys::notify;
 use crate::sys::peer;
 use crate::sys::signals;
 
+pub use self::flags::Flags;
 pub use self::hold_off::hold_off;
 pub use self::identity::{OtherHost, accept_host};
 
@@ -67,6 +69,8 @@ pub struct Options {
     pub paths: Paths,
     /// What [`admit`] gave.
     pub settings: Settings,
+    /// What is wanted otherwise than they say.
+    pub flags: Flags,
     /// Called once, when the socket answers.
     pub ready: Box<dyn FnOnce(&Ready) + Send>,
 }
@@ -121,7 +125,10 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Deadlines of the steps of stopping. All together stay below what service managers allow.
+/// The daemon stops within this, whatever hangs.
+pub const STOPS_WITHIN: Duration = Duration::from_secs(8);
+
+/// Deadlines of the steps of stopping. What is left of the whole goes before; the databases always have their time.
 const STREAMS_END: Duration = Duration::from_secs(2);
 const DRAIN_ENDS: Duration = Duration::from_secs(4);
 const LINKS_END: Duration = Duration::from_secs(3);
@@ -162,7 +169,7 @@ pub fn admit(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Result<Setting
 
 /// Runs the daemon until a signal ends it. The caller holds [`lock`].
 pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
-    let Options { paths, settings, ready } = options;
+    let Options { paths, settings, flags, ready } = options;
     let unusable = |path: PathBuf| |err| StartError::Store(path, err);
     let (outbox, outbox_thread) = Outbox::open(&paths.outbox_db()).map_err(unusable(paths.outbox_db()))?;
     let (inbox, inbox_thread) = Inbox::open(&paths.inbox_db()).map_err(unusable(paths.inbox_db()))?;
@@ -171,7 +178,8 @@ pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
     let ctx = Arc::new(Ctx {
         paths,
         bus: Arc::new(Bus::new(settings.max_streams())),
-        settings: Mutex::new(settings),
+        settings: Mutex::new(flags.over(settings)),
+        flags,
         outbox,
         inbox,
         meshes: meshes::Meshes::default(),
@@ -213,19 +221,22 @@ pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
     drop(pulse);
     drop(events); // nobody can be waiting for this thread any more, so it may wait for others
     drop(watch);
+    let last = Instant::now() + STOPS_WITHIN;
+    let within = |step: Duration| (Instant::now() + step).min(last - STORES_END);
     if let Ok((_, listener)) = &served {
-        listener.stop(Instant::now() + STREAMS_END);
+        listener.stop(within(STREAMS_END));
     }
     ctx.drain.tell(drain::Event::Stop);
-    join_all(vec![drain_thread], DRAIN_ENDS);
+    join_all(vec![drain_thread], within(DRAIN_ENDS));
     // A queue that is full of commands is read to its end, and the next look finds this one.
     drop(reaper.tell(reaper::Cmd::Stop));
-    join_all(main.stop_links(), LINKS_END);
-    join_all(vec![reaper_thread], LINKS_END);
+    let mut threads = main.stop_links();
+    threads.push(reaper_thread);
+    join_all(threads, within(LINKS_END));
     // Whoever holds the context keeps the databases open.
     let stop = served.map(|(stop, _)| stop);
     drop((main, ctx));
-    join_all(vec![outbox_thread, inbox_thread], STORES_END);
+    join_all(vec![outbox_thread, inbox_thread], last);
     stop.map(Stop::exit).map_err(StartError::Listen)
 }
 
@@ -247,8 +258,7 @@ fn say(state: notify::State) {
 }
 
 /// Waits for threads until one common deadline, and names those that are late.
-fn join_all(threads: Vec<Running>, patience: Duration) {
-    let until = Instant::now() + patience;
+fn join_all(threads: Vec<Running>, until: Instant) {
     for running in threads {
         let name = running.name().to_owned();
         match running.join_by(until) {

@@ -178,7 +178,7 @@ impl Supervisor {
             };
             for event in first.into_iter().chain(events.try_iter().take(QUEUE)) {
                 match event {
-                    Event::Signal(Signal::Hangup) => self.reload(),
+                    Event::Signal(Signal::Hangup) => self.reload(listener),
                     Event::Signal(Signal::Terminate | Signal::Interrupt) => return Stop::Asked,
                     Event::Failed(why) => return Stop::Failed(why),
                     Event::StoresAnswer => super::say(notify::State::Watchdog),
@@ -312,11 +312,12 @@ impl Supervisor {
     }
 
     /// Reads the settings and the configuration again, as SIGHUP asks for.
-    fn reload(&mut self) {
+    fn reload(&mut self, listener: &ipc::Listener) {
         super::say(notify::State::Reloading);
         match Settings::load(&self.ctx.paths.settings_file()) {
             Ok(settings) => {
-                self.ctx.set_settings(settings);
+                self.ctx.set_settings(self.ctx.flags.over(settings));
+                listener.follow_settings();
                 log::info!("settings.json and config.json are read again");
             }
             // Whoever mistyped something did not ask for the defaults.

@@ -66,6 +66,57 @@ fn health_may_be_open_and_nothing_else_is() {
     assert_eq!(ask(address, "/v1/health/", &[]).status, 401);
 }
 
+/// A port on which nobody listens at this moment.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn it_follows_the_settings_when_they_are_read_again() {
+    let home = Home::new();
+    let (process, ready) = foreground(&home, &[]);
+    assert_eq!(ready["tcp"], Value::Null);
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let read_again = |text: Value| {
+        settings(&home, &text.to_string());
+        process.signal(rustix::process::Signal::HUP);
+    };
+    read_again(json!({"tcpPort": port}));
+    until("the port to be listened on", || std::net::TcpStream::connect(&address).ok());
+    assert_eq!(ask(&address, "/v1/health", &[]).status, 401);
+    read_again(json!({"tcpPort": port, "publicHealth": true}));
+    until("health to be open", || (ask(&address, "/v1/health", &[]).status == 200).then_some(()));
+    read_again(json!({}));
+    until("the port to be free", || std::net::TcpStream::connect(&address).err());
+    process.signal(rustix::process::Signal::TERM);
+    assert!(process.finish().status.success());
+}
+
+#[test]
+fn a_restart_keeps_the_flags_and_so_do_settings_that_are_read_again() {
+    let home = Home::new();
+    let _quiet = Quiet(&home);
+    let (port, other) = (free_port(), free_port());
+    let address = format!("127.0.0.1:{port}");
+    let flags = ["--clone-policy=warn".to_owned(), format!("--tcp={port}"), "--public-health".to_owned()];
+    let before = up(&home, &flags.each_ref().map(String::as_str));
+    let restarted = run(&home, &["daemon", "restart", "--json"]);
+    assert!(restarted.status.success(), "{restarted:?}");
+    let health = ask(&address, "/v1/health", &[]);
+    assert_eq!((health.status, &health.json()["started_with"]), (200, &json!(flags)), "{health:?}");
+    let pid = u32::try_from(health.json()["pid"].as_u64().unwrap()).unwrap();
+    assert_ne!(pid, before);
+    settings(&home, &json!({"tcpPort": other}).to_string());
+    signal(pid, rustix::process::Signal::HUP);
+    await_log(&home, "settings.json and config.json are read again");
+    assert_eq!(ask(&address, "/v1/health", &[]).status, 200, "what was said in so many words holds");
+    run(&home, &["down"]);
+    up(&home, &[]);
+    let plain = http::request(&home.socket(), "GET", "/v1/health", &[], None).unwrap().json();
+    assert_eq!(plain.get("started_with"), None, "a new start is asked for anew: {plain}");
+}
+
 #[test]
 fn there_is_none_unless_it_is_asked_for_and_a_taken_port_stops_nothing() {
     let home = Home::new();

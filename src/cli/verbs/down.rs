@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::base::exit::Exit;
 use crate::base::paths::Paths;
 use crate::base::service;
+use crate::broker;
 use crate::cli::context::{VERSION, paths, say_skew, skew};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
@@ -14,9 +15,13 @@ use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Group, Verb};
 use crate::client::Client;
 use crate::client::host::{self, Stopped};
+use crate::daemon;
 
-/// The daemon stops within 8 s, whatever hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The daemon and the broker in it stop one after the other, whatever hangs; a busy machine gets a little more.
+const PATIENCE: Duration = daemon::STOPS_WITHIN.saturating_add(broker::STOPS_WITHIN).saturating_add(Duration::from_secs(2));
+
+/// How long a daemon that is to be stopped may take to say how it was started.
+const ASK: Duration = Duration::from_secs(2);
 
 pub(in crate::cli) const VERB: Verb = Verb {
     name: "down",
@@ -39,7 +44,7 @@ pub(in crate::cli) const RESTART: Verb = Verb {
     aliases: &["restart"],
     group: Group::Daemon,
     about: "Stop the daemon and start it again.",
-    long: "Sessions stay registered.",
+    long: "Sessions stay registered, and it has the flags again with which it was started.",
     operands: &[],
     tail: None,
     flags: &[],
@@ -95,24 +100,31 @@ fn too_late(pid: u32) -> CliError {
 
 fn restart(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let paths = paths()?;
+    let flags = started_with(&Client::new(&paths).with_deadline(ASK));
     match stop(&paths)? {
         Stopped::Late { pid } => late(pid, out),
-        Stopped::NotRunning | Stopped::Stopped { .. } => super::up::start(&paths, Vec::new(), out),
+        Stopped::NotRunning | Stopped::Stopped { .. } => super::up::start(&paths, flags, out),
     }
 }
 
-/// Offers to restart a daemon of another version to whoever sits at the terminal, and tells everybody else of it. True: it is
-/// stopped, and the next one is of this version.
-pub(super) fn offer_restart(client: &Client, paths: &Paths, out: &mut Out) -> Result<bool, CliError> {
-    let Some(version) = skew(client) else { return Ok(false) };
+/// The flags of a daemon that runs. One that does not answer, or is not ours, is known to have none.
+fn started_with(client: &Client) -> Vec<String> {
+    client.health().map(|health| health.started_with).unwrap_or_default()
+}
+
+/// Offers to restart a daemon of another version to whoever sits at the terminal, and tells everybody else of it. With flags,
+/// those it had: it is stopped, and the next one is of this version.
+pub(super) fn offer_restart(client: &Client, paths: &Paths, out: &mut Out) -> Result<Option<Vec<String>>, CliError> {
+    let Some(version) = skew(client) else { return Ok(None) };
     match out.ask(&format!("the daemon is {version}, this command is {VERSION}: restart it? Sessions stay registered."))? {
         Some(true) => {}
-        Some(false) => return Ok(false),
-        None => return say_skew(version, out).map(|()| false),
+        Some(false) => return Ok(None),
+        None => return say_skew(version, out).map(|()| None),
     }
+    let flags = started_with(client);
     match stop(paths)? {
         Stopped::Late { pid } => Err(too_late(pid)),
-        Stopped::NotRunning | Stopped::Stopped { .. } => Ok(true),
+        Stopped::NotRunning | Stopped::Stopped { .. } => Ok(Some(flags)),
     }
 }
 

@@ -107,7 +107,12 @@ fn daemon(paths: &Paths, session: &Session, out: &mut Out) -> Result<Client, Cli
         return Ok(client);
     }
     client.version()?;
-    if offer_restart(&client, paths, out)? { Ok(spawn::ensure(paths)?) } else { Ok(client) }
+    match offer_restart(&client, paths, out)? {
+        Some(flags) => {
+            Ok(spawn::ensure_with(paths, &spawn::Launcher::from_env().map_err(spawn::SpawnError::Io)?.with_flags(flags))?)
+        }
+        None => Ok(client),
+    }
 }
 
 fn session(parsed: &Parsed) -> Result<Session, CliError> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::base::exit::Exit;
 use crate::base::logging;
 use crate::base::paths::Paths;
-use crate::base::settings::{ClonePolicy, Settings};
+use crate::base::settings::ClonePolicy;
 use crate::base::time::{iso, now_millis};
 use crate::cli::context::{VERSION, daemon_paths, note_service, paths, skew};
 use crate::cli::error::CliError;
@@ -19,7 +19,7 @@ use crate::cli::spec::{Effect, Example, Flag, Group, Verb};
 use crate::cli::verbs::down::offer_restart;
 use crate::client::Client;
 use crate::client::spawn::{self, SpawnError};
-use crate::daemon;
+use crate::daemon::{self, Flags};
 
 const CLONE_POLICY: Flag = Flag {
     choices: &["refuse", "warn", "allow"],
@@ -71,7 +71,7 @@ pub(super) struct Up {
 }
 
 fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let wanted = Wanted {
+    let wanted = Flags {
         clone_policy: parsed.value(&CLONE_POLICY).and_then(ClonePolicy::parse),
         tcp: parsed.value(&TCP).map(port).transpose()?,
         no_tcp: parsed.is_set(&NO_TCP),
@@ -80,40 +80,24 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     if parsed.is_set(&FOREGROUND) {
         return Ok(foreground(&daemon_paths()?, &wanted));
     }
-    let mut flags = Vec::new();
-    for flag in [&CLONE_POLICY, &TCP] {
-        flags.extend(parsed.value(flag).map(|value| format!("{}={value}", flag.long)));
-    }
-    flags.extend([&NO_TCP, &PUBLIC_HEALTH].into_iter().filter(|flag| parsed.is_set(flag)).map(|flag| flag.long.to_owned()));
-    start(&paths()?, flags, out)
+    start(&paths()?, wanted.texts(), out)
 }
 
 fn port(text: &str) -> Result<u16, CliError> {
     text.parse().map_err(|_| CliError::usage(format!("{}: \"{text}\" is no port", TCP.long)))
 }
 
-/// What the flags say otherwise than the settings.
-#[derive(Debug, Default)]
-struct Wanted {
-    clone_policy: Option<ClonePolicy>,
-    tcp: Option<u16>,
-    no_tcp: bool,
-    public_health: bool,
-}
-
-impl Wanted {
-    fn apply(&self, settings: &mut Settings) {
-        settings.tcp_port = if self.no_tcp { None } else { self.tcp.or(settings.tcp_port) };
-        settings.public_health |= self.public_health;
-    }
-}
-
 /// Starts the daemon beside this process, with these flags, and says so.
 pub(super) fn start(paths: &Paths, flags: Vec<String>, out: &mut Out) -> Result<Exit, CliError> {
-    let launcher = spawn::Launcher::from_env().map_err(SpawnError::Io)?.with_flags(flags);
+    let mut launcher = spawn::Launcher::from_env().map_err(SpawnError::Io)?.with_flags(flags);
     let mut client = ensure(paths, &launcher)?;
     let mut pid = client.health()?.pid;
-    if client.started_in().is_none() && offer_restart(&client, paths, out)? {
+    if client.started_in().is_none()
+        && let Some(before) = offer_restart(&client, paths, out)?
+    {
+        if launcher.flags.is_empty() {
+            launcher.flags = before;
+        }
         client = ensure(paths, &launcher)?;
         pid = client.health()?.pid;
     }
@@ -184,7 +168,7 @@ impl fmt::Display for NotStarted {
 }
 
 /// Is the daemon. Everything it has to say goes to the log, whose last line is the reason when it does not start.
-fn foreground(paths: &Paths, wanted: &Wanted) -> Exit {
+fn foreground(paths: &Paths, wanted: &Flags) -> Exit {
     logging::init(log::LevelFilter::Info);
     serve(paths, wanted).unwrap_or_else(|err| {
         log::error!("{err}");
@@ -194,10 +178,9 @@ fn foreground(paths: &Paths, wanted: &Wanted) -> Exit {
 }
 
 /// Runs the daemon, and the broker of `home` with it. What it held is free when it returns.
-fn serve(paths: &Paths, wanted: &Wanted) -> Result<Exit, NotStarted> {
+fn serve(paths: &Paths, wanted: &Flags) -> Result<Exit, NotStarted> {
     let mut lock = daemon::lock(paths).map_err(NotStarted::Daemon)?;
-    let mut settings = daemon::admit(paths, wanted.clone_policy).map_err(NotStarted::Daemon)?;
-    wanted.apply(&mut settings);
+    let settings = daemon::admit(paths, wanted.clone_policy).map_err(NotStarted::Daemon)?;
     // Only now: the broker's files belong to whoever holds the lock, on the host that they are for.
     let broker = home::open(paths).map_err(NotStarted::Home)?;
     let sock = paths.socket().display().to_string();
@@ -216,7 +199,7 @@ fn serve(paths: &Paths, wanted: &Wanted) -> Result<Exit, NotStarted> {
             log::warn!("nobody reads that the daemon has started: {err}");
         }
     });
-    let ended = daemon::run(daemon::Options { paths: paths.clone(), settings, ready }, &mut lock);
+    let ended = daemon::run(daemon::Options { paths: paths.clone(), settings, flags: wanted.clone(), ready }, &mut lock);
     if let Some(broker) = broker {
         broker.stop();
     }

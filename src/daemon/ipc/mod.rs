@@ -59,6 +59,8 @@ pub(super) struct Listener {
 /// The thread that accepts on TCP.
 #[derive(Debug)]
 struct TcpAccepting {
+    /// As it was asked for.
+    port: u16,
     address: SocketAddr,
     stop: Ringer,
     thread: Running,
@@ -84,13 +86,7 @@ pub(super) fn listen(ctx: &Arc<Ctx>) -> io::Result<Listener> {
         tcp: Arc::default(),
     };
     listener.bind()?;
-    let settings = ctx.settings();
-    if let Some(port) = settings.tcp_port
-        && let Err(err) = listener.bind_tcp(port, settings.public_health)
-    {
-        // The private socket is what everything needs; this is an extra.
-        log::error!("no TCP listener on 127.0.0.1:{port}: {err}");
-    }
+    listener.follow_settings();
     Ok(listener)
 }
 
@@ -119,8 +115,30 @@ impl Listener {
         Ok(())
     }
 
-    fn bind_tcp(&self, port: u16, public_health: bool) -> io::Result<()> {
-        let gate = TcpGate { token: LocalToken::load_or_make(&self.ctx.paths)?, public_health };
+    /// Listens on TCP as the settings say: on their port, or no more. Who is connected may finish.
+    pub(super) fn follow_settings(&self) {
+        let wanted = self.ctx.settings().tcp_port;
+        let old = {
+            let mut tcp = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
+            if tcp.as_ref().map(|tcp| tcp.port) == wanted {
+                return;
+            }
+            tcp.take()
+        };
+        if let Some(old) = old {
+            old.stop.ring();
+            log::info!("the TCP listener on {} ends", old.address);
+        }
+        if let Some(port) = wanted
+            && let Err(err) = self.bind_tcp(port)
+        {
+            // The private socket is what everything needs; this is an extra.
+            log::error!("no TCP listener on 127.0.0.1:{port}: {err}");
+        }
+    }
+
+    fn bind_tcp(&self, port: u16) -> io::Result<()> {
+        let token = LocalToken::load_or_make(&self.ctx.paths)?;
         let socket = listen::Listener::tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
         let address = socket.tcp_address().ok_or(io::ErrorKind::AddrNotAvailable)?;
         let (stop, bell) = poll::bell()?;
@@ -132,12 +150,15 @@ impl Listener {
                 refusal: BUSY,
                 stack: thread::CONNECTION_STACK,
             };
-            let on_accept = move |stream, place: Place| serve::serve(&ctx, stream, &place, Some(&gate));
+            let on_accept = move |stream, place: Place| {
+                let gate = TcpGate { token: token.clone(), public_health: ctx.settings().public_health };
+                serve::serve(&ctx, stream, &place, Some(&gate));
+            };
             if let Err(err) = listen::serve(&[socket], &bell, &options, &connections, on_accept) {
                 log::error!("the TCP listener: {err}");
             }
         })?;
-        *self.tcp.lock().unwrap_or_else(PoisonError::into_inner) = Some(TcpAccepting { address, stop, thread });
+        *self.tcp.lock().unwrap_or_else(PoisonError::into_inner) = Some(TcpAccepting { port, address, stop, thread });
         Ok(())
     }
 

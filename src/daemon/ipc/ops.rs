@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::base::service;
 use crate::daemon::guard::Budget;
 use crate::wire::ipc::{Health, LinkStatus, MeshHealth, Version};
 
@@ -55,5 +56,9 @@ pub(super) fn health(call: &Call<'_>) -> Reply {
     let settings = ctx.settings();
     let budget = Budget { window: settings.wake_window(), wakes: settings.wake_budget() };
     let guard = ctx.guard.report(budget, Instant::now());
-    Reply::ok(&Health { ok: true, pid: std::process::id(), brokers, meshes, outbox, guard })
+    let pid = std::process::id();
+    // A service manager starts it anew with what its unit says.
+    let is_service = service::is_service(|name| std::env::var_os(name), pid);
+    let started_with = if is_service { Vec::new() } else { ctx.flags.texts() };
+    Reply::ok(&Health { ok: true, pid, brokers, meshes, outbox, guard, started_with })
 }

@@ -60,6 +60,9 @@ pub struct Health {
     pub outbox: OutboxCounts,
     #[serde(default)]
     pub guard: GuardReport,
+    /// The flags of `up` with which it was started, for whoever restarts it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub started_with: Vec<String>,
 }
 
 /// One mesh, for a person who asks what is wrong.
