@@ -117,9 +117,20 @@ fn of_sessions() {
     assert_eq!(all.iter().map(|session| &session["displayName"]).collect::<Vec<_>>(), ["ann", "ben"]);
     assert_eq!(all[0]["groups"], json!(["@eng:lead"]));
 
-    // What the reference takes is taken: brought into a form that can be addressed and shown, or left out.
-    let mut strange = whole.clone();
-    (strange["token"], strange["session_id"]) = ("cd".repeat(32).into(), "s-2".into());
+    old.refuses("DELETE", "/v1/sessions/short", None, 400, "invalid token");
+    let path = format!("/v1/sessions/{}", session.token);
+    assert_eq!(old.ok("DELETE", &path, None), json!({"ok": true, "token_prefix": session.token[..8]}));
+    let gone = old.call("DELETE", &path, None);
+    assert_eq!((gone.status, gone.json()), (404, json!({"ok": false, "token_prefix": session.token[..8]})));
+    old.ok("DELETE", &format!("/v1/sessions/{}", "ab".repeat(32)), None);
+}
+
+/// Brought into a form that can be addressed and shown, or left out.
+#[test]
+fn what_the_reference_takes_of_a_session_is_taken() {
+    let old = Old::start();
+    let register = "/v1/sessions/register";
+    let mut strange = json!({"token": "cd".repeat(32), "session_id": "s\n2", "mesh": "acme", "pid": std::process::id()});
     for (key, value) in [
         ("display_name", json!(format!("@a\u{200d} {}", "b".repeat(80)))),
         ("cwd", json!(7)),
@@ -131,7 +142,8 @@ fn of_sessions() {
     }
     assert_eq!(old.ok("POST", register, Some(strange.clone()))["presence_accepted"], false);
     let all = old.ok("GET", "/v1/sessions", None);
-    let shown = all["sessions"].as_array().unwrap().iter().find(|session| session["token_prefix"] == "cdcdcdcd").unwrap().clone();
+    let shown = &all["sessions"][0];
+    assert_eq!(shown["sessionId"], "s 2");
     assert_eq!(shown["displayName"], format!("a {}", "b".repeat(62)), "{shown}");
     assert_eq!((shown.get("cwd"), shown.get("groups"), &shown["role"]), (None, None, &"dev\u{fffd}[2J".into()), "{shown}");
     for (key, value) in [("token", json!(7)), ("pid", json!("1")), ("mesh", json!(["acme"])), ("session_id", json!({}))] {
@@ -141,13 +153,6 @@ fn of_sessions() {
             if key == "token" { "token must be 64 hex chars" } else { "session_id, mesh, display_name, pid all required" };
         old.refuses("POST", register, Some(wrong), 400, error);
     }
-
-    old.refuses("DELETE", "/v1/sessions/short", None, 400, "invalid token");
-    let path = format!("/v1/sessions/{}", session.token);
-    assert_eq!(old.ok("DELETE", &path, None), json!({"ok": true, "token_prefix": session.token[..8]}));
-    let gone = old.call("DELETE", &path, None);
-    assert_eq!((gone.status, gone.json()), (404, json!({"ok": false, "token_prefix": session.token[..8]})));
-    old.ok("DELETE", &format!("/v1/sessions/{}", "ab".repeat(32)), None);
 }
 
 #[test]
