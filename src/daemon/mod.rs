@@ -35,11 +35,12 @@ mod waiters;
 mod watch;
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 
 use crate::base::exit::Exit;
 use crate::base::paths::Paths;
@@ -195,12 +196,7 @@ pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
         supervisor: supervisor.clone(),
         epochs: std::sync::atomic::AtomicU64::new(1),
     });
-    let watch = signals::watch({
-        let supervisor = supervisor.clone();
-        // A signal that finds the queue full is repeated by whoever sent it; a second one ends the process by itself.
-        move |signal| drop(supervisor.send_timeout(supervisor::Event::Signal(signal), Duration::from_secs(1)))
-    })
-    .map_err(StartError::Thread)?;
+    let watch = watch_signals(supervisor.clone()).map_err(StartError::Thread)?;
     upkeep::give_up(&ctx, now_millis());
     let drain_thread = drain::start(drain_events, &ctx).map_err(StartError::Thread)?;
     let (reaper, reaper_thread) = reaper::start(supervisor).map_err(StartError::Thread)?;
@@ -238,6 +234,11 @@ pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
     drop((main, ctx));
     join_all(vec![outbox_thread, inbox_thread], last);
     stop.map(Stop::exit).map_err(StartError::Listen)
+}
+
+/// A signal that finds the queue full is repeated by whoever sent it; a second one ends the process by itself.
+fn watch_signals(supervisor: Sender<supervisor::Event>) -> io::Result<signals::Watch> {
+    signals::watch(move |signal| drop(supervisor.send_timeout(supervisor::Event::Signal(signal), Duration::from_secs(1))))
 }
 
 fn check_host(paths: &Paths, policy: ClonePolicy) -> Result<(), StartError> {
