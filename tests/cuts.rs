@@ -14,7 +14,7 @@ use crate::support::session::Session;
 use crate::support::wait::until;
 
 /// Rounds of each test, unless told otherwise.
-const ROUNDS: u64 = 20;
+const ROUNDS: u64 = 50;
 
 fn misbehaving(what: &str, choose: fn(u64) -> Vec<usize>) {
     let world = World::through_proxies();

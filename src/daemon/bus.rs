@@ -136,6 +136,7 @@ fn admits(scope: &Scope, mesh: &Slug, recipient: Option<&Recipient>) -> bool {
                     None => true,
                     Some(Recipient::Session(key)) => *session == Some(*key),
                     Some(Recipient::Member(key)) => member == key,
+                    Some(Recipient::Keyless(key)) => session.is_none() && member == key,
                 }
         }
     }

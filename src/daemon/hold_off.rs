@@ -1,10 +1,11 @@
-//! A start that fails for a lasting reason, under a service manager that starts the daemon anew whenever it ends, would be
-//! repeated every few seconds for ever. So a process whose start failed stays a while before it ends, longer each time. It
-//! holds nothing meanwhile: whoever has put things right can start a daemon by hand, or have the manager restart this one.
+//! What fails for a lasting reason, under a service manager that starts the daemon anew whenever it ends, would be repeated
+//! every few seconds for ever. So a process that did not start, or could not go on, stays a while before it ends, longer each
+//! time until one has lasted. It holds nothing meanwhile: whoever has put things right can start a daemon by hand, or have the
+//! manager restart this one.
 
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
@@ -23,10 +24,32 @@ const CEILING: Duration = Duration::from_secs(300);
 /// As many failures are taken for granted where they can not be counted: a wait of a minute and a half.
 const UNCOUNTED: u32 = 5;
 
+/// A daemon that has run this long is well, whatever happens to it later.
+const TRIAL: Duration = Duration::from_secs(60);
+
+/// When a daemon counts as well.
+#[derive(Debug)]
+pub(super) struct Trial(Option<Instant>);
+
+impl Trial {
+    pub(super) fn begin(now: Instant) -> Trial {
+        // One that somebody started was put right by somebody.
+        Trial(Some(if is_by_manager() { now + TRIAL } else { now }))
+    }
+
+    /// True once: the next failure is the first again.
+    pub(super) fn is_passed(&mut self, now: Instant) -> bool {
+        self.0.take_if(|at| *at <= now).is_some()
+    }
+}
+
+fn is_by_manager() -> bool {
+    service::is_service(|name| std::env::var_os(name), std::process::id())
+}
+
 /// Waits, if a service manager started this process. Any signal that could mean "go on" or "end" ends the wait.
 pub fn hold_off(paths: &Paths) {
-    let by_manager = service::is_service(|name| std::env::var_os(name), std::process::id());
-    if !by_manager || io::stderr().is_terminal() {
+    if !is_by_manager() || io::stderr().is_terminal() {
         return;
     }
     let delay = backoff::delay(FLOOR, CEILING, count(paths), 1.0);
@@ -45,7 +68,7 @@ pub fn hold_off(paths: &Paths) {
     }
 }
 
-/// The daemon answers: the next failure is the first again.
+/// Forgets the failures there were.
 pub(super) fn reset(paths: &Paths) {
     // Mostly there is none.
     let _ = fs::remove_file(paths.start_failures());
@@ -67,6 +90,13 @@ fn count(paths: &Paths) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_daemon_is_well_once_it_has_lasted() {
+        let now = Instant::now();
+        let mut trial = Trial(Some(now + TRIAL));
+        assert_eq!([0, 59, 60, 61].map(|after| trial.is_passed(now + Duration::from_secs(after))), [false, false, true, false]);
+    }
 
     #[test]
     fn failures_in_a_row_are_counted_until_a_start_succeeds() {

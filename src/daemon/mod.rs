@@ -205,9 +205,9 @@ pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
     main.begin(registry::load(&ctx.paths));
     // Last: whoever gets an answer must find the meshes and the sessions there.
     let served = ipc::listen(&ctx).map(|listener| {
+        main.try_out(Instant::now());
         ready(&Ready { pid: std::process::id(), meshes: ctx.meshes.slugs(), tcp: listener.tcp_address() });
         say(notify::State::Ready);
-        hold_off::reset(&ctx.paths);
         let stop = main.run(&events, &listener, lock);
         say(notify::State::Stopping);
         log::info!("the daemon stops: {stop:?}");

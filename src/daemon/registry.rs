@@ -67,6 +67,9 @@ struct Row {
     /// Our notation of when the process began: a number in the platform's own unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     started: Option<u64>,
+    /// In which life of the machine: numbers and times of processes begin anew with each. Rows of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     has_key: bool,
 }
@@ -95,6 +98,7 @@ fn row(session: &Session) -> Row {
         shows: session.outward(),
         registered_at: session.registered_at,
         started: session.started.map(StartTime::ticks),
+        boot: process::boot_id().map(str::to_owned),
         has_key: session.key.is_some(),
     }
 }
@@ -130,11 +134,12 @@ fn began_after(pid: u32, registered_at: Millis) -> bool {
 
 fn revive(paths: &Paths, row: Row) -> Option<Session> {
     let now_started = StartTime::of(row.pid);
+    let another_boot = row.boot.as_deref().zip(process::boot_id()).is_some_and(|(then, now)| then != now);
     let alive = match (row.started, now_started) {
         (Some(then), Some(now)) => then == now.ticks(),
         _ => process::alive(row.pid) && !began_after(row.pid, row.registered_at),
     };
-    if !alive {
+    if another_boot || !alive {
         return None;
     }
     let written_by_reference = row.token_hash.is_none();

@@ -118,6 +118,11 @@ impl Sessions {
         all
     }
 
+    /// Whether a session of this mesh has no key of its own.
+    pub(super) fn has_keyless(&self, mesh: &Slug) -> bool {
+        self.lock().by_token.values().any(|session| session.mesh == *mesh && session.key.is_none())
+    }
+
     /// The session that holds this key.
     pub(super) fn by_key(&self, key: &SessionKey) -> Option<Arc<Session>> {
         self.lock().by_token.values().find(|session| session.public_key() == Some(*key)).cloned()

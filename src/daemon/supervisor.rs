@@ -24,6 +24,7 @@ use crate::sys::notify;
 use crate::sys::signals::Signal;
 
 use super::ctx::Ctx;
+use super::hold_off;
 use super::ipc;
 use super::link::{Cmd, Farewell, Identity};
 use super::log_file;
@@ -126,11 +127,16 @@ pub(super) struct Supervisor {
     /// Links that have been told to stop, and those whose queue was full when they should have been.
     leaving: Vec<Running>,
     farewells: Vec<(Route, Farewell)>,
+    /// What was stopped since the last look around: a link of the same key that starts now follows it.
+    stopped: Vec<Route>,
+    /// The sessions of the last daemon are being brought back.
+    beginning: bool,
     unwatched: Vec<reaper::Cmd>,
     next_serial: u64,
     config_seen: Option<(SystemTime, u64, u64)>,
     next_look: Instant,
     next_prune: Instant,
+    trial: hold_off::Trial,
     clock: Clock,
     /// Device and inode of the outbox and the inbox.
     databases: [Option<(u64, u64)>; 2],
@@ -147,11 +153,14 @@ impl Supervisor {
             links: HashMap::new(),
             leaving: Vec::new(),
             farewells: Vec::new(),
+            stopped: Vec::new(),
+            beginning: true,
             unwatched: Vec::new(),
             next_serial: 0,
             config_seen: None,
             next_look: now,
             next_prune: now + Duration::from_secs(60),
+            trial: hold_off::Trial::begin(now),
             clock: Clock::new(now_millis(), now),
         }
     }
@@ -164,6 +173,7 @@ impl Supervisor {
             self.registered(&session, &replaced);
         }
         registry::save(&self.ctx);
+        self.beginning = false;
     }
 
     /// Runs until it is told to stop, and keeps the socket in its place.
@@ -276,6 +286,13 @@ impl Supervisor {
         }
     }
 
+    /// Forgets the failures that came before this daemon, once it is known to be well.
+    pub(super) fn try_out(&mut self, now: Instant) {
+        if self.trial.is_passed(now) {
+            hold_off::reset(&self.ctx.paths);
+        }
+    }
+
     /// What is done whether or not anything happened.
     fn look_around(&mut self, listener: &ipc::Listener, lock: &mut Lock) -> Result<(), String> {
         let now = Instant::now();
@@ -288,6 +305,8 @@ impl Supervisor {
         listener.check();
         log_file::keep_small(&self.ctx.paths.log_file(), self.ctx.settings().log_limit());
         self.leaving.retain(|running| !running.is_finished());
+        self.stopped.clear();
+        self.try_out(now);
         self.replace_dead_links();
         sightings::announce(&self.ctx, now_millis(), now);
         for cmd in std::mem::take(&mut self.unwatched) {

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use rustix::io::Errno;
@@ -28,6 +29,16 @@ impl StartTime {
     pub fn ticks(self) -> u64 {
         self.0
     }
+}
+
+/// Names the time from this start of the machine to its end. None: a system that does not tell.
+pub fn boot_id() -> Option<&'static str> {
+    static ID: OnceLock<Option<String>> = OnceLock::new();
+    let read = || {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(text.trim().to_owned()).filter(|id| !id.is_empty())
+    };
+    ID.get_or_init(read).as_deref()
 }
 
 /// Ticks in a second, as Linux shows them to programs whatever its own clock does.

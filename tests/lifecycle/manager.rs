@@ -128,6 +128,25 @@ fn a_start_that_fails_again_and_again_is_tried_ever_less_often() {
     assert!(!home.join("daemon/.start-failures").exists() && manager.heard.try_recv().is_err());
 }
 
+#[test]
+fn a_daemon_that_starts_and_can_not_go_on_is_started_ever_less_often_as_well() {
+    let home = Home::new();
+    let manager = Manager::new(&home);
+    for delay in [3, 6, 12] {
+        let mut service = manager.service(&home);
+        service.env("INVOCATION_ID", "0").env_remove("SYSTEMD_EXEC_PID");
+        let daemon = Process::spawn(service);
+        manager.await_word("READY=1");
+        std::fs::remove_file(home.join("daemon/outbox.db")).unwrap();
+        let said = manager.await_word("EXTEND_TIMEOUT_USEC");
+        assert!(said.contains(&format!("in {delay} s")), "{said}");
+        daemon.signal(rustix::process::Signal::TERM);
+        let ended = daemon.finish();
+        assert!(!ended.status.success(), "{ended:?}");
+        assert!(ended.err.contains("were taken away"), "{ended:?}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn what_holds_off_the_next_start_holds_nothing_else() {

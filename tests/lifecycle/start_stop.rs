@@ -1,6 +1,6 @@
 //! Starting twice, stopping what hangs, starting anew, and doing all that where little is as usual.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 
 use rustix::process::Signal;
@@ -64,6 +64,30 @@ fn sessions_keep_their_addresses_over_a_restart() {
     }
 }
 
+/// After a restart of the machine another process may have the same number, and have begun as long after it.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_session_outlives_its_machine() {
+    let home = Home::new();
+    let mut daemon = Daemon::start(home.path());
+    let (alice, bob) = (Session::open(&daemon, "home", "alice"), Session::open(&daemon, "home", "bob"));
+    daemon.terminate();
+    let file = home.join("daemon/sessions.json");
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for row in kept["sessions"].as_array_mut().unwrap() {
+        assert!(row["boot"].as_str().is_some_and(|boot| !boot.is_empty()), "{row}");
+        match row["displayName"].as_str() {
+            Some("alice") => row["boot"] = "00000000-0000-0000-0000-000000000000".into(),
+            // As the last version wrote it.
+            _ => drop(row.as_object_mut().unwrap().remove("boot")),
+        }
+    }
+    std::fs::write(&file, kept.to_string()).unwrap();
+    daemon.restart();
+    let status = |session: &Session| session.call("GET", "/v1/sessions/me", None).unwrap().status;
+    assert_eq!((status(&alice), status(&bob)), (401, 200));
+}
+
 #[test]
 fn a_second_sigterm_ends_it_at_once() {
     let home = Home::new();
@@ -113,6 +137,31 @@ fn through(home: &Home, wrapper: &[&str], program: &Path, args: &[&str]) -> Proc
         };
     }
     Process::spawn(command)
+}
+
+#[test]
+fn another_user_is_refused_even_where_files_let_them_through() {
+    let home = Home::new();
+    let daemon = Daemon::start(home.path());
+    // As on a file system that knows no modes: the daemon's own check is all that is left.
+    for (path, mode) in [(home.path().to_owned(), 0o755), (home.join("daemon"), 0o755), (home.socket(), 0o666)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let socket = home.socket();
+    // Of one thread alone: the kernel notes who connects, not whose process it is.
+    let stranger = std::thread::spawn(move || {
+        let nobody = rustix::process::Uid::from_raw(65_534);
+        rustix::thread::set_thread_res_uid(nobody, nobody, nobody).ok()?;
+        Some(["/v1/version", "/v1/sessions", "/v1/health"].map(|path| http::request(&socket, "GET", path, &[], None).unwrap()))
+    });
+    let Some(replies) = stranger.join().unwrap() else {
+        return eprintln!("not tested: only root can be somebody else");
+    };
+    for reply in replies {
+        assert_eq!((reply.status, &reply.json()["error"]), (403, &"this daemon belongs to another user".into()), "{reply:?}");
+    }
+    assert!(daemon.log().contains("a connection by user 65534 was refused"), "{}", daemon.log());
+    daemon.assert_healthy();
 }
 
 #[test]

@@ -92,6 +92,30 @@ fn a_replaced_connection_comes_back() {
 }
 
 #[test]
+fn a_key_that_returns_leaves_the_broker_time_to_note_that_it_had_gone() {
+    let mut world = World::start(Rules::default());
+    let ben = Session::open(&world.bob, "acme", "ben");
+    let returns = |state: &mut crate::support::reference_broker::State, count| {
+        let hellos = state.seen.hellos.iter().filter(|hello| hello["displayName"] == "ben").count();
+        (count <= hellos).then_some(())
+    };
+    // The same session again, as a client does that was resumed.
+    for round in 2..6 {
+        ben.register(std::process::id());
+        world.broker.until("ben to return", |state| returns(state, round));
+        ben.await_link();
+    }
+    world.bob.terminate();
+    world.bob.restart();
+    world.broker.until("ben to be brought back", |state| returns(state, 6));
+    ben.await_link();
+    // On a busy machine this broker itself may be late in seeing an end.
+    let races = world.broker.seen().races;
+    assert!(races <= 1, "{races} of 5 returns were too soon");
+    world.assert_civil();
+}
+
+#[test]
 fn a_connection_that_answers_nothing_is_made_anew() {
     let world = World::start(Rules::default());
     let ann = Session::open(&world.alice, "acme", "ann");

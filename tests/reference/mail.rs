@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::{World, ids, open_in_groups, outbox_row, outbox_until};
+use super::{World, ids, join, open_in_groups, outbox_row, outbox_until};
+use crate::support::home::Home;
+use crate::support::http;
 use crate::support::reference_broker::Rules;
+use crate::support::servers::Daemon;
 use crate::support::session::Session;
 use crate::support::wait::{until, until_within};
 
@@ -216,6 +220,55 @@ fn a_member_without_sessions_keeps_what_was_for_everyone() {
 }
 
 #[test]
+fn a_session_without_a_key_hears_what_is_for_everyone_beside_one_that_has_a_key() {
+    let world = World::start(quick());
+    let ann = Session::open(&world.alice, "acme", "ann");
+    let ben = Session::open(&world.bob, "acme", "ben");
+    let kim = Session::prepare(&world.bob, "acme", "kim");
+    let body =
+        json!({"token": kim.token, "session_id": kim.id, "mesh": "acme", "display_name": "kim", "pid": std::process::id()});
+    assert_eq!(kim.call("POST", "/v1/sessions/register", Some(&body)).unwrap().status, 200);
+    let (to_ben, to_kim) = (ben.follow(Some(0)), kim.follow(Some(0)));
+    let opened = Instant::now();
+    until("ben's link to have been open for a while", || (Duration::from_millis(2500) < opened.elapsed()).then_some(()));
+    ann.send("*", "to everyone", "all-1");
+    ann.send(&ben.key, "the end", "m-1");
+    to_ben.message("m-1");
+    let texts = |events: &[crate::support::follow::Event]| -> Vec<Value> {
+        events.iter().map(|event| event.data["body"].clone()).collect()
+    };
+    assert_eq!(texts(&to_ben.messages()), ["to everyone", "the end"], "once");
+    to_kim.count(1);
+    assert_eq!(texts(&to_kim.messages()), ["to everyone"]);
+    for session in [&ben, &kim] {
+        assert_eq!(session.unread().iter().filter(|row| row["body"] == "to everyone").count(), 1);
+    }
+    world.assert_civil();
+}
+
+#[test]
+fn mail_for_ones_own_member_goes_when_it_has_a_session_elsewhere() {
+    let world = World::start(Rules { grace: Duration::ZERO, ..quick() });
+    let config: Value =
+        serde_json::from_str(&std::fs::read_to_string(world.homes[0].path().join("config.json")).unwrap()).unwrap();
+    let own = config["meshes"][0]["pubkey"].as_str().unwrap();
+    let message = json!({"to": own, "message": "to my other machine", "client_message_id": "m-1"}).to_string();
+    let reply = until("the message to be taken", || {
+        let reply = http::request(&world.alice.socket(), "POST", "/v1/send", &[], Some(message.as_bytes())).ok()?;
+        (reply.status != 502).then_some(reply)
+    });
+    assert_eq!(reply.status, 202, "{reply:?}");
+    outbox_until(&world.alice, "m-1", "the refusal", |row| row["last_error"] == NO_PEER);
+    let elsewhere = Home::new();
+    std::fs::copy(world.homes[0].path().join("config.json"), elsewhere.path().join("config.json")).unwrap();
+    let other = Daemon::start(elsewhere.path());
+    let amy = Session::open(&other, "acme", "amy");
+    outbox_until(&world.alice, "m-1", "the message to go", |row| row["status"] == "done");
+    assert_eq!(amy.follow(Some(0)).message("m-1").data["body"], "to my other machine");
+    world.assert_civil();
+}
+
+#[test]
 fn what_is_delivered_again_lands_once_and_is_acknowledged_again() {
     let world = World::start(Rules { claim: Duration::ZERO, ..quick() });
     let ann = Session::open(&world.alice, "acme", "ann");
@@ -248,15 +301,36 @@ fn what_was_claimed_for_a_connection_that_had_gone_is_asked_for_again() {
     let mut world = World::start(quick());
     let ann = Session::open(&world.alice, "acme", "ann");
     let ben = Session::open(&world.bob, "acme", "ben");
+    // A machine without sessions, whose connection breaks while it is not looking.
+    let carol = world.broker.add_member("carol");
+    let home = Home::new();
+    join(home.path(), &[("acme", &world.broker, &carol)]);
+    let alone = Daemon::start(home.path());
+    world.broker.until("carol to be there", |state| state.is_here("carol").then_some(()));
+    let pid = Pid::from_raw(i32::try_from(alone.pid()).unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    world.broker.with(|state| state.lose("carol"));
+    world.broker.until("the end of carol's connection", |state| state.is_away("carol").then_some(()));
+    ann.send(&carol.keys.public.to_hex(), "to the member, into the gap", "m-2");
+    outbox_until(&world.alice, "m-2", "the broker to take it", |row| row["status"] == "done");
+    kill_process(pid, Signal::CONT).unwrap();
+
     world.bob.terminate();
     ann.send(&ben.key, "into the gap", "m-1");
     outbox_until(&world.alice, "m-1", "the broker to take it", |row| row["status"] == "done");
     world.bob.restart();
     ben.await_link();
     let heard = ben.follow(Some(0));
-    assert_eq!(world.broker.with(|state| state.undelivered()), 1, "the claim held it back");
-    // Nobody else writes to ben: only a second hello makes the broker look again, once the claim has run out.
+    assert_eq!(world.broker.with(|state| state.undelivered()), 2, "the claims held both back");
+    // Nobody else writes to them: only a second hello makes the broker look again, once the claim has run out.
     until_within(Duration::from_secs(60), "the message", || (!heard.messages().is_empty()).then_some(()));
+    until_within(Duration::from_secs(60), "the member's message", || {
+        let page = alone.get("/v1/inbox?mark_seen=false").json();
+        (page["items"][0]["body"] == "to the member, into the gap").then_some(())
+    });
+    // Once was enough.
+    let hellos = world.broker.seen().hellos.iter().filter(|hello| hello["pubkey"] == carol.keys.public.to_hex()).count();
+    assert_eq!(hellos, 3);
     world.broker.until("the queue to be empty", |state| (state.undelivered() == 0).then_some(()));
     world.assert_civil();
 }

@@ -170,11 +170,14 @@ impl fmt::Display for NotStarted {
 /// Is the daemon. Everything it has to say goes to the log, whose last line is the reason when it does not start.
 fn foreground(paths: &Paths, wanted: &Flags) -> Exit {
     logging::init(log::LevelFilter::Info);
-    serve(paths, wanted).unwrap_or_else(|err| {
+    let exit = serve(paths, wanted).unwrap_or_else(|err| {
         log::error!("{err}");
-        daemon::hold_off(paths);
         err.exit()
-    })
+    });
+    if exit != Exit::Success {
+        daemon::hold_off(paths);
+    }
+    exit
 }
 
 /// Runs the daemon, and the broker of `home` with it. What it held is free when it returns.

@@ -136,7 +136,7 @@ impl Worker {
 
     fn on(&mut self, event: Event, outcomes: &mut Vec<(RowId, Outcome)>) {
         match event {
-            Event::Wake(route) => self.state.wake(route),
+            Event::Wake(route) => self.state.wake(&route),
             Event::LinkUp(route, window, epoch) => {
                 self.wake_waiting(&route);
                 self.state.link_up(route, window, epoch);
@@ -159,7 +159,7 @@ impl Worker {
 
     fn wake_target(&mut self, mesh: Slug, key: &PublicKey) {
         match self.outbox.wake_target(mesh, key.to_string(), now_millis()) {
-            Ok(routes) => routes.into_iter().for_each(|route| self.state.wake(route)),
+            Ok(routes) => routes.iter().for_each(|route| self.state.wake(route)),
             Err(err) => self.failed(&err, "what waits for a peer that is back waits on"),
         }
     }
@@ -171,7 +171,7 @@ impl Worker {
         for route in siblings.into_iter().filter(|route| route != up).chain([up.clone()]) {
             let now = now_millis();
             match self.outbox.wake_route(route.clone(), now + LONG, now) {
-                Ok(_) => self.state.wake(route),
+                Ok(_) => self.state.wake(&route),
                 Err(err) => self.failed(&err, "what waits for the return of a peer waits on"),
             }
         }

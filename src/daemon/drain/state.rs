@@ -66,9 +66,11 @@ struct Lane {
 }
 
 impl State {
-    /// There may be work for this link.
-    pub(super) fn wake(&mut self, route: Route) {
-        self.lanes.entry(route).or_default().wanted = true;
+    /// There may be work for this link. One without a connection looks for work by itself once it has one.
+    pub(super) fn wake(&mut self, route: &Route) {
+        if let Some(lane) = self.lanes.get_mut(route) {
+            lane.wanted = true;
+        }
     }
 
     pub(super) fn link_up(&mut self, route: Route, window: usize, epoch: Epoch) {
@@ -280,15 +282,16 @@ mod tests {
     #[test]
     fn a_link_that_is_down_is_not_fed_and_wakes_when_it_is_up() {
         let mut state = State::default();
-        state.wake(route());
+        state.wake(&route());
         assert_eq!(state.next_claim(0), None);
+        assert!(state.lanes.is_empty(), "what has no link costs nothing");
         state.link_up(route(), 256, Epoch(1));
         assert_eq!(state.next_claim(0), Some((route(), Epoch(1), CLAIM)));
         state.claimed(&route(), rows(0..64).into_iter(), CLAIM, None);
         assert_eq!(state.next_claim(0), Some((route(), Epoch(1), CLAIM)), "a full claim means there may be more");
         state.claimed(&route(), rows(64..65).into_iter(), CLAIM, None);
         assert_eq!(state.next_claim(0), None);
-        state.wake(route());
+        state.wake(&route());
         assert_eq!(state.next_claim(0), None, "what comes meanwhile gathers");
         for (row, _) in rows(0..65) {
             state.answered(&route(), row, accepted(), 0, 0.0);
@@ -350,7 +353,7 @@ mod tests {
         state.link_up(route(), 8, Epoch(1));
         state.claimed(&route(), rows(0..2).into_iter(), 8, None);
         state.answered(&route(), RowId::new("0"), refused(Code::RateLimited, Some(2000)), 0, 0.0);
-        state.wake(route());
+        state.wake(&route());
         assert_eq!(state.next_claim(1999), None);
         assert_eq!(state.deadline(), Some(2000));
         state.answered(&route(), RowId::new("1"), Answer::Lost, 1999, 0.0);
@@ -364,7 +367,7 @@ mod tests {
             state.link_up(route(), 1, Epoch(1));
             state.claimed(&route(), rows(0..1).into_iter(), 1, None);
             state.answered(&route(), RowId::new("0"), refused(code, None), 0, 0.0);
-            state.wake(route());
+            state.wake(&route());
             assert_eq!(state.next_claim(1), Some((route(), Epoch(1), 1)));
         }
     }
@@ -410,7 +413,7 @@ mod tests {
         state.claimed(&route(), rows(0..2).into_iter(), 8, None);
         state.link_up(route(), 8, Epoch(2));
         state.link_down(&route(), Epoch(1));
-        state.wake(route());
+        state.wake(&route());
         assert_eq!(state.next_claim(0), None);
         state.answered(&route(), RowId::new("0"), Answer::Lost, 0, 0.0);
         assert_eq!(state.next_claim(0), None);

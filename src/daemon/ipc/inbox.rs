@@ -123,7 +123,7 @@ pub(super) fn body_parts(body: Body) -> (Option<String>, bool, Option<String>) {
 pub(super) fn recipient_parts(recipient: Option<&Recipient>) -> (Option<String>, Option<String>) {
     match recipient {
         Some(Recipient::Session(key)) => (Some(key.to_string()), Some("session".to_owned())),
-        Some(Recipient::Member(key)) => (Some(key.to_string()), Some("member".to_owned())),
+        Some(Recipient::Member(key) | Recipient::Keyless(key)) => (Some(key.to_string()), Some("member".to_owned())),
         None => (None, None),
     }
 }

@@ -1,41 +1,36 @@
 //! One link to one broker: a thread that dials, says hello as a member or as a session, talks until the connection ends,
 //! and does it again.
 
+mod identity;
 mod peer;
 mod receipts;
 mod state;
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
 use crate::base::backoff::Backoff;
-use crate::base::hex;
-use crate::base::ids::SessionKey;
 use crate::base::thread::{self, Running};
-use crate::base::time::now_millis;
-use crate::crypto::hello::{self, Attestation};
 use crate::crypto::random;
 use crate::net::{dial, ws};
 use crate::store::RowId;
-use crate::store::outbox::{self, Route};
-use crate::sys::process;
-use crate::wire::client::{About, ClientFrame, Hello, SessionHello};
+use crate::store::outbox::Route;
+use crate::wire::client::ClientFrame;
 use crate::wire::code::Code;
 use crate::wire::ipc::LinkStatus;
 use crate::wire::server::ServerFrame;
 
+pub(super) use self::identity::Identity;
 use self::peer::Talk;
 use self::state::Ending;
 pub(super) use self::state::{Answer, Outgoing};
 use super::ctx::Ctx;
 use super::drain;
-use super::meshes::Membership;
 use super::reopen;
-use super::sessions::Session;
 
 /// Commands that wait for a link. When full, a row stays in the outbox and a request is refused; both try again.
 const QUEUE: usize = 300;
@@ -43,12 +38,13 @@ const QUEUE: usize = 300;
 /// From the first packet of a dial to the end of the WebSocket handshake.
 const DIAL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Groups named in a hello: it must stay a frame that a broker reads, or the session would never be connected.
-const MAX_GROUPS: usize = 128;
-
 /// Delays between attempts to connect, doubled from the first to the last.
 const RECONNECT_FROM: Duration = Duration::from_millis(200);
 const RECONNECT_TO: Duration = Duration::from_secs(30);
+
+/// From the end of one connection of a key to the dialling of the next. The reference's broker takes a while to note an end, and
+/// one that returns meanwhile is forgotten later, with its socket open.
+const SETTLE: Duration = Duration::from_millis(150);
 
 /// Delay after a broker refused who we are: only somebody's action can change its answer.
 const REFUSED_RETRY: Duration = Duration::from_secs(60);
@@ -109,111 +105,23 @@ impl Farewell {
     }
 }
 
-/// Who a link speaks as.
-#[derive(Debug, Clone)]
-pub(super) struct Identity {
-    pub(super) membership: Arc<Membership>,
-    /// `None`: as the member (control-plane).
-    pub(super) session: Option<Arc<Session>>,
-}
-
-impl Identity {
-    pub(super) fn session_key(&self) -> Option<SessionKey> {
-        self.session.as_ref().and_then(|session| session.public_key())
-    }
-
-    pub(super) fn route(&self) -> Route {
-        let sender = self.session_key().map_or(outbox::Sender::Member, outbox::Sender::Session);
-        Route { mesh: self.membership.slug.clone(), sender }
-    }
-
-    /// The hello, signed now. The member's word for a session is given anew each time, so it can not run out.
-    fn hello(&self) -> ClientFrame {
-        let now = now_millis();
-        let member = &self.membership;
-        match self.session.as_ref().and_then(|session| Some((session, session.key.as_ref()?))) {
-            None => {
-                let pubkey = member.key.to_string();
-                let signed = hello::Hello { mesh_id: &member.mesh, member_id: &member.member, pubkey: &pubkey, timestamp: now };
-                let signature = signed.sign(&member.secret).to_string();
-                ClientFrame::Hello(Hello {
-                    mesh_id: member.mesh.to_string(),
-                    member_id: member.member.to_string(),
-                    pubkey,
-                    session_pubkey: None,
-                    about: member_about(),
-                    timestamp: now,
-                    signature,
-                })
-            }
-            Some((session, key)) => {
-                let public = SessionKey(key.public);
-                let attested = Attestation::mint(&member.secret, public, now);
-                let signed = hello::SessionHello { mesh_id: &member.mesh, member: member.key, session: public, timestamp: now };
-                let signature = signed.sign(&key.secret).to_string();
-                ClientFrame::SessionHello(SessionHello {
-                    mesh_id: member.mesh.to_string(),
-                    parent_member_id: Some(member.member.to_string()),
-                    parent_member_pubkey: member.key.to_string(),
-                    session_pubkey: public.to_string(),
-                    parent_attestation: crate::wire::client::Attestation {
-                        session_pubkey: public.to_string(),
-                        parent_member_pubkey: member.key.to_string(),
-                        expires_at: attested.expires_at,
-                        signature: attested.signature.to_string(),
-                    },
-                    about: session_about(session),
-                    timestamp: now,
-                    signature,
-                })
-            }
-        }
-    }
-}
-
-fn member_about() -> About {
-    let cwd = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
-    About {
-        session_id: daemon_id().to_owned(),
-        pid: std::process::id(),
-        cwd,
-        hostname: Some(process::hostname()),
-        peer_type: Some("ai".to_owned()),
-        channel: Some("claudemesh-daemon".to_owned()),
-        ..About::default()
-    }
-}
-
-/// The session id of member links. The reference's broker closes one connection for another with the same, whoever it
-/// belongs to, and in containers process numbers are soon the same.
-fn daemon_id() -> &'static str {
-    static ID: OnceLock<String> = OnceLock::new();
-    ID.get_or_init(|| format!("daemon-{}-{}", std::process::id(), hex::encode(&random::bytes::<4>())))
-}
-
-fn session_about(session: &Session) -> About {
-    About {
-        display_name: Some(session.name.clone()),
-        session_id: session.id.to_string(),
-        pid: session.pid,
-        cwd: session.cwd.clone().unwrap_or_default(),
-        hostname: Some(process::hostname()),
-        peer_type: Some("ai".to_owned()),
-        channel: Some("claudemesh-session".to_owned()),
-        groups: Some(session.outward().groups.into_iter().take(MAX_GROUPS).collect())
-            .filter(|groups: &Vec<_>| !groups.is_empty()),
-        role: session.role.clone(),
-        ..About::default()
-    }
-}
-
 /// Starts a link and enters it in the table of links under `serial`.
-pub(super) fn start(ctx: &Arc<Ctx>, identity: Identity, serial: u64) -> io::Result<Running> {
+/// `follows`: there was a connection of the same key a moment ago.
+pub(super) fn start(ctx: &Arc<Ctx>, identity: Identity, serial: u64, follows: bool) -> io::Result<Running> {
     let (handle, inbox) = ws::channel(QUEUE)?;
     let route = identity.route();
     ctx.links.insert(route.clone(), serial, handle);
     let short = identity.session_key().map_or_else(|| "member".to_owned(), |key| key.0.short());
-    let mut link = Link { ctx: ctx.clone(), identity, route, serial, one_at_a_time: false, suspect: None };
+    let mut link = Link {
+        ctx: ctx.clone(),
+        identity,
+        route,
+        serial,
+        one_at_a_time: false,
+        suspect: None,
+        not_before: follows.then(|| Instant::now() + SETTLE),
+        resumes: false,
+    };
     thread::spawn(&format!("link-{short}"), thread::CONNECTION_STACK, move || link.run(&inbox))
 }
 
@@ -228,6 +136,10 @@ struct Link {
     one_at_a_time: bool,
     /// The message that was alone on its way when that happened, and how often.
     suspect: Option<(RowId, u32)>,
+    /// When the next connection may be dialled, whoever wants one sooner.
+    not_before: Option<Instant>,
+    /// The next connection takes up one that the broker still knows, and was not closed for that alone.
+    resumes: bool,
 }
 
 /// What follows a connection's end.
@@ -250,6 +162,9 @@ impl Link {
         reopen::retry(&self.ctx, &self.identity);
         let mut backoff = Backoff::new(RECONNECT_FROM, RECONNECT_TO);
         loop {
+            if self.settle(inbox).is_break() {
+                break;
+            }
             self.report(LinkStatus::Connecting, None);
             let next = self.connect(inbox);
             let wait = match next {
@@ -307,13 +222,17 @@ impl Link {
         };
         let epoch = self.ctx.next_epoch();
         let now = Instant::now();
-        let mut talk = Talk::new(&self.ctx, &self.identity, &self.route, (self.serial, epoch), self.one_at_a_time, now);
+        let mut talk =
+            Talk::new(&self.ctx, &self.identity, &self.route, (self.serial, epoch), (self.one_at_a_time, self.resumes), now);
         let end = ws::run(&mut socket, &mut talk, inbox);
         let was_open = talk.is_open();
         let too_big = matches!(end, ws::End::ClosedByPeer { code: ws::code::TOO_BIG, .. });
         let refused = too_big && suspects(&mut self.suspect, talk.lone_send());
         let done = talk.finish(refused);
         self.one_at_a_time = too_big;
+        self.not_before = Some(Instant::now() + SETTLE);
+        // Whether or not it answered the hello, it may have taken it.
+        self.resumes = done.ending != Some(Ending::LookAgain);
         if was_open {
             self.ctx.drain.tell(drain::Event::LinkDown(self.route.clone(), epoch));
             self.ctx.rosters.forget(&self.route.mesh);
@@ -329,6 +248,14 @@ impl Link {
             (_, ws::End::ClosedByPeer { code: 4002, .. }) => Next::Final("banned from this mesh".to_owned()),
             _ => Next::Again { useful: done.useful, why },
         }
+    }
+
+    /// Waits until the next connection may be dialled.
+    fn settle(&mut self, inbox: &ws::Inbox<Cmd>) -> std::ops::ControlFlow<()> {
+        while let Some(until) = self.not_before.filter(|at| Instant::now() < *at) {
+            self.pause(inbox, Some(until.saturating_duration_since(Instant::now())))?;
+        }
+        std::ops::ControlFlow::Continue(())
     }
 
     /// Waits before the next attempt, and answers what comes meanwhile.
@@ -371,5 +298,6 @@ fn ending_text(ending: &Ending) -> String {
         Ending::Unanswered => "the broker left a message or a request unanswered".to_owned(),
         Ending::Garbled => "what came from the broker is not of its protocol".to_owned(),
         Ending::Store => "the inbox can not be written".to_owned(),
+        Ending::LookAgain => "closed for a moment: the broker shows only then what it held back".to_owned(),
     }
 }

@@ -12,7 +12,7 @@ use crate::base::time::now_millis;
 use crate::crypto::keys::SecretKey;
 use crate::net::ws::{self, Flow, Outbox};
 use crate::store::RowId;
-use crate::store::inbox::{Inserted, NewInbound};
+use crate::store::inbox::{Inserted, NewInbound, Recipient};
 use crate::store::outbox::Route;
 use crate::wire::client::{ClientFrame, ListPeers};
 use crate::wire::code::Code;
@@ -50,6 +50,8 @@ pub(super) struct Talk<'a> {
     epoch: Epoch,
     /// Whatever the broker promises.
     one_at_a_time: bool,
+    /// An earlier connection of this link was open, and may have been given messages after its end.
+    resumed: bool,
     state: State,
     /// The hello, until it is sent.
     hello: Option<ClientFrame>,
@@ -83,7 +85,7 @@ impl<'a> Talk<'a> {
         identity: &'a Identity,
         route: &'a Route,
         (serial, epoch): (u64, Epoch),
-        one_at_a_time: bool,
+        (one_at_a_time, resumed): (bool, bool),
         now: Instant,
     ) -> Talk<'a> {
         Talk {
@@ -93,6 +95,7 @@ impl<'a> Talk<'a> {
             serial,
             epoch,
             one_at_a_time,
+            resumed,
             state: State::new(epoch, now),
             hello: Some(identity.hello()),
             effects: Vec::new(),
@@ -147,8 +150,13 @@ impl<'a> Talk<'a> {
                     self.answered.push((row, answer));
                 }
                 Effect::Replied(ticket, reply) => self.reply(ticket, reply),
-                // A second hello of a member would be a second connection to the reference's broker.
+                // A second hello of a member would be a second connection to the reference's broker. What that held back while
+                // the member was gone its sessions are given; where there are none, only a new connection is.
                 Effect::Greet if self.identity.session.is_some() => out.text(self.identity.hello().encode()),
+                Effect::Greet if self.resumed && !self.ctx.links.has_session_open_for(&self.route.mesh, Duration::ZERO) => {
+                    self.done.ending = Some(Ending::LookAgain);
+                    return Flow::close(1001, "back at once");
+                }
                 Effect::Greet => {}
                 Effect::Ask => self.ask(out),
                 Effect::Pushed(push) if push.is_system() => self.system(&push),
@@ -231,7 +239,11 @@ impl<'a> Talk<'a> {
         if let Some(key) = about.and_then(crate::base::ids::PublicKey::parse)
             && push.event.as_deref() != Some("peer_left")
         {
-            self.ctx.drain.tell(drain::Event::PeerBack(mesh.clone(), key));
+            // Whose session it is stands in no event. The reference's broker tells a member of its own sessions elsewhere, and
+            // of nothing else that could take what waits for the member itself.
+            for key in [key, self.identity.membership.key.0] {
+                self.ctx.drain.tell(drain::Event::PeerBack(mesh.clone(), key));
+            }
         }
         if let Some((event, _)) = inbound::system_event(mesh, push, own) {
             self.ctx.bus.publish(mesh, event);
@@ -255,8 +267,13 @@ impl<'a> Talk<'a> {
         // Sessions see their member's mail too: what each of them was given itself must not be there a second time.
         let is_member = self.identity.session.is_none();
         let own_copies = is_member && self.ctx.links.has_session_open_for(&membership.slug, SETTLED);
-        let wanted = pushes.iter().filter(|push| !(own_copies && inbound::is_for_every_connection(push)));
-        let rows: Vec<NewInbound> = wanted.map(|push| receiver.accept(push, &self.ctx.channels)).collect();
+        let keyless = own_copies && self.ctx.sessions.has_keyless(&membership.slug);
+        let row = |push| {
+            let has_copies = own_copies && inbound::is_for_every_connection(push);
+            let row = (!has_copies || keyless).then(|| receiver.accept(push, &self.ctx.channels))?;
+            Some(if has_copies { NewInbound { recipient: Recipient::Keyless(membership.key), ..row } } else { row })
+        };
+        let rows: Vec<NewInbound> = pushes.iter().filter_map(row).collect();
         let inserted = match self.ctx.inbox.insert(rows) {
             Ok(inserted) => inserted,
             Err(err) => {

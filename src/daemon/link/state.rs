@@ -26,7 +26,11 @@ const GREET_AGAIN: Duration = Duration::from_secs(35);
 /// frames of one connection in any order.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
 
-/// Silence after which such a broker is asked something: it may have forgotten this connection, and answer pings still.
+/// Silence after which such a broker is asked something for the first time. One that had not noticed the end of the connection
+/// before this one forgets both, 90 s after that end, and answers pings still.
+const ASK_FIRST: Duration = Duration::from_secs(95);
+
+/// The same from then on.
 const ASK_AFTER: Duration = Duration::from_secs(300);
 
 /// A message on its way to the broker.
@@ -98,6 +102,8 @@ pub(super) enum Ending {
     Garbled,
     /// What arrives can not be kept on this machine now, so it is left with the broker.
     Store,
+    /// Nothing is wrong: such a broker looks at what it held back only when somebody connects.
+    LookAgain,
 }
 
 /// Where the conversation stands.
@@ -135,6 +141,7 @@ pub(super) struct State {
     greet_again: Option<Instant>,
     /// `None`: this broker need not be asked.
     next_ask: Option<Instant>,
+    ask_after: Duration,
     sends: HashMap<String, RowId>,
     send_deadlines: VecDeque<(Instant, String)>,
     calls: HashMap<String, Pending>,
@@ -155,6 +162,7 @@ impl State {
             next_ping: now + PING_EVERY,
             greet_again: None,
             next_ask: None,
+            ask_after: ASK_FIRST,
             sends: HashMap::new(),
             send_deadlines: VecDeque::new(),
             calls: HashMap::new(),
@@ -229,7 +237,7 @@ impl State {
                 self.next_ping = now + PING_EVERY;
                 if !ack.features.contains(&Feature::StoreAndForward) {
                     self.greet_again = Some(now + GREET_AGAIN);
-                    self.next_ask = Some(now + ASK_AFTER);
+                    self.next_ask = Some(now + self.ask_after);
                 }
                 out.push(Effect::Opened(ack));
             }
@@ -327,9 +335,10 @@ impl State {
         }
         if let Some(at) = self.next_ask.as_mut().filter(|at| **at <= now) {
             // Whatever it said meanwhile was an answer too.
-            let silent = self.said + ASK_AFTER <= now;
+            let silent = self.said + self.ask_after <= now;
             let from = if silent { now } else { self.said };
-            *at = from + ASK_AFTER;
+            self.ask_after = if silent { ASK_AFTER } else { self.ask_after };
+            *at = from + self.ask_after;
             out.extend(silent.then_some(Effect::Ask));
         }
         let mut unanswered = false;

@@ -227,6 +227,29 @@ fn a_broker_that_promises_nothing_is_greeted_again_and_asked_now_and_then() {
 }
 
 #[test]
+fn a_broker_that_may_have_forgotten_a_connection_is_asked_soon_after_it_would_have() {
+    let mut talk = Talk::open_plain();
+    let mut asked = Vec::new();
+    for second in 1..=500 {
+        // It answers pings, and says nothing.
+        talk.state.alive(talk.now);
+        asked.extend(talk.after(1).into_iter().filter(|text| text == "ask").map(|_| second));
+    }
+    assert_eq!(asked, [95, 395]);
+    // Something that it said before it could have forgotten proves nothing for long.
+    let mut talk = Talk::open_plain();
+    let mut asked = Vec::new();
+    for second in 1..=300 {
+        talk.state.alive(talk.now);
+        if second == 60 {
+            talk.hears(r#"{"type":"push","subtype":"system","event":"tick"}"#);
+        }
+        asked.extend(talk.after(1).into_iter().filter(|text| text == "ask").map(|_| second));
+    }
+    assert_eq!(asked, [154]);
+}
+
+#[test]
 fn a_session_that_is_ready_again_has_what_was_held_back_looked_for() {
     use crate::wire::peer::Status;
     use crate::wire::profile::SetStatus;

@@ -35,7 +35,10 @@ impl Supervisor {
         self.next_serial += 1;
         let route = identity.route();
         let serial = self.next_serial;
-        match link::start(&self.ctx, identity.clone(), serial) {
+        // The last daemon may have had the keys of those that were brought back open until a moment ago. As the member each
+        // daemon is somebody new.
+        let follows = self.stopped.iter().any(|stopped| *stopped == route) || (self.beginning && identity.session.is_some());
+        match link::start(&self.ctx, identity.clone(), serial, follows) {
             Ok(running) => {
                 if let Some(old) = self.links.insert(route, Linked { serial, identity, running }) {
                     self.leaving.push(old.running);
@@ -55,6 +58,7 @@ impl Supervisor {
     fn stop_link(&mut self, route: Route, farewell: Farewell) {
         let Some(linked) = self.links.remove(&route) else { return };
         self.leaving.push(linked.running);
+        self.stopped.push(route.clone());
         if let Some(handle) = self.ctx.links.get(&route)
             && handle.try_send(Cmd::Stop(farewell)).is_err()
         {

@@ -27,6 +27,8 @@ pub use self::receipts::{Due, Hold};
 pub enum Recipient {
     Member(MemberKey),
     Session(SessionKey),
+    /// The member's, of something that each session with a key of its own was given as well: for those without one.
+    Keyless(MemberKey),
 }
 
 /// What a message says, as far as it could be opened.
@@ -275,11 +277,15 @@ impl Inbox {
     }
 }
 
+/// The kind of recipient of [`Recipient::Keyless`].
+const KEYLESS: &str = "keyless";
+
 /// The columns `recipient_pubkey` and `recipient_kind`.
 fn recipient_sql(recipient: Recipient) -> (String, &'static str) {
     match recipient {
         Recipient::Member(key) => (key.to_string(), "member"),
         Recipient::Session(key) => (key.to_string(), "session"),
+        Recipient::Keyless(key) => (key.to_string(), KEYLESS),
     }
 }
 

@@ -6,7 +6,7 @@ use rusqlite::{Row as SqlRow, params};
 use serde::Deserialize;
 
 use super::scope::{self, Values};
-use super::{Body, Filter, Inbound, Listing, Recipient, Scope, insert, recipient_sql};
+use super::{Body, Filter, Inbound, KEYLESS, Listing, Recipient, Scope, insert, recipient_sql};
 use crate::base::ids::{ClientId, MemberKey, MessageId, PublicKey, SessionKey, Slug};
 use crate::base::time::Millis;
 use crate::store::db::Db;
@@ -33,6 +33,7 @@ pub(super) fn read(row: &SqlRow<'_>) -> rusqlite::Result<Inbound> {
     let key = |name: &str| Ok::<_, rusqlite::Error>(text(name)?.and_then(|key| PublicKey::parse(&key)));
     let recipient = key("recipient_pubkey")?.map(|key| match text("recipient_kind") {
         Ok(Some(kind)) if kind == "member" => Recipient::Member(MemberKey(key)),
+        Ok(Some(kind)) if kind == KEYLESS => Recipient::Keyless(MemberKey(key)),
         _ => Recipient::Session(SessionKey(key)),
     });
     let created_at = match text("created_at")? {

@@ -25,8 +25,11 @@ pub(super) fn legs(scope: &Scope, values: &mut Values) -> Vec<&'static str> {
     let Scope::Session { mesh, session, member } = scope else { return vec!["1"] };
     values.set(":scope_mesh", mesh.to_string());
     values.set(":scope_member", member.to_string());
-    let mut legs =
-        vec!["mesh = :scope_mesh AND recipient_pubkey IS NULL", "mesh = :scope_mesh AND recipient_pubkey = :scope_member"];
+    let mut legs = vec!["mesh = :scope_mesh AND recipient_pubkey IS NULL"];
+    legs.push(match session {
+        None => "mesh = :scope_mesh AND recipient_pubkey = :scope_member",
+        Some(_) => "mesh = :scope_mesh AND recipient_pubkey = :scope_member AND recipient_kind IS NOT 'keyless'",
+    });
     // A session that goes by its member's own key has no row of its own to see twice.
     if let Some(session) = session.filter(|session| session.0 != member.0) {
         values.set(":scope_session", session.to_string());

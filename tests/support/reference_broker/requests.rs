@@ -156,6 +156,11 @@ impl State {
         self.conns.iter().any(|conn| conn.name == name && conn.offline_until.is_none())
     }
 
+    /// Whether the connection of this name is kept without a socket.
+    pub(crate) fn is_away(&self, name: &str) -> bool {
+        self.conns.iter().any(|conn| conn.name == name && conn.offline_until.is_some())
+    }
+
     fn cut(&mut self, which: impl Fn(&Conn) -> bool, code: u16, reason: &str) {
         for conn in self.conns.iter().filter(|conn| which(conn)) {
             self.close(conn.socket, code, reason);

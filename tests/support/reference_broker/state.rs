@@ -59,6 +59,8 @@ pub(crate) struct Seen {
     /// Refusals by text.
     pub(crate) refused: BTreeMap<String, usize>,
     pub(crate) largest_frame: usize,
+    /// Connections that came back before the end of their last socket was noted for good: the reference forgets them later.
+    pub(crate) races: usize,
     /// Why sockets ended.
     pub(crate) ends: Vec<String>,
 }
@@ -120,6 +122,8 @@ pub(super) struct Conn {
     pub(super) status: String,
     pub(super) summary: Value,
     pub(super) offline_until: Option<Instant>,
+    /// When its last socket was seen to end.
+    pub(super) ended: Option<Instant>,
 }
 
 impl Conn {
@@ -211,6 +215,15 @@ impl State {
         }
     }
 
+    /// The connection of this name breaks.
+    pub(crate) fn lose(&mut self, name: &str) {
+        for conn in self.conns.iter().filter(|conn| conn.name == name) {
+            if let Some(socket) = self.sockets.get(&conn.socket) {
+                let _ = socket.stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
     pub(super) fn say(&self, socket: u64, frame: &Value) {
         if let Some(socket) = self.sockets.get(&socket) {
             // To a socket that is not open a write is dropped without a word.
@@ -276,6 +289,7 @@ impl State {
         let mut left = None;
         if let Some(conn) = self.conns.iter_mut().find(|conn| conn.socket == id) {
             conn.offline_until = Some(until);
+            conn.ended = Some(Instant::now());
             left = Some(conn.member.clone());
         }
         if let Some(member) = self.members.iter_mut().find(|member| Some(&member.key) == left.as_ref()) {
