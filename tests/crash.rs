@@ -38,6 +38,8 @@ pub(crate) struct Senders {
     turns: Vec<Sender<()>>,
     acknowledged: Receiver<()>,
     threads: Vec<JoinHandle<()>>,
+    /// Messages of one thread in one round.
+    burst: u64,
     sent: u64,
     /// How many of the sent ones have been acknowledged.
     done: u64,
@@ -45,9 +47,14 @@ pub(crate) struct Senders {
 
 impl Senders {
     pub(crate) fn start(session: Session, to: &str) -> Senders {
+        Senders::in_bursts(session, to, BURST)
+    }
+
+    /// As [`Senders::start`], with other bursts.
+    pub(crate) fn in_bursts(session: Session, to: &str, burst: u64) -> Senders {
         let session = Arc::new(session);
         let (report, acknowledged) = channel();
-        let mut senders = Senders { turns: Vec::new(), acknowledged, threads: Vec::new(), sent: 0, done: 0 };
+        let mut senders = Senders { turns: Vec::new(), acknowledged, threads: Vec::new(), burst, sent: 0, done: 0 };
         for thread in 0..SENDERS {
             let (turn, turns) = channel::<()>();
             let (session, to, report) = (session.clone(), to.to_owned(), report.clone());
@@ -55,7 +62,7 @@ impl Senders {
             senders.threads.push(std::thread::spawn(move || {
                 let mut next = 0;
                 for () in turns {
-                    for _ in 0..BURST {
+                    for _ in 0..burst {
                         session.send(&to, &format!("{thread}:{next}"), &format!("s{thread}-{next}"));
                         next += 1;
                         if report.send(()).is_err() {
@@ -70,7 +77,7 @@ impl Senders {
 
     fn burst(&mut self) {
         self.turns.iter().for_each(|turn| turn.send(()).expect("a sender ended: the reason stands above"));
-        self.sent += SENDERS as u64 * BURST;
+        self.sent += SENDERS as u64 * self.burst;
     }
 
     /// Waits until `count` messages of all have been acknowledged.
@@ -109,7 +116,7 @@ pub(crate) fn run(what: &str, rounds: u64, mut senders: Senders, mut strike: imp
         let _context = Context { what, seed, round };
         let before = senders.sent;
         senders.burst();
-        senders.await_acknowledged(before + random.below(SENDERS as u64 * BURST));
+        senders.await_acknowledged(before + random.below(SENDERS as u64 * senders.burst));
         senders.drift(&mut random);
         strike(&mut random);
         senders.await_acknowledged(before);

@@ -16,12 +16,15 @@ use crate::support::wait::until;
 /// Rounds of each test, unless told otherwise.
 const ROUNDS: u64 = 50;
 
+/// Messages of each thread in one round: there are many rounds, and a fault lasts longer than its round.
+const BURST: u64 = 10;
+
 fn misbehaving(what: &str, choose: fn(u64) -> Vec<usize>) {
     let world = World::through_proxies();
     let alice = Session::open(&world.alice, "acme", "alice");
     let bob = Session::open(&world.bob, "acme", "bob");
     let heard = bob.follow(Some(0));
-    let senders = Senders::start(alice, &bob.key);
+    let senders = Senders::in_bursts(alice, &bob.key, BURST);
     let before: Vec<u64> = world.proxies.iter().map(Proxy::made).collect();
     let sent = run(what, rounds(ROUNDS), senders, |random| {
         for side in choose(random.next()) {

@@ -1,13 +1,15 @@
 //! Everything at once, for as long as one likes: many sessions on two machines and three meshes write to each other, to
-//! groups and to everyone, while daemons and brokers are killed, connections misbehave, and meshes are left and joined.
+//! groups and to everyone, while daemons and brokers are killed, connections misbehave, meshes are left and joined, and sessions end
+//! and come back.
 //! Every message is counted. `CLAUDEMESH_SOAK_SECONDS=600` for the real thing; without it, a few seconds with few sessions.
 
+mod bodies;
 mod ledger;
+mod worker;
 
 use std::collections::BTreeSet;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::support::home::Home;
@@ -18,7 +20,9 @@ use crate::support::servers::{Broker, Daemon};
 use crate::support::session::Session;
 use crate::support::wait::until;
 
-use self::ledger::{Ledger, ToMany, direct_id};
+use self::bodies::Body;
+use self::ledger::{Ledger, ToMany};
+use self::worker::Worker;
 
 const MESHES: [&str; 3] = ["acme", "beta", "gamma"];
 const GROUPS: [&str; 2] = ["red", "blue"];
@@ -31,6 +35,9 @@ const BURST: u64 = 40;
 
 /// Rounds between two calm ones, in which everybody is there and what is sent to many must reach all.
 const CALM_EVERY: u64 = 5;
+
+/// One session in so many has a process of its own.
+const BODY_EVERY: usize = 4;
 
 /// Longest text beside the id, in bytes, and of one message in thirty.
 const TEXT: u64 = 2000;
@@ -84,6 +91,8 @@ impl Field {
             match session.try_send(to, text, id) {
                 Ok(reply) if matches!(reply.status, 200 | 202) => return true,
                 Ok(reply) if reply.status == 404 && reply.json()["error"] == "mesh_not_attached" => return false,
+                // It has ended, and comes back.
+                Ok(reply) if reply.status == 401 => {}
                 Ok(reply) if matches!(reply.status, 502 | 503) => {}
                 Ok(reply) => panic!("{id} was refused: {} {}", reply.status, reply.text()),
                 Err(_) => {}
@@ -105,49 +114,6 @@ impl Field {
     }
 }
 
-/// A thread that sends one burst each time it is told to.
-struct Worker {
-    turn: Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Worker {
-    fn start(field: Arc<Field>, number: usize, progress: Sender<bool>) -> Worker {
-        let (turn, turns) = channel::<()>();
-        let thread = std::thread::spawn(move || {
-            let mut random = Random::new(seed() ^ (number as u64) << 32);
-            let own: Vec<usize> = (0..field.sessions.len()).filter(|session| session % SENDERS == number).collect();
-            let mut next = std::collections::HashMap::<(usize, usize), u64>::new();
-            let mut many = 0;
-            for () in turns {
-                for n in 0..BURST {
-                    let from = random.choose(&own);
-                    match random.below(40) {
-                        0 => field.send_to_many(from, format!("g-{number}-{many}"), Some(Place(from).group()), false),
-                        1 => field.send_to_many(from, format!("b-{number}-{many}"), None, false),
-                        _ => {
-                            let to = random.choose(&field.others(from, None));
-                            let count = next.entry((from, to)).or_default();
-                            let id = direct_id(from, to, *count);
-                            let longest = if random.below(30) == 0 { LONG_TEXT } else { TEXT };
-                            let text = format!("{id} {}", "x".repeat(usize::try_from(random.below(longest)).expect("a length")));
-                            if field.send(from, &field.sessions[to].key, &text, &id) {
-                                field.ledger().accepted(from, to);
-                                *count += 1;
-                            }
-                        }
-                    }
-                    many += 1;
-                    if progress.send(n + 1 == BURST).is_err() {
-                        return; // the test has failed elsewhere
-                    }
-                }
-            }
-        });
-        Worker { turn, thread }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Counts {
     rounds: u64,
@@ -155,6 +121,10 @@ struct Counts {
     cuts: u64,
     /// Meshes left and joined again.
     joins: u64,
+    /// Sessions that ended and came back.
+    rebirths: u64,
+    /// Processes of sessions that were stopped for a while.
+    stops: u64,
 }
 
 /// The machines and what is between them.
@@ -165,6 +135,7 @@ struct World {
     proxies: [Vec<Proxy>; 2],
     meshes: Vec<Mesh>,
     left: [Option<usize>; 2],
+    bodies: Vec<Body>,
     counts: Counts,
     homes: Vec<Home>,
 }
@@ -179,14 +150,14 @@ impl World {
             configure(homes[daemon].path(), &entries(&meshes, &proxies[daemon], daemon, None));
         }
         let daemons = [0, 1].map(|n| Daemon::start(homes[n].path()));
-        World { daemons, brokers, proxies, meshes, left: [None; 2], counts: Counts::default(), homes }
+        World { daemons, brokers, proxies, meshes, left: [None; 2], bodies: Vec::new(), counts: Counts::default(), homes }
     }
 
     /// One thing that goes wrong, and is put right where nobody else would.
-    fn strike(&mut self, random: &mut Random) {
+    fn strike(&mut self, field: &Field, random: &mut Random) {
         let daemon = random.choose(&[0, 1]);
         let mesh = random.choose(&[0, 1, 2]);
-        match random.below(10) {
+        match random.below(13) {
             0 => {
                 self.counts.kills += 1;
                 self.daemons[daemon].kill();
@@ -213,9 +184,31 @@ impl World {
                 None => self.join_all_but(daemon, Some(mesh)),
                 Some(_) => self.join_all_but(daemon, None),
             },
+            10..13 => self.strike_session(field, random),
             _ => {
                 self.counts.cuts += 1;
                 self.proxies[daemon][mesh].misbehave(random);
+            }
+        }
+    }
+
+    /// A session ends and comes back, or its process does nothing for a while.
+    fn strike_session(&mut self, field: &Field, random: &mut Random) {
+        let all: Vec<usize> = (0..self.bodies.len()).collect();
+        let body = &mut self.bodies[random.choose(&all)];
+        let session = &field.sessions[body.session];
+        match random.below(3) {
+            0 => {
+                self.counts.rebirths += 1;
+                body.leave(session);
+            }
+            1 => {
+                self.counts.rebirths += 1;
+                body.close(session);
+            }
+            _ => {
+                self.counts.stops += u64::from(!body.is_stopped());
+                body.stop(!body.is_stopped());
             }
         }
     }
@@ -236,6 +229,7 @@ impl World {
         for daemon in 0..2 {
             self.join_all_but(daemon, None);
         }
+        self.bodies.iter_mut().for_each(|body| body.stop(false));
         // What the last faults left behind would be found dead after a minute, and it was their turn.
         self.proxies.iter().flatten().for_each(|proxy| proxy.cut(Cut::Fin));
         for (number, session) in field.sessions.iter().enumerate() {
@@ -297,13 +291,16 @@ fn take_stock(world: &World, field: &Field, random: &mut Random, round: u64) {
     }
 }
 
-fn open(world: &World, count: usize) -> Vec<Session> {
+fn open(world: &mut World, count: usize) -> Vec<Session> {
     let sessions: Vec<Session> = (0..count)
         .map(|n| {
             let place = Place(n);
             let session = Session::prepare(&world.daemons[place.daemon()], MESHES[place.mesh()], &format!("s{n}"));
             let session = session.in_groups(&[GROUPS[place.group()]]);
-            session.register(std::process::id());
+            match n % BODY_EVERY {
+                0 => world.bodies.push(Body::give(n, &session)),
+                _ => session.register(std::process::id()),
+            }
             session
         })
         .collect();
@@ -325,7 +322,7 @@ fn a_long_run_of_everything_at_once() {
     let seconds = std::env::var("CLAUDEMESH_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
     let (count, time) = (if seconds.is_some() { 200 } else { 24 }, Duration::from_secs(seconds.unwrap_or(5)));
     let mut world = World::new();
-    let field = Arc::new(Field { sessions: open(&world, count), ledger: Mutex::default() });
+    let field = Arc::new(Field { sessions: open(&mut world, count), ledger: Mutex::default() });
     let (report, progress) = channel();
     let workers: Vec<Worker> = (0..SENDERS).map(|n| Worker::start(field.clone(), n, report.clone())).collect();
     drop(report);
@@ -336,7 +333,7 @@ fn a_long_run_of_everything_at_once() {
         let mut done = 0;
         for _ in 0..=random.below(4) {
             await_progress(&progress, &mut done, Some(random.below(SENDERS as u64 * BURST / 4)));
-            world.strike(&mut random);
+            world.strike(&field, &mut random);
         }
         await_progress(&progress, &mut done, None);
         world.counts.rounds += 1;
@@ -354,7 +351,7 @@ fn a_long_run_of_everything_at_once() {
     let (ledger, counts) = (field.ledger(), &world.counts);
     let wrong = ledger.check();
     eprintln!(
-        "soak of {} s, {count} sessions, seed {}: {} rounds, {} messages ({} to many), {} kills, {} cuts, {} joins; {} lost, {} doubled, {} misordered, {} misplaced, {} unreadable",
+        "soak of {} s, {count} sessions, seed {}: {} rounds, {} messages ({} to many), {} kills, {} cuts, {} joins, {} rebirths, {} stops; {} lost, {} doubled, {} misordered, {} misplaced, {} unreadable",
         started.elapsed().as_secs(),
         seed(),
         counts.rounds,
@@ -363,6 +360,8 @@ fn a_long_run_of_everything_at_once() {
         counts.kills,
         counts.cuts,
         counts.joins,
+        counts.rebirths,
+        counts.stops,
         wrong.lost,
         wrong.doubled,
         wrong.misordered,
