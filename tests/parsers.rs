@@ -2,14 +2,19 @@
 //! generator, so that a failure can be repeated; `CLAUDEMESH_FUZZ_ROUNDS` runs more. `fuzz/` holds the same targets for
 //! cargo-fuzz.
 
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use claudemesh::base::config::Config;
+use claudemesh::base::exit::Exit;
+use claudemesh::base::paths::Paths;
 use claudemesh::base::{hex, names, time};
 use claudemesh::crypto::invite::Invite;
 use claudemesh::crypto::{base64, sealed};
+use claudemesh::mcp;
 use claudemesh::net::{http1, sse, target};
 use claudemesh::wire::address::Address;
 use claudemesh::wire::client::ClientFrame;
@@ -19,8 +24,13 @@ use claudemesh::wire::server::ServerFrame;
 use claudemesh::wire::target::Target;
 use claudemesh::wire::{event, ipc, rpc};
 
+use crate::support::home::Home;
+
 /// Mutations of each target in the suite.
 const ROUNDS: u32 = 4000;
+
+/// Mutations of what a hook reads: each is a process.
+const HOOK_ROUNDS: u32 = 60;
 
 /// xorshift64*: small, seeded, and good enough to choose mutations.
 struct Random(u64);
@@ -180,6 +190,56 @@ fn configuration_and_json() {
             assert_eq!(json::canonical(&again), canonical);
         }
     });
+}
+
+#[test]
+fn bodies_of_the_local_api() {
+    // The seeds are those of the fuzz target.
+    storm("bodies", &[], |bytes| {
+        let _ = json::decode::<ipc::Register>(bytes);
+        let _ = json::decode::<ipc::SendRequest>(bytes);
+        let _ = json::decode::<ipc::Claim>(bytes);
+        let _ = json::decode::<ipc::Handled>(bytes);
+        let _ = json::decode::<ipc::Abort>(bytes);
+        let _ = json::decode::<ipc::Requeue>(bytes);
+        let _ = json::decode::<ipc::Prune>(bytes);
+        let _ = json::decode::<ipc::StateWrite>(bytes);
+        let _ = json::decode::<ipc::RememberRequest>(bytes);
+    });
+}
+
+#[test]
+fn lines_of_an_agent() {
+    storm("mcp", &[], |bytes| {
+        let connection = mcp::Connection { input: Box::new(Cursor::new(bytes.to_vec())), output: Box::new(std::io::sink()) };
+        let paths = Paths::under(Path::new("/nonexistent/claudemesh"));
+        let options = mcp::Options { paths, token: None, start: mcp::Start::Wait, channels: true };
+        assert_eq!(mcp::run(connection, options), Exit::Success, "a client that ends is no failure");
+    });
+}
+
+/// A hook is a program of its own, and what it reads is seen by nothing else: whatever that is, it neither fails nor speaks.
+#[test]
+fn what_a_client_tells_its_hooks() {
+    let home = Home::new();
+    let seeds: [&[u8]; 3] = [
+        br#"{"session_id":"01234567-89ab-cdef-0123-456789abcdef","cwd":"/","hook_event_name":"SessionStart","source":"startup"}"#,
+        br#"{"session_id":"01234567-89ab-cdef-0123-456789abcdef","prompt":"<task-notification>","cwd":"/tmp/\u00e9"}"#,
+        br#"{"session_id":[1,{"a":null}],"cwd":7,"source":{},"prompt":false}"#,
+    ];
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for round in 0..HOOK_ROUNDS {
+        let event = ["UserPromptSubmit", "PostToolUse", "Stop", "SessionEnd", "SessionStart"][random.below(5)];
+        let input = mutate(seeds[random.below(seeds.len())], &mut random);
+        let mut command = home.command(&["hook", event]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut hook = command.spawn().unwrap();
+        // It may have read enough and gone.
+        let _ = hook.stdin.take().unwrap().write_all(&input);
+        let ended = hook.wait_with_output().unwrap();
+        let said = (ended.status.code(), String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+        assert_eq!(said, (Some(0), "".into(), "".into()), "round {round}: {event} on {:?}", String::from_utf8_lossy(&input));
+    }
 }
 
 #[test]
