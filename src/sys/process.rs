@@ -16,7 +16,8 @@ use rustix::process::{Pid, Signal};
 pub struct StartTime(u64);
 
 impl StartTime {
-    /// None: no such process, or a system that does not tell.
+    /// None: no such process, or a system that does not tell. Elsewhere than on Linux it takes calls that rustix does not offer
+    /// without `unsafe`, so that there a pid is all there is to know a process by.
     pub fn of(pid: u32) -> Option<StartTime> {
         stat(pid).map(|stat| stat.start)
     }
