@@ -37,7 +37,7 @@ impl Supervisor {
         let serial = self.next_serial;
         // The last daemon may have had the keys of those that were brought back open until a moment ago. As the member each
         // daemon is somebody new.
-        let follows = self.stopped.iter().any(|stopped| *stopped == route) || (self.beginning && identity.session.is_some());
+        let follows = self.stopped.contains(&route) || (self.beginning && identity.session.is_some());
         match link::start(&self.ctx, identity.clone(), serial, follows) {
             Ok(running) => {
                 if let Some(old) = self.links.insert(route, Linked { serial, identity, running }) {

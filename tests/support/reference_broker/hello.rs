@@ -1,6 +1,6 @@
 //! Both hellos: the checks in the reference's order, resuming, replacing, and what the others are told.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use claudemesh::base::ids::PublicKey;
 use claudemesh::crypto::sign::{self, Signature};
@@ -11,9 +11,6 @@ use super::state::{Conn, Delayed, State};
 /// How far a hello's timestamp may be off, and how far ahead an attestation may expire.
 const SKEW: i64 = 60_000;
 const TTL: i64 = 86_400_000;
-
-/// How long the reference takes at least to note that a socket has ended.
-const NOTED_AFTER: Duration = Duration::from_millis(100);
 
 /// Error code, its text, close code and close reason.
 struct Refusal(&'static str, String, u16, &'static str);
@@ -134,8 +131,7 @@ impl State {
         let (presence, old, fresh) = match resumed {
             Some(conn) => {
                 let old = std::mem::replace(&mut conn.socket, socket);
-                let noted = conn.ended.take().is_some_and(|at| NOTED_AFTER <= now.saturating_duration_since(at));
-                self.seen.races += usize::from(old != socket && !noted);
+                self.seen.races += usize::from(old != socket && !conn.end_is_noted(now));
                 conn.offline_until = None;
                 (conn.presence, Some(old).filter(|old| *old != socket), false)
             }

@@ -109,6 +109,9 @@ pub(super) struct MemberRow {
     pub(super) left_before: bool,
 }
 
+/// How long the reference takes at least to note that a socket has ended.
+const NOTED_AFTER: Duration = Duration::from_millis(100);
+
 /// A connection in the registry, which outlives its socket by the grace.
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -130,6 +133,11 @@ impl Conn {
     /// The key it is addressed by.
     pub(super) fn key(&self) -> &str {
         self.session.as_deref().unwrap_or(&self.member)
+    }
+
+    /// Whether the end of its last socket was noted; it is not any more then.
+    pub(super) fn end_is_noted(&mut self, now: Instant) -> bool {
+        self.ended.take().is_some_and(|at| NOTED_AFTER <= now.saturating_duration_since(at))
     }
 
     pub(super) fn is_control_plane(&self) -> bool {
