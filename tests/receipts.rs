@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::families::Typist;
 use crate::support::home::Home;
 use crate::support::mesh::{HUB, World};
+use crate::support::process::Process;
 use crate::support::servers::Daemon;
 use crate::support::session::Session;
 use crate::support::wait::until;
@@ -98,8 +99,14 @@ fn arrived_and_offered_are_the_recipients_own_word() {
     assert!(!stranger.run(&["message", "status", "first-message"]).status.success());
     let gone = scene.alice.call("DELETE", &format!("/v1/sessions/{}", scene.alice.token), None).unwrap();
     assert_eq!(gone.status, 200, "{gone:?}");
-    assert_eq!(claim(&scene.bob, "tool", true), ["first-other"]);
-    assert_eq!(scene.comes_to("first-other", "offered")["detail"], "tool");
+    // The hook that a client runs at a person's prompt.
+    let mut hook = scene.world.homes[1].command(&["hook", "UserPromptSubmit"]);
+    hook.env("CLAUDEMESH_IPC_TOKEN", &scene.bob.token).env("CLAUDEMESH_SESSION_ID", &scene.bob.id);
+    let mut hook = Process::spawn(hook);
+    hook.say("{}");
+    let said = hook.finish();
+    assert!(said.out.contains("another"), "{said:?}");
+    assert_eq!(scene.comes_to("first-other", "offered")["detail"], "prompt");
 }
 
 #[test]

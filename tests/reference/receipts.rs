@@ -25,6 +25,8 @@ fn through_the_reference_s_broker_nothing_after_relayed_is_ever_claimed() {
     outbox_until(&world.alice, "m-1", "the broker to have it", |row| row["status"] == "done");
     let standing = ann.call("GET", "/v1/messages/m-1", None).unwrap().json();
     assert_eq!((&standing["state"], &standing["receipts"]), (&json!("relayed"), &json!(false)), "{standing}");
+    let at = standing["recipients"].as_array().unwrap();
+    assert_eq!((at.len(), &at[0]["pubkey"], &at[0]["state"]), (1, &json!(ben.key), &json!("relayed")), "{standing}");
     let run = |args: &[&str]| {
         let mut command = crate::support::home::command_in(world.homes[0].path(), args);
         command.env("CLAUDEMESH_IPC_TOKEN", &ann.token).env("CLAUDEMESH_INTERNAL_NO_AUTOSPAWN", "1");
@@ -34,6 +36,7 @@ fn through_the_reference_s_broker_nothing_after_relayed_is_ever_claimed() {
         let ended = run(&["message", "status", "m-1", wanted]);
         assert_eq!(ended.status.code(), Some(NOT_KNOWN), "{ended:?}");
         assert!(ended.out.contains("relayed") && ended.out.contains("what follows is not known"), "{ended:?}");
+        assert!(ended.out.contains("the recipient has not signed for it"), "{ended:?}");
     }
     assert_eq!(run(&["message", "status", "m-1", "--wait=relayed"]).status.code(), Some(0));
     let sent = run(&["send", "ben", "again", "--wait=arrived", "--timeout", "60"]);

@@ -47,9 +47,10 @@ pub(in crate::cli) const STATUS: Verb = Verb {
 
 fn status(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let id = parsed.first();
+    let wish = wish(parsed)?;
     let client = warm(out)?;
     let mesh = parsed.value(&MESH);
-    let standing = match wish(parsed)? {
+    let standing = match wish {
         Some(wish) => wait(&client, id, mesh, &wish),
         None => client.message_status(id, mesh),
     };

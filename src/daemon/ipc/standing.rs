@@ -237,15 +237,19 @@ fn has_all(recipients: &[AtRecipient], of: Option<usize>) -> bool {
 fn recipients(here: &outbox::Standing, broker: Option<&MessageStatusResult>, roster: Option<&Roster>) -> Vec<AtRecipient> {
     let said = |key: &str| here.said.iter().find(|(of, _)| of.to_string() == key).map(|(_, known)| known);
     let listed = broker.map_or(&[][..], |broker| &broker.recipients);
-    let mut keys: Vec<String> = here.said.iter().map(|(key, _)| key.to_string()).collect();
-    if let Some(Target::Key(key)) = here.listed.target.as_deref().and_then(Target::parse) {
-        keys.push(key.to_string());
-    }
-    keys.extend(listed.iter().map(|one| one.pubkey.clone()));
-    keys.sort();
-    keys.dedup();
+    let keys = match here.listed.target.as_deref().and_then(Target::parse) {
+        Some(Target::Key(key)) => vec![key.to_string()],
+        _ => {
+            let said = here.said.iter().map(|(key, _)| key.to_string());
+            let mut keys: Vec<String> = said.chain(listed.iter().map(|one| one.pubkey.clone())).collect();
+            keys.sort();
+            keys.dedup();
+            keys
+        }
+    };
     let one = |key: String| {
-        let by_broker = listed.iter().find(|one| one.pubkey == key);
+        // The reference's broker gives the beginning of a key that it does not know.
+        let by_broker = listed.iter().find(|one| !one.pubkey.is_empty() && key.starts_with(&one.pubkey));
         at_recipient(&key, said(&key), by_broker, roster, here.listed.priority)
     };
     keys.into_iter().map(one).collect()

@@ -49,6 +49,29 @@ fn groups(conn: &Conn) -> Result<Vec<String>, String> {
 }
 
 impl State {
+    /// What any member may ask of any message of the mesh.
+    pub(super) fn message_status(&self, id: &str) -> Value {
+        let Some(row) = self.rows.iter().find(|row| row.id == id) else {
+            return json!({"type": "error", "code": "not_found", "message": format!("message {id} not found")});
+        };
+        let word = |there: bool| {
+            if row.delivered {
+                "delivered"
+            } else if there {
+                "held"
+            } else {
+                "disconnected"
+            }
+        };
+        let peer = self.conns.iter().find(|conn| conn.key() == row.target);
+        let one = match peer {
+            Some(conn) => json!({"name": conn.name, "pubkey": row.target, "status": word(true)}),
+            None => json!({"name": "unknown", "pubkey": &row.target[..row.target.len().min(16)], "status": "disconnected"}),
+        };
+        json!({"type": "message_status_result", "messageId": id, "targetSpec": row.target, "delivered": row.delivered,
+               "deliveredAt": row.delivered.then_some(&row.created_at), "recipients": [one]})
+    }
+
     pub(super) fn send(&mut self, socket: u64, conn: usize, frame: &Value, now: Instant) {
         if let Some(socket) = self.socket(socket) {
             let overlaps = usize::from(0 < socket.unanswered);

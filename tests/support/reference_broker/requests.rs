@@ -48,6 +48,7 @@ impl State {
             "get_skill" => {
                 json!({"type": "skill_data", "skill": self.kept.get(&format!("skill {}", text("name")))})
             }
+            "message_status" => self.message_status(&text("messageId")),
             _ => return self.note(conn, kind, frame),
         };
         self.answer(socket, frame, reply);
