@@ -17,13 +17,13 @@ use crate::wire::limits::{HELLO_DEADLINE, PING_EVERY, STALE_AFTER};
 use crate::wire::peer::Status;
 use crate::wire::server::{ErrorFrame, Feature, HelloAck, ServerFrame};
 
+use super::handle::events::Arrival;
 use super::handle::mailbox::Mailbox;
 use super::handle::receipts::Receipts;
 use super::handle::send::Sends;
 use super::handle::{events, families, memory, presence, skill, state};
 use super::hello::{self, Admitted, Refusal};
 use super::presence::{Kind, Line, Newcomer};
-use super::router::How;
 use super::{Matter, Shared};
 
 /// What a connection is told.
@@ -66,7 +66,7 @@ impl Seat {
     /// Writes down that this session is here and what it says of itself: what is sent to it later is kept, and what is for
     /// many reaches it although the broker was started again meanwhile.
     pub(super) fn note(&self, shared: &Shared) {
-        let about = shared.router.about(&self.mesh, &self.presence);
+        let (about, visible) = shared.router.about(&self.mesh, &self.presence).unzip();
         let opens = about.as_ref().map(About::opens_sealed);
         if let (Kind::Member, Some(opens)) = (self.kind, opens)
             && let Err(err) = shared.hub.member_opens(self.mesh.clone(), self.member.key, opens)
@@ -80,8 +80,11 @@ impl Seat {
             member: self.member.id.clone(),
             display_name: self.name.clone(),
             last_seen_at: now_millis(),
+            groups: about.iter().flat_map(|about| about.groups.iter().flatten()).map(|group| group.name.clone()).collect(),
             about: about.map(|about| json::encode(&about)),
             here: true,
+            hidden: visible == Some(false),
+            ended: false,
             opens,
         };
         if let Err(err) = shared.hub.session_seen(vec![seen]) {
@@ -197,6 +200,7 @@ impl State {
             ClientFrame::SetVisible(ask) => presence::set_visible(&self.shared, seat, ask.visible, ask.req_id, out),
             ClientFrame::SetProfile(ask) => presence::set_profile(&self.shared, seat, ask, out),
             ClientFrame::SetReach(ask) => presence::set_reach(&self.shared, seat, ask, out),
+            ClientFrame::SetStats(ask) => presence::set_stats(&self.shared, seat, ask, out),
             ClientFrame::JoinGroup(ask) => presence::join_group(&self.shared, seat, ask, out),
             ClientFrame::LeaveGroup(ask) => presence::leave_group(&self.shared, seat, ask, out),
             ClientFrame::SetState(ask) => state::set(&self.shared, seat, ask, out),
@@ -219,9 +223,9 @@ impl State {
 
     fn greet(&mut self, admitted: Result<Admitted, Refusal>, out: &mut Outbox) -> Flow {
         match admitted.and_then(|admitted| self.sit(admitted)) {
-            Ok((ack, how)) => {
+            Ok((ack, arrival)) => {
                 out.text(ServerFrame::HelloAck(ack).encode());
-                self.announce(&how);
+                self.announce(&arrival);
                 self.mail.store(true, Ordering::Release);
                 Flow::Pause
             }
@@ -233,11 +237,14 @@ impl State {
         }
     }
 
-    fn sit(&mut self, admitted: Admitted) -> Result<(HelloAck, How), Refusal> {
+    fn sit(&mut self, admitted: Admitted) -> Result<(HelloAck, Arrival), Refusal> {
         let Admitted { mesh, kind, member, name, about } = admitted;
         let keys = [if let Kind::Session(key) = kind { key.0 } else { member.key.0 }, member.key.0];
         self.check_place(&mesh, keys)?;
-        let newcomer = Newcomer { kind, member: member.key, name: name.clone(), about, line: self.line.clone() };
+        let before = self.before(&mesh, kind, &member);
+        let visible = !before.as_ref().is_some_and(|before| before.hidden);
+        let away_since = before.filter(|before| !before.ended).map(|before| before.last_seen_at);
+        let newcomer = Newcomer { kind, member: member.key, name: name.clone(), about, visible, line: self.line.clone() };
         let fresh = PresenceId::new(random::id32());
         let entered = self.shared.router.enter(&mesh, newcomer, fresh, now_millis());
         let entered = entered.map_err(|_| Refusal::new(Code::Capacity, "mesh at connection capacity"))?;
@@ -278,7 +285,17 @@ impl State {
             ],
             server_time: Some(now_millis()),
         };
-        Ok((ack, entered.how))
+        Ok((ack, Arrival { how: entered.how, away_since, visible }))
+    }
+
+    /// What is known of a session of this member's from when it was last here.
+    fn before(&self, mesh: &MeshId, kind: Kind, member: &Member) -> Option<SeenSession> {
+        let Kind::Session(key) = kind else { return None };
+        let known = self.shared.hub.session(mesh.clone(), key).unwrap_or_else(|err| {
+            log::error!("hub: {err}");
+            None
+        });
+        known.filter(|known| known.member == member.id)
     }
 
     /// Whether these keys may have a place in the mesh now.
@@ -286,9 +303,9 @@ impl State {
         self.shared.allowed.kept_out(mesh, keys, now_millis()).map_or(Ok(()), |until| Err(Refusal::kept_out(until)))
     }
 
-    fn announce(&self, how: &How) {
+    fn announce(&self, arrival: &Arrival) {
         if let Some(seat) = &self.seat {
-            events::entered(&self.shared, seat, how);
+            events::entered(&self.shared, seat, arrival);
         }
     }
 
@@ -298,6 +315,10 @@ impl State {
             Some(seat) if !self.sends.store(&self.shared, seat, out) => Flow::close(ws::code::TRY_LATER, "storage"),
             _ => Flow::Go,
         }
+    }
+
+    fn is_passing(&self) -> bool {
+        self.seat.as_ref().is_some_and(|seat| matches!(seat.kind, Kind::Passing(_)))
     }
 
     fn deliver(&mut self, out: &mut Outbox) {
@@ -336,6 +357,10 @@ impl ws::Peer for State {
             {
                 error(out, Code::NoHello, "must send hello first", None, None);
                 Flow::Go
+            }
+            // A one-shot command of the reference takes an error without an id for the answer to its first question.
+            Err(Undecodable { code: Code::UnknownType, id: None, req_id: None, .. }) if self.is_passing() => {
+                self.store_sends(out)
             }
             Err(wrong) => {
                 let flow = self.store_sends(out);

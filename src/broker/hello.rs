@@ -11,7 +11,7 @@ use crate::wire::client::{About, Hello, SessionHello};
 use crate::wire::code::Code;
 use crate::wire::key::SCOPE_KEYS;
 
-use super::presence::{Kind, valid_groups};
+use super::presence::{Kind, MAX_ROLE, valid_groups};
 use super::replay::{Replay, Stale};
 
 /// Close code of a member that was shut out.
@@ -170,6 +170,7 @@ fn admit(mesh: MeshId, kind: Kind, member: Member, mut about: About) -> Result<A
     // Only what this broker makes something of.
     about.capabilities.retain(|capability| capability == SCOPE_KEYS);
     about.capabilities.truncate(1);
+    about.role = about.role.take().map(|role| neutralise_line(&role).chars().take(MAX_ROLE).collect());
     // A name that could pass for something else is made harmless rather than refused: the reference's clients send any.
     let name = about.display_name.take().map(|name| neutralise_line(name.trim()).chars().take(64).collect::<String>());
     let name = name.filter(|name| is_display_name(name)).unwrap_or_else(|| member.display_name.clone());

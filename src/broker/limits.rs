@@ -39,6 +39,9 @@ pub(super) const QUEUE: usize = 256;
 /// A session that was seen within this time may still be written to by name.
 pub(super) const AWAY_LIFE: Duration = Duration::from_secs(30 * 86_400);
 
+/// Sessions that are away and get a copy of one message to a group; the latest seen come first.
+pub(super) const MAX_AWAY_COPIES: usize = 1_000;
+
 /// After a refusal for want of room a sender waits this long.
 pub(super) const FULL_PAUSE: Duration = Duration::from_secs(5);
 
@@ -54,7 +57,7 @@ pub(super) const MAX_SHARED: usize = 48 * 1024;
 /// Sessions of one member at once, those included whose place is kept. One more takes the oldest kept place.
 pub(super) const MAX_PER_MEMBER: usize = 4096;
 
-/// Largest list of peers, in bytes; our daemon reads frames of 4 MiB.
+/// Largest list of anything in one answer, in bytes as it is written out; our daemon reads frames of 4 MiB.
 pub(super) const MAX_LISTING: usize = 3 * 1024 * 1024;
 
 /// After a failure of the database a connection's messages are refused for this long, so that none overtakes those that

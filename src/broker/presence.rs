@@ -9,7 +9,7 @@ use crate::base::names::{is_group_name, neutralise_line};
 use crate::base::time::{Millis, iso};
 use crate::net::ws::Handle;
 use crate::wire::client::About;
-use crate::wire::peer::{Group, Peer, PeerRole, Reach, Status};
+use crate::wire::peer::{Group, Peer, PeerRole, Reach, Stats, Status};
 use crate::wire::profile::Profile;
 use crate::wire::rest::Rest;
 
@@ -68,6 +68,8 @@ pub(super) struct Newcomer {
     pub(super) member: MemberKey,
     pub(super) name: String,
     pub(super) about: About,
+    /// Whether others see it, if its place was not kept.
+    pub(super) visible: bool,
     pub(super) line: Line,
 }
 
@@ -94,11 +96,12 @@ pub(super) struct Presence {
     pub(super) about: About,
     pub(super) status: Status,
     pub(super) summary: Option<String>,
-    /// Whether other members see it and reach it by broadcast.
+    /// Whether other members see it, hear of it and reach it by what is for many.
     pub(super) visible: bool,
     pub(super) profile: Profile,
     /// As its daemon says; not every daemon does.
     pub(super) reach: Option<Vec<Reach>>,
+    pub(super) stats: Option<Stats>,
     pub(super) connected_at: Millis,
     pub(super) place: Place,
 }
@@ -110,7 +113,11 @@ pub(super) struct Gone {
     pub(super) key: PublicKey,
     pub(super) member: MemberKey,
     pub(super) announced: bool,
+    /// Other members saw it.
+    pub(super) visible: bool,
     pub(super) session: Option<SessionKey>,
+    /// It said that it is over.
+    pub(super) ended: bool,
 }
 
 impl Presence {
@@ -136,7 +143,15 @@ impl Presence {
 
     pub(super) fn gone(&self) -> Gone {
         let session = if let Kind::Session(key) = self.kind { Some(key) } else { None };
-        Gone { name: self.name.clone(), key: self.key(), member: self.member, announced: self.is_announced(), session }
+        Gone {
+            name: self.name.clone(),
+            key: self.key(),
+            member: self.member,
+            announced: self.is_announced(),
+            visible: self.visible,
+            session,
+            ended: false,
+        }
     }
 
     pub(super) fn is_in(&self, group: &str) -> bool {
@@ -149,6 +164,7 @@ impl Presence {
             Place::Here { .. } => (self.connected_at, true),
             Place::Kept { since, .. } => (*since, false),
         };
+        let peer_role = if matches!(self.kind, Kind::Session(_)) { PeerRole::Session } else { PeerRole::ControlPlane };
         Peer {
             pubkey: self.key(),
             member_pubkey: self.member,
@@ -159,13 +175,16 @@ impl Presence {
             session_id: self.about.session_id.clone(),
             connected_at: iso(connected_at),
             cwd: self.about.cwd.clone(),
-            peer_role: if matches!(self.kind, Kind::Session(_)) { PeerRole::Session } else { PeerRole::ControlPlane },
+            peer_role,
             online,
             hostname: self.about.hostname.clone(),
             peer_type: self.about.peer_type.clone(),
             channel: self.about.channel.clone(),
             model: self.about.model.clone(),
             visible: Some(self.visible),
+            // The reference's daemon looks for its `peerRole` under this name.
+            role: self.about.role.clone().or_else(|| Some(peer_role.as_str().to_owned())),
+            stats: self.stats.clone(),
             profile: Some(self.profile.clone()).filter(|profile| !profile.is_empty()),
             reach: self.reach.clone(),
             rest: Rest::default(),
@@ -173,7 +192,7 @@ impl Presence {
     }
 }
 
-/// Longest role in a group, in characters.
+/// Longest role, in a group or of a session, in characters.
 pub(super) const MAX_ROLE: usize = 64;
 
 /// Groups as a hello may give them: those with a name that no group can have are left out.

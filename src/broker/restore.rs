@@ -37,9 +37,10 @@ pub(super) fn places(hub: &Hub, router: &Router) -> Result<(), store::Error> {
                 about,
                 status: Status::Idle,
                 summary: None,
-                visible: true,
+                visible: !seen.hidden,
                 profile: Profile::default(),
                 reach: None,
+                stats: None,
                 connected_at: seen.last_seen_at,
                 place: Place::Kept { until: Instant::now() + LEASE, since: seen.last_seen_at },
             };

@@ -14,7 +14,6 @@ use crate::wire::client::About;
 use crate::wire::limits::LEASE;
 use crate::wire::peer::{Peer, Status};
 use crate::wire::profile::Profile;
-use crate::wire::target::Target;
 
 use super::limits::{MAX_PER_MEMBER, MAX_PER_MESH};
 use super::presence::{Gone, Kind, Line, Newcomer, Place, Presence};
@@ -205,9 +204,10 @@ impl Router {
             about: new.about,
             status: Status::Idle,
             summary: None,
-            visible: true,
+            visible: new.visible,
             profile: Profile::default(),
             reach: None,
+            stats: None,
             connected_at: now,
             place,
         };
@@ -226,9 +226,9 @@ impl Router {
         }
     }
 
-    /// What a peer says of itself now.
-    pub(super) fn about(&self, mesh: &MeshId, id: &PresenceId) -> Option<About> {
-        self.lock().by_id.get(mesh)?.presences.get(id).map(|presence| presence.about.clone())
+    /// What a peer says of itself now, and whether others see it.
+    pub(super) fn about(&self, mesh: &MeshId, id: &PresenceId) -> Option<(About, bool)> {
+        self.lock().by_id.get(mesh)?.presences.get(id).map(|presence| (presence.about.clone(), presence.visible))
     }
 
     /// A connection ended. Its place is kept for the lease, unless it said that it is over. Nothing happens if another
@@ -250,7 +250,7 @@ impl Router {
         let member = presence.member;
         let keeps = !over && !matches!(presence.kind, Kind::Passing(_));
         presence.place = Place::Kept { until: now.0 + LEASE, since: now.1 };
-        let gone = if keeps { None } else { mesh.remove(id).map(|presence| presence.gone()) };
+        let gone = if keeps { None } else { mesh.remove(id).map(|presence| Gone { ended: over, ..presence.gone() }) };
         // The member's mail has a new taker, who must look for it.
         let next = mesh.taker(&member.0).cloned();
         drop(table);
@@ -327,36 +327,6 @@ impl Router {
             .flat_map(|mesh| mesh.presences.values())
             .filter_map(|presence| presence.line().cloned())
             .collect()
-    }
-
-    /// The keys of a target that is more than one key: the sessions it names, but for the sender, those included whose
-    /// place is kept. A member without any session is reached through its daemon.
-    pub(super) fn recipients(&self, mesh: &MeshId, target: &Target, sender: &PresenceId) -> Vec<PublicKey> {
-        let table = self.lock();
-        let Some(mesh) = table.by_id.get(mesh) else { return Vec::new() };
-        let own = mesh.presences.get(sender).map(|presence| presence.member);
-        let named = |presence: &Presence| match target {
-            // Who hides is hidden from other members; its own member's sessions know of it.
-            Target::Everyone => presence.visible || Some(presence.member) == own,
-            Target::Group(group) => presence.is_in(group),
-            Target::Key(_) | Target::Topic(_) => false,
-        };
-        let others =
-            || mesh.presences.iter().filter(|(id, presence)| *id != sender && named(presence)).map(|(_, presence)| presence);
-        let has_session = |member: MemberKey| {
-            mesh.presences.values().any(|other| other.member == member && matches!(other.kind, Kind::Session(_)))
-        };
-        let mut keys: Vec<PublicKey> = others()
-            .filter(|presence| match presence.kind {
-                Kind::Session(_) => true,
-                Kind::Member => Some(presence.member) != own && !has_session(presence.member),
-                Kind::Passing(_) => false,
-            })
-            .map(Presence::key)
-            .collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys
     }
 
     /// Who is here, those included who hide.

@@ -25,6 +25,7 @@ fn newcomer(member: u8, kind: Kind, groups: &[&str]) -> Newcomer {
         member: MemberKey(key(member)),
         name: format!("{kind:?}"),
         about: About { groups: Some(groups), hostname: Some("h".into()), ..About::default() },
+        visible: true,
         line: Line::new(handle, Arc::default(), Arc::default()),
     }
 }
@@ -95,11 +96,20 @@ fn what_is_for_many_names_sessions_and_a_daemon_only_for_want_of_one() {
     enter(&router, "e", newcomer(3, Kind::Member, &[]));
     enter(&router, "f", newcomer(1, Kind::Member, &[]));
     enter(&router, "g", newcomer(2, Kind::Passing(Some(key(90))), &[]));
-    let to = |target: &str| router.recipients(&mesh(), &Target::parse(target).unwrap(), &sender.presence);
-    assert_eq!(to("*"), [key(3), key(11), key(20)]);
-    assert_eq!(to("@eng"), [key(11)], "a part of a group belongs to it");
-    assert_eq!(to("@eng/api"), [key(11)]);
-    assert!(to("@en").is_empty());
+    let members = || (1..=4).map(|n| MemberKey(key(n)));
+    let everyone = || router.everyone(&mesh(), members(), &sender.presence);
+    assert_eq!(everyone(), [key(3), key(4), key(11), key(20)], "4 has nobody here");
+    let to = |group: &str| router.in_group(&mesh(), group, &sender.presence);
+    assert_eq!(to("eng"), [key(11)], "a part of a group belongs to it");
+    assert_eq!(to("eng/api"), [key(11)]);
+    assert!(to("en").is_empty());
+    assert_eq!(to("ops"), [key(20)]);
+    for hides in ["c", "e", "b"] {
+        router.set_visible(&mesh(), &PresenceId::new(hides), false);
+    }
+    assert_eq!(everyone(), [key(4), key(11)], "who hides is hidden from others, and from its own member's sessions not");
+    assert_eq!((to("ops"), to("eng")), (vec![], vec![key(11)]));
+    assert_eq!(router.everyone(&MeshId::new("other"), members(), &sender.presence).len(), 4);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::store::inbox::{Body, NewInbound, Recipient};
 use crate::wire::event::{Event, PeerEvent, SystemEvent};
 use crate::wire::limits::MAX_FRAME;
 use crate::wire::receipt::MAX_MESSAGE_ID;
+use crate::wire::schedule::REMINDER;
 use crate::wire::server::Push;
 use crate::wire::target::Target;
 
@@ -28,6 +29,7 @@ const MAX_NAME: usize = 64;
 pub(super) struct Receiver<'a> {
     pub(super) mesh: &'a Slug,
     pub(super) recipient: Recipient,
+    pub(super) member: MemberKey,
     /// The secrets that may open what arrives, likeliest first.
     pub(super) secrets: Vec<&'a SecretKey>,
     /// The broker passes on what recipients say.
@@ -104,9 +106,12 @@ impl Receiver<'_> {
         })
     }
 
-    /// Whether this push was for many. Our broker names its target; the reference's marks a push to many by the sender's
+    /// Whether this push was for many, or is what one's own member asked to be reminded of. Our broker names its target; the reference's marks a push to many by the sender's
     /// fields and the missing client id, which it never puts together on a direct message.
     fn may_be_plain(&self, push: &Push) -> bool {
+        if push.subtype.as_deref() == Some(REMINDER) && push.sender_member_pubkey == Some(self.member) {
+            return true;
+        }
         match &push.target_spec {
             Some(target) => Target::parse(target).is_some_and(|target| !target.is_direct()),
             None => push.topic.is_some() || (push.sender_member_pubkey.is_some() && push.client_message_id.is_none()),
@@ -190,7 +195,8 @@ mod tests {
         change(&mut push, &member);
         let mesh = Slug::new("home");
         let recipient = recipient(MemberKey(member.public), Some(SessionKey(bob.public)));
-        let receiver = Receiver { mesh: &mesh, recipient, secrets: vec![&bob.secret, &member.secret], receipts: true };
+        let (member, secrets) = (MemberKey(member.public), vec![&bob.secret, &member.secret]);
+        let receiver = Receiver { mesh: &mesh, recipient, member, secrets, receipts: true };
         receiver.accept(&push, &Channels::default())
     }
 
@@ -226,6 +232,16 @@ mod tests {
             push.target_spec = None;
         });
         assert_eq!(reason(drained), "it was not sealed to a key of this session");
+        // What this member asked to be reminded of came from itself; a reminder of anybody else's did not.
+        let reminder = |of: fn(&KeyPair) -> PublicKey| {
+            received(|push, member| {
+                clear(push, "stand up");
+                push.subtype = Some("reminder".into());
+                push.sender_member_pubkey = Some(MemberKey(of(member)));
+            })
+        };
+        assert_eq!(reminder(|member| member.public).body, Body::Plain("stand up".into()));
+        assert_eq!(reason(reminder(|_| KeyPair::from_seed([9; 32]).public)), "it was not sealed to a key of this session");
         for many in ["*", "@eng", "#topic"] {
             let row = received(|push, _| {
                 clear(push, "to many");

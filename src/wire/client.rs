@@ -14,13 +14,13 @@ use super::limits::MAX_FRAME;
 use super::memory::{Forget, Recall, Remember};
 use super::peer::Group;
 use super::priority::Priority;
-use super::profile::{JoinGroup, LeaveGroup, SetProfile, SetReach, SetStatus, SetSummary, SetVisible};
+use super::profile::{JoinGroup, LeaveGroup, SetProfile, SetReach, SetStats, SetStatus, SetSummary, SetVisible};
 use super::receipt::{HandIn, TakeReceipts};
 use super::schedule::{CancelScheduled, ListScheduled, MessageStatus, Schedule};
 use super::skill::{GetSkill, ListSkills, RemoveSkill, ShareSkill};
 use super::state::{GetState, ListState, SetState};
 use super::task::{CreateTask, ListTasks, OnTask};
-use super::topic::{OfTopic, TopicCreate, TopicHistory, TopicJoin, TopicList};
+use super::topic::{OfTopic, TopicCreate, TopicHistory, TopicJoin, TopicLeave, TopicList};
 
 /// Everything a peer may say. The keys of hellos are text here, because each of them has a refusal of its own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,6 +35,7 @@ pub enum ClientFrame {
     SetSummary(SetSummary),
     SetVisible(SetVisible),
     SetProfile(SetProfile),
+    SetStats(SetStats),
     SetReach(SetReach),
     JoinGroup(JoinGroup),
     LeaveGroup(LeaveGroup),
@@ -51,7 +52,7 @@ pub enum ClientFrame {
     TopicCreate(TopicCreate),
     TopicList(TopicList),
     TopicJoin(TopicJoin),
-    TopicLeave(OfTopic),
+    TopicLeave(TopicLeave),
     TopicMembers(OfTopic),
     TopicHistory(TopicHistory),
     TopicMarkRead(OfTopic),

@@ -1,6 +1,7 @@
 //! How a peer appears in a roster: the rows of the broker's `peers_list` and of `GET /v1/peers`.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Number;
 
 use crate::base::ids::{MemberKey, PublicKey};
 
@@ -53,6 +54,32 @@ impl Reach {
     }
 }
 
+impl PeerRole {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PeerRole::ControlPlane => "control-plane",
+            PeerRole::Session => "session",
+            PeerRole::Service => "service",
+        }
+    }
+}
+
+/// What a client has counted since it started. The reference's one-shot commands say so every minute.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Stats {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages_in: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages_out: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_calls: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<Number>,
+}
+
 /// A group a session is in, with its role there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
@@ -102,6 +129,11 @@ pub struct Peer {
     /// By which ways its mail gets in: absent where nobody said, empty if it reads only when it looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Vec<Reach>>,
+    /// What it says it is there for; of the reference's daemon's rows, the same as `peerRole`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stats: Option<Stats>,
     #[serde(flatten)]
     pub rest: Rest,
 }

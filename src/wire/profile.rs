@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::peer::{Reach, Status};
+use super::peer::{Reach, Stats, Status};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetStatus {
@@ -71,6 +71,15 @@ impl Profile {
         self.bio = bio.or(self.bio.take());
         self.capabilities = capabilities.or(self.capabilities.take());
     }
+}
+
+/// What this client has counted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SetStats {
+    #[serde(default)]
+    pub stats: Stats,
+    #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
+    pub req_id: Option<String>,
 }
 
 /// Enters a group, or changes the role in it. The name has been checked: the reference's broker fails on a quote.

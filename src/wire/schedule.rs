@@ -6,6 +6,9 @@ use crate::base::ids::ClientId;
 
 use super::key::Seal;
 
+/// The subtype of what somebody asked to be reminded of.
+pub const REMINDER: &str = "reminder";
+
 /// Has the broker send something later. A message for one key is sealed by whoever schedules it: `nonce` and `ciphertext`
 /// then stand in place of `message`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -85,6 +88,9 @@ pub struct ScheduledMessage {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScheduledList {
     pub messages: Vec<ScheduledMessage>,
+    /// There were more than fit into one frame.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
 }
@@ -117,13 +123,17 @@ pub struct MessageStatus {
 
 /// One that a message was for: `delivered`, `held` for one who is connected, or `disconnected`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RecipientStatus {
     pub name: String,
     pub pubkey: String,
     pub status: String,
+    /// ISO 8601.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<String>,
 }
 
-/// Answers [`MessageStatus`]. Of a message to many, those are listed who do not have it yet.
+/// Answers [`MessageStatus`]: first those who do not have it yet, then those who do; 1,000 of each at most.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageStatusResult {

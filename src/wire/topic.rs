@@ -76,6 +76,16 @@ pub struct TopicList {
     pub req_id: Option<String>,
 }
 
+/// Leaves a topic, or takes another member out of it; the latter is for leads.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TopicLeave {
+    pub topic: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberKey>,
+    #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
+    pub req_id: Option<String>,
+}
+
 /// Enters a topic, named by its id or its name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TopicJoin {
@@ -142,6 +152,9 @@ pub struct TopicCreated {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TopicListResponse {
     pub topics: Vec<Topic>,
+    /// There were more than fit into one frame.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
 }
@@ -166,6 +179,9 @@ pub struct TopicMember {
 pub struct TopicMembersResponse {
     pub topic: String,
     pub members: Vec<TopicMember>,
+    /// There were more than fit into one frame.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
 }
@@ -209,6 +225,9 @@ pub struct TopicMessage {
 pub struct TopicHistoryResponse {
     pub topic: String,
     pub messages: Vec<TopicMessage>,
+    /// There were more than fit into one frame.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
 }

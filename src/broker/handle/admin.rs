@@ -14,7 +14,7 @@ use crate::wire::admin::{Ban, BanAck, BannedMember, Expel, Expelled, ListBans, L
 use crate::wire::code::Code;
 use crate::wire::server::ServerFrame;
 
-use super::{events, found};
+use super::{events, fitting, found};
 
 /// How long a kick lasts if nothing else is said, and at most.
 const KICK: Duration = Duration::from_secs(15 * 60);
@@ -221,5 +221,6 @@ pub(in crate::broker) fn list_bans(shared: &Shared, seat: &Seat, ask: ListBans, 
     let Some(rows) = found(shared, shared.hub.bans(seat.mesh.clone()), ask.req_id.as_ref(), out) else { return };
     let bans =
         rows.into_iter().map(|row| BannedMember { name: row.display_name, pubkey: row.key, revoked_at: iso(row.revoked_at) });
-    out.text(ServerFrame::ListBansResult(ListBansResult { bans: bans.collect(), req_id: ask.req_id }).encode());
+    let (bans, truncated) = fitting(bans);
+    out.text(ServerFrame::ListBansResult(ListBansResult { bans, truncated, req_id: ask.req_id }).encode());
 }

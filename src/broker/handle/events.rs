@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::ids::{MemberKey, MeshId, MessageId, PresenceId};
-use crate::base::time::{iso, now_millis};
+use crate::base::time::{Millis, iso, now_millis};
 use crate::broker::Shared;
 use crate::broker::conn::{Cmd, Seat};
 use crate::broker::presence::{Gone, Kind};
@@ -16,10 +16,21 @@ use crate::wire::priority::Priority;
 use crate::wire::server::{Push, ServerFrame};
 use crate::wire::state::StateChange;
 
-pub(in crate::broker) fn entered(shared: &Shared, seat: &Seat, how: &How) {
+/// How somebody came, for those who are told of it.
+#[derive(Debug)]
+pub(in crate::broker) struct Arrival {
+    pub(in crate::broker) how: How,
+    /// When it was last seen, if it has been here before and went without saying that it is over.
+    pub(in crate::broker) away_since: Option<Millis>,
+    pub(in crate::broker) visible: bool,
+}
+
+/// Whoever comes back to the place that was kept for it was never said to be gone.
+pub(in crate::broker) fn entered(shared: &Shared, seat: &Seat, arrival: &Arrival) {
     if matches!(seat.kind, Kind::Passing(_)) {
         return;
     }
+    let how = &arrival.how;
     let groups = json::value(&shared.router.groups(&seat.mesh, &seat.presence));
     let role = if matches!(seat.kind, Kind::Session(_)) { "session" } else { "control-plane" };
     let restored = matches!(how, How::Returned(_));
@@ -27,14 +38,16 @@ pub(in crate::broker) fn entered(shared: &Shared, seat: &Seat, how: &How) {
         let payload = json!({"groups": groups, "pubkey": seat.key(), "restored": restored, "role": role});
         log(shared, seat, Event::PeerJoined, payload);
     }
+    if !matches!(how, How::Joined) || !arrival.visible {
+        return;
+    }
     let mut data = json!({"name": seat.name, "displayName": seat.name, "pubkey": seat.key(), "groups": groups});
-    let event = match how {
-        How::Joined => "peer_joined",
-        How::Returned(since) => {
-            data["lastSeenAt"] = Value::String(iso(*since));
+    let event = match arrival.away_since {
+        None => "peer_joined",
+        Some(since) => {
+            data["lastSeenAt"] = Value::String(iso(since));
             "peer_returned"
         }
-        How::Replaced => return,
     };
     tell_others(shared, &seat.mesh, Some(&seat.presence), event, data);
 }
@@ -59,7 +72,7 @@ pub(super) fn state_changed(shared: &Shared, seat: &Seat, change: StateChange) {
 
 pub(in crate::broker) fn left(shared: &Shared, mesh: &MeshId, gone: &Gone) {
     if let Some(key) = gone.session
-        && let Err(err) = shared.hub.sessions_gone(vec![(mesh.clone(), key)])
+        && let Err(err) = shared.hub.sessions_gone(vec![(mesh.clone(), key)], gone.ended)
     {
         log::error!("hub: {err}");
     }
@@ -68,7 +81,9 @@ pub(in crate::broker) fn left(shared: &Shared, mesh: &MeshId, gone: &Gone) {
         let actor = Actor::Key(gone.member);
         write_down(shared, Entry { mesh: mesh.clone(), event: Event::PeerLeft, actor, payload, now: now_millis() });
         let data = json!({"name": gone.name, "displayName": gone.name, "pubkey": gone.key});
-        tell_others(shared, mesh, None, "peer_left", data);
+        if gone.visible {
+            tell_others(shared, mesh, None, "peer_left", data);
+        }
     }
 }
 

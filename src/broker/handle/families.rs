@@ -5,7 +5,7 @@ use crate::broker::conn::Seat;
 use crate::net::ws::Outbox;
 use crate::wire::client::ClientFrame;
 
-use super::{admin, grant, keys, receipts, schedule, task, topic};
+use super::{admin, grant, keys, receipts, schedule, status, task, topic};
 
 /// Serves one request of a family.
 pub(in crate::broker) fn serve(shared: &Shared, seat: &Seat, frame: ClientFrame, out: &mut Outbox) {
@@ -27,7 +27,7 @@ pub(in crate::broker) fn serve(shared: &Shared, seat: &Seat, frame: ClientFrame,
         ClientFrame::Schedule(ask) => schedule::add(shared, seat, ask, out),
         ClientFrame::ListScheduled(ask) => schedule::list(shared, seat, ask, out),
         ClientFrame::CancelScheduled(ask) => schedule::cancel(shared, seat, ask, out),
-        ClientFrame::MessageStatus(ask) => schedule::status(shared, seat, ask, out),
+        ClientFrame::MessageStatus(ask) => status::status(shared, seat, ask, out),
         ClientFrame::CreateTask(ask) => task::create(shared, seat, ask, out),
         ClientFrame::ClaimTask(ask) => task::claim(shared, seat, ask, out),
         ClientFrame::CompleteTask(ask) => task::complete(shared, seat, ask, out),

@@ -7,17 +7,16 @@ use crate::base::names::{is_group_name, neutralise_line};
 use crate::base::time::{Millis, iso, now_millis};
 use crate::broker::Shared;
 use crate::broker::conn::{Seat, error};
-use crate::broker::limits::{AWAY_LIFE, MAX_LISTING, MAX_SUMMARY};
+use crate::broker::limits::{AWAY_LIFE, MAX_SUMMARY};
 use crate::broker::presence::MAX_ROLE;
 
-use super::events;
+use super::{events, fitting};
 use crate::net::ws::Outbox;
 use crate::store;
 use crate::wire::client::ListPeers;
 use crate::wire::code::Code;
-use crate::wire::json;
 use crate::wire::peer::{Group, Peer, PeerRole, Reach, Status};
-use crate::wire::profile::{JoinGroup, LeaveGroup, Profile, SetProfile, SetReach, SetStatus, SetSummary};
+use crate::wire::profile::{JoinGroup, LeaveGroup, Profile, SetProfile, SetReach, SetStats, SetStatus, SetSummary};
 use crate::wire::rest::Rest;
 use crate::wire::server::{Ack, PeersList, ServerFrame};
 
@@ -43,18 +42,7 @@ pub(in crate::broker) fn list_peers(shared: &Shared, seat: &Seat, ask: ListPeers
     }
     // After those who are away were looked for: who hides is not away.
     peers.retain(|peer| peer.visible != Some(false) || peer.member_pubkey == seat.member.key);
-    let mut room = MAX_LISTING;
-    let fitting = peers
-        .iter()
-        .take_while(|peer| {
-            let bytes = json::encode(peer).len() + 1;
-            let fits = bytes <= room;
-            room = room.saturating_sub(bytes);
-            fits
-        })
-        .count();
-    let truncated = fitting < peers.len();
-    peers.truncate(fitting);
+    let (peers, truncated) = fitting(peers);
     out.text(ServerFrame::PeersList(PeersList { peers, truncated, req_id: ask.req_id }).encode());
 }
 
@@ -64,7 +52,9 @@ fn away(shared: &Shared, seat: &Seat, here: &[Peer]) -> Result<Vec<Peer>, store:
     let seen = shared.hub.away_sessions(seat.mesh.clone(), since, MAX_AWAY + here.len())?;
     let standing = shared.hub.members(seat.mesh.clone())?.into_iter().filter(|member| !member.revoked);
     let members: HashMap<MemberId, MemberKey> = standing.map(|member| (member.id, member.key)).collect();
-    let away = seen.into_iter().filter(|session| !here.contains(&session.key.0)).filter_map(|session| {
+    // Who hides is hidden while it is away, too.
+    let seen = seen.into_iter().filter(|session| !session.hidden || session.member == seat.member.id);
+    let away = seen.filter(|session| !here.contains(&session.key.0)).filter_map(|session| {
         Some(Peer {
             pubkey: session.key.0,
             member_pubkey: *members.get(&session.member)?,
@@ -84,6 +74,8 @@ fn away(shared: &Shared, seat: &Seat, here: &[Peer]) -> Result<Vec<Peer>, store:
             visible: None,
             profile: None,
             reach: None,
+            role: None,
+            stats: None,
             rest: Rest::default(),
         })
     });
@@ -107,6 +99,7 @@ pub(in crate::broker) fn set_summary(shared: &Shared, seat: &Seat, ask: SetSumma
 
 pub(in crate::broker) fn set_visible(shared: &Shared, seat: &Seat, visible: bool, req_id: Option<String>, out: &mut Outbox) {
     if shared.router.set_visible(&seat.mesh, &seat.presence, visible) {
+        seat.note(shared);
         events::seen(shared, seat, visible);
     }
     done(out, req_id);
@@ -129,6 +122,11 @@ pub(in crate::broker) fn set_reach(shared: &Shared, seat: &Seat, ask: SetReach, 
     let known = [Reach::Wake, Reach::Turn, Reach::Channel];
     let reach = known.into_iter().filter(|way| ask.reach.contains(way)).collect();
     shared.router.set_reach(&seat.mesh, &seat.presence, reach);
+    done(out, ask.req_id);
+}
+
+pub(in crate::broker) fn set_stats(shared: &Shared, seat: &Seat, ask: SetStats, out: &mut Outbox) {
+    shared.router.set_stats(&seat.mesh, &seat.presence, ask.stats);
     done(out, ask.req_id);
 }
 

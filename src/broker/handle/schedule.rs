@@ -1,29 +1,30 @@
-//! What is sent later (`schedule`, `list_scheduled`, `cancel_scheduled`) and where a message stands (`message_status`).
+//! What is sent later: `schedule`, `list_scheduled`, `cancel_scheduled`.
 
 use std::time::Duration;
 
 use crate::base::cron::Cron;
 use crate::base::ids::{ClientId, MemberId, MessageId, PresenceId, PublicKey};
-use crate::base::time::{Millis, iso, now_millis};
+use crate::base::time::{Millis, now_millis};
 use crate::broker::Shared;
 use crate::broker::conn::{Seat, error};
+use crate::broker::presence::Kind;
 use crate::crypto::{base64, random, sealed};
 use crate::net::ws::Outbox;
 use crate::store;
-use crate::store::hub::{Enqueued, Member, MessageLookup, ScheduledRow, Scheduling, Submission, Topical};
+use crate::store::hub::{Enqueued, Member, ScheduledRow, Scheduling, Submission, Topical};
 use crate::wire::code::Code;
 use crate::wire::grant::Capability;
 use crate::wire::key::SEALED_BODY;
 use crate::wire::priority::Priority;
 use crate::wire::schedule::{
-    CancelScheduled, CancelScheduledAck, ListScheduled, MessageStatus, MessageStatusResult, RecipientStatus, Schedule,
-    ScheduledAck, ScheduledList, ScheduledMessage,
+    CancelScheduled, CancelScheduledAck, ListScheduled, REMINDER, Schedule, ScheduledAck, ScheduledList, ScheduledMessage,
 };
 use crate::wire::server::ServerFrame;
 use crate::wire::target::Target;
 use crate::wire::topic::TopicRole;
 
-use super::{fits, found, grant, keys, send};
+use super::send::{self, is_base64};
+use super::{fanout, fits, fitting, found, grant, keys};
 
 /// Largest text or envelope, in bytes of its base64.
 const MAX_BODY: usize = 60 * 1024;
@@ -34,8 +35,7 @@ const STEP: usize = 32;
 /// After a failure of the database.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
-pub(in crate::broker) fn add(shared: &Shared, seat: &Seat, ask: Schedule, out: &mut Outbox) {
-    let req_id = ask.req_id.as_ref();
+pub(in crate::broker) fn add(shared: &Shared, seat: &Seat, mut ask: Schedule, out: &mut Outbox) {
     let Some(target) = Target::parse(&ask.to) else {
         return error(out, Code::Invalid, "to is no key, @group, #topic or *", None, ask.req_id);
     };
@@ -49,16 +49,8 @@ pub(in crate::broker) fn add(shared: &Shared, seat: &Seat, ask: Schedule, out: &
         return error(out, Code::InvalidCron, "cron has five fields: minute hour day month weekday, in UTC", None, ask.req_id);
     };
     let Ok(id) = sealed_for_many(shared, seat, &ask, &target, out) else { return };
-    let (nonce, ciphertext) = match (ask.nonce, ask.ciphertext) {
-        (Some(nonce), Some(ciphertext)) => (nonce, ciphertext),
-        _ => {
-            let plain = sealed::plain(ask.message.as_bytes());
-            (plain.nonce_b64, plain.ciphertext_b64)
-        }
-    };
-    if !fits("message", &ciphertext, MAX_BODY, req_id, out) {
-        return;
-    }
+    let mut target = target;
+    let Some((nonce, ciphertext)) = body(shared, seat, &mut ask, &mut target, out) else { return };
     let row = ScheduledRow {
         id: random::id32(),
         mesh: seat.mesh.clone(),
@@ -68,7 +60,7 @@ pub(in crate::broker) fn add(shared: &Shared, seat: &Seat, ask: Schedule, out: &
         target_spec: target.to_string(),
         nonce,
         ciphertext,
-        subtype: ask.subtype.filter(|subtype| subtype == "reminder"),
+        subtype: ask.subtype.filter(|subtype| subtype == REMINDER),
         cron: ask.cron.clone(),
         deliver_at,
         created_at: now,
@@ -77,7 +69,7 @@ pub(in crate::broker) fn add(shared: &Shared, seat: &Seat, ask: Schedule, out: &
         seal: ask.seal,
     };
     let scheduled_id = row.id.clone();
-    match found(shared, shared.hub.add_scheduled(Box::new(row)), req_id, out) {
+    match found(shared, shared.hub.add_scheduled(Box::new(row)), ask.req_id.as_ref(), out) {
         None => {}
         Some(Scheduling::Full) => error(out, Code::Capacity, "200 messages wait already", None, ask.req_id),
         Some(Scheduling::WrongKey(key)) => {
@@ -91,6 +83,33 @@ pub(in crate::broker) fn add(shared: &Shared, seat: &Seat, ask: Schedule, out: &
             shared.janitor.ring();
         }
     }
+}
+
+/// The envelope of what is to be sent, if it can be; if not, the peer is told. Whoever reminds itself may mean another key.
+fn body(shared: &Shared, seat: &Seat, ask: &mut Schedule, target: &mut Target, out: &mut Outbox) -> Option<(String, String)> {
+    let req_id = ask.req_id.as_ref();
+    let (nonce, ciphertext) = match (ask.nonce.take(), ask.ciphertext.take()) {
+        (Some(nonce), Some(ciphertext)) => (nonce, ciphertext),
+        _ => {
+            let reminder = ask.subtype.as_deref() == Some(REMINDER);
+            let Some(allowed) = found(shared, in_clear(shared, seat, target, reminder), req_id, out)? else {
+                let text = "a message for one key is sealed by its sender: nonce and ciphertext are missing";
+                error(out, Code::Invalid, text, None, req_id.cloned());
+                return None;
+            };
+            *target = allowed;
+            let plain = sealed::plain(ask.message.as_bytes());
+            (plain.nonce_b64, plain.ciphertext_b64)
+        }
+    };
+    if !fits("message", &ciphertext, MAX_BODY, req_id, out) {
+        return None;
+    }
+    if !is_base64(&ciphertext) || !is_base64(&nonce) {
+        error(out, Code::Invalid, "nonce and ciphertext are base64", None, req_id.cloned());
+        return None;
+    }
+    Some((nonce, ciphertext))
 }
 
 /// Longest id that a sender gives to what is sealed for many, in bytes.
@@ -121,15 +140,21 @@ fn sealed_for_many(
     Ok(Some(id))
 }
 
+/// Whether this broker takes text in clear for a target, and for which: what is for many is in clear, and what a member
+/// reminds itself of. The reference's one-shot command reminds the key that it threw away; its member is meant.
+fn in_clear(shared: &Shared, seat: &Seat, target: &Target, reminder: bool) -> Result<Option<Target>, store::Error> {
+    let Target::Key(key) = target else { return Ok(Some(target.clone())) };
+    let own = Target::Key(seat.member.key.0);
+    Ok(match seat.kind {
+        _ if !reminder => None,
+        Kind::Passing(Some(label)) if label == *key => Some(own),
+        _ => (grant::member_of(shared, &seat.mesh, *key)? == Some(seat.member.key)).then(|| target.clone()),
+    })
+}
+
 pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListScheduled, out: &mut Outbox) {
     let rows = shared.hub.scheduled(seat.mesh.clone(), seat.member.id.clone());
     let Some(rows) = found(shared, rows, ask.req_id.as_ref(), out) else { return };
-    let mut room = crate::broker::limits::MAX_LISTING;
-    let fitting = rows.into_iter().take_while(|row| {
-        let fits = 2 * row.ciphertext.len() + 1024 <= room;
-        room = room.saturating_sub(2 * row.ciphertext.len() + 1024);
-        fits
-    });
     let message = |row: ScheduledRow| {
         let is_sealed = row.seal.is_some() || Target::parse(&row.target_spec).is_some_and(|target| target.is_direct());
         let plain = || base64::decode(&row.ciphertext).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
@@ -147,8 +172,8 @@ pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListScheduled, 
             fired_count: row.fired,
         }
     };
-    let messages = fitting.map(message).collect();
-    out.text(ServerFrame::ScheduledList(ScheduledList { messages, req_id: ask.req_id }).encode());
+    let (messages, truncated) = fitting(rows.into_iter().map(message));
+    out.text(ServerFrame::ScheduledList(ScheduledList { messages, truncated, req_id: ask.req_id }).encode());
 }
 
 pub(in crate::broker) fn cancel(shared: &Shared, seat: &Seat, ask: CancelScheduled, out: &mut Outbox) {
@@ -227,8 +252,8 @@ fn address(shared: &Shared, row: &ScheduledRow, member: &Member) -> Result<For, 
         },
         Some(many) => {
             let nobody = PresenceId::new("");
-            let keys = shared.router.recipients(&row.mesh, &many, &nobody);
-            Some((shared.router.without(&row.mesh, keys, &deaf(Capability::Broadcast)), None))
+            let from = fanout::Sender { presence: &nobody, member: member.key };
+            Some((fanout::recipients(shared, &row.mesh, &many, from)?, None))
         }
     })
 }
@@ -265,46 +290,4 @@ fn submission(
         topic,
         sealing: row.sealing(),
     }
-}
-
-/// For the sender's member alone: whom somebody writes to is nobody else's business.
-pub(in crate::broker) fn status(shared: &Shared, seat: &Seat, ask: MessageStatus, out: &mut Outbox) {
-    let length = ask.message_id.chars().count();
-    if !(8..=32).contains(&length) || !ask.message_id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        let text = format!("messageId must be 8-32 base62 chars (got {length})");
-        return error(out, Code::InvalidArgument, &text, None, ask.req_id);
-    }
-    let state = shared.hub.message_status(seat.mesh.clone(), ask.message_id.clone());
-    let state = match found(shared, state, ask.req_id.as_ref(), out) {
-        None => return,
-        Some(MessageLookup::Found(state)) if state.sender_member_id == seat.member.id => state,
-        Some(MessageLookup::Ambiguous) => {
-            return error(out, Code::AmbiguousPrefix, "more than one message's id begins so", None, ask.req_id);
-        }
-        Some(_) => return error(out, Code::NotFound, "you sent no message with this id, or not of late", None, ask.req_id),
-    };
-    let roster = shared.router.roster(&seat.mesh);
-    let described = |key: &PublicKey, status: Option<&str>| {
-        let peer = roster.iter().find(|peer| peer.pubkey == *key);
-        let online = if peer.is_some_and(|peer| peer.online) { "held" } else { "disconnected" };
-        RecipientStatus {
-            name: peer.map_or_else(|| "unknown".to_owned(), |peer| peer.display_name.clone()),
-            pubkey: key.to_string(),
-            status: status.unwrap_or(online).to_owned(),
-        }
-    };
-    let mut recipients: Vec<RecipientStatus> = state.waiting.iter().map(|key| described(key, None)).collect();
-    if let (true, Some(Target::Key(key))) = (recipients.is_empty(), Target::parse(&state.target_spec)) {
-        recipients.push(described(&key, Some("delivered")));
-    }
-    let answer = MessageStatusResult {
-        message_id: ask.message_id,
-        target_spec: state.target_spec,
-        delivered: state.delivered_at.is_some(),
-        delivered_at: state.delivered_at.map(iso),
-        recipients,
-        recipient_count: state.recipients,
-        req_id: ask.req_id,
-    };
-    out.text(ServerFrame::MessageStatusResult(answer).encode());
 }

@@ -20,7 +20,7 @@ use crate::wire::priority::Priority;
 use crate::wire::server::{Ack, ServerFrame};
 use crate::wire::target::Target;
 
-use super::{grant, keys, topic};
+use super::{fanout, grant, keys, topic};
 
 /// Longest client message id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
@@ -215,6 +215,9 @@ fn check(shared: &Shared, seat: &Seat, send: Send) -> Result<Submission, Refused
     if MAX_FRAME < weight {
         return Err(Refused::of(&Code::TooLarge, &format!("{weight} bytes > {MAX_FRAME}")));
     }
+    if !is_base64(&send.ciphertext) || !is_base64(&send.nonce) {
+        return Err(Refused::of(&Code::Invalid, "nonce and ciphertext are base64"));
+    }
     let client_id = send.client_message_id.clone().filter(|id| !id.as_str().is_empty());
     if client_id.as_ref().is_some_and(|id| MAX_CLIENT_ID < id.as_str().len()) {
         return Err(Refused::of(&Code::Invalid, "client_message_id is longer than 256 bytes"));
@@ -297,6 +300,11 @@ pub(super) fn reached(shared: &Shared, seat: &Seat, target: &Target) -> Result<V
     })
 }
 
+/// Whether it is written in the characters of base64: those are as long on every line and in every database as they say.
+pub(super) fn is_base64(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte))
+}
+
 /// Whom a message is for, key by key.
 struct Addressed {
     target: Target,
@@ -314,9 +322,8 @@ fn address(shared: &Shared, seat: &Seat, target: Target, send: &Send) -> Result<
             Err(err) => return Err(no_store(shared, &err)),
         },
         Target::Everyone | Target::Group(_) => {
-            let keys = shared.router.recipients(&seat.mesh, &target, &seat.presence);
-            let deaf = grant::deaf(shared, &seat.mesh, seat.member.key, Capability::Broadcast);
-            shared.router.without(&seat.mesh, keys, &deaf)
+            let from = fanout::Sender { presence: &seat.presence, member: seat.member.key };
+            fanout::recipients(shared, &seat.mesh, &target, from).map_err(|err| no_store(shared, &err))?
         }
         Target::Topic(id) => {
             let deaf = grant::deaf(shared, &seat.mesh, seat.member.key, Capability::Dm);

@@ -13,7 +13,7 @@ use crate::wire::rest::Rest;
 use crate::wire::server::ServerFrame;
 use crate::wire::skill::{GetSkill, ListSkills, RemoveSkill, ShareSkill, Skill, SkillAck, SkillAction, SkillData, SkillList};
 
-use super::{fits, found, made};
+use super::{fits, fitting, found, made};
 
 /// Longest description, in bytes.
 const MAX_DESCRIPTION: usize = 2048;
@@ -76,8 +76,8 @@ fn listed(row: SkillRow) -> Skill {
 pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListSkills, out: &mut Outbox) {
     let rows = shared.hub.skills(seat.mesh.clone(), ask.query.filter(|query| !query.is_empty()));
     let Some(rows) = found(shared, rows, ask.req_id.as_ref(), out) else { return };
-    let skills = rows.into_iter().map(listed).collect();
-    out.text(ServerFrame::SkillList(SkillList { skills, req_id: ask.req_id }).encode());
+    let (skills, truncated) = fitting(rows.into_iter().map(listed));
+    out.text(ServerFrame::SkillList(SkillList { skills, truncated, req_id: ask.req_id }).encode());
 }
 
 pub(in crate::broker) fn get(shared: &Shared, seat: &Seat, ask: GetSkill, out: &mut Outbox) {

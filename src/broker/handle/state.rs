@@ -13,14 +13,13 @@ use crate::wire::rest::Rest;
 use crate::wire::server::ServerFrame;
 use crate::wire::state::{GetState, ListState, SetState, StateChange, StateEntry, StateList, StateResult, StateValue};
 
-use super::{events, fits, found, made, presence};
+use super::{events, fits, fitting, found, made, presence};
 
 /// Longest key, in bytes.
 const MAX_KEY: usize = 256;
 
-/// Values listed at most, and their size in bytes together: a reply must fit into a frame that clients take.
+/// Values listed at most.
 const MAX_LISTED: usize = 1_000;
-const MAX_LIST: usize = 1024 * 1024;
 
 pub(in crate::broker) fn set(shared: &Shared, seat: &Seat, ask: SetState, out: &mut Outbox) {
     let req_id = ask.req_id.as_ref();
@@ -76,13 +75,7 @@ pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListState, out:
     let rows = shared.hub.list_state(seat.mesh.clone(), MAX_LISTED);
     let Some(rows) = found(shared, rows, ask.req_id.as_ref(), out) else { return };
     let hidden = shared.allowed.deniers(&seat.mesh, seat.member.key, Capability::StateRead);
-    let mut room = MAX_LIST;
     let shown = rows.into_iter().filter(|row| row.member.is_none_or(|member| !hidden.contains(&member)));
-    let fitting = shown.take_while(|row| {
-        let fits = row.value.len() + row.key.len() <= room;
-        room = room.saturating_sub(row.value.len() + row.key.len());
-        fits
-    });
-    let entries = fitting.map(entry).collect();
-    out.text(ServerFrame::StateList(StateList { entries, req_id: ask.req_id }).encode());
+    let (entries, truncated) = fitting(shown.map(entry));
+    out.text(ServerFrame::StateList(StateList { entries, truncated, req_id: ask.req_id }).encode());
 }

@@ -12,7 +12,7 @@ use crate::wire::code::Code;
 use crate::wire::server::{ErrorFrame, ServerFrame};
 use crate::wire::task::{CreateTask, ListTasks, OnTask, Task, TaskCreated, TaskList};
 
-use super::{fits, found};
+use super::{fits, fitting, found};
 
 /// Longest title, result and shorter text, in bytes.
 const MAX_TITLE: usize = 512;
@@ -79,7 +79,9 @@ fn is_id(ask: &OnTask, out: &mut Outbox) -> bool {
 fn answer(shared: &Shared, changed: Result<TaskChanged, store::Error>, req_id: Option<String>, out: &mut Outbox) {
     let Some(changed) = found(shared, changed, req_id.as_ref(), out) else { return };
     let (code, text) = match changed {
-        TaskChanged::Done(task) => return out.text(ServerFrame::TaskList(TaskList { tasks: vec![*task], req_id }).encode()),
+        TaskChanged::Done(task) => {
+            return out.text(ServerFrame::TaskList(TaskList { tasks: vec![*task], truncated: false, req_id }).encode());
+        }
         TaskChanged::NotFound => (Code::TaskNotFound, "there is no such task"),
         TaskChanged::Ambiguous => (Code::AmbiguousPrefix, "more than one task's id begins so"),
         TaskChanged::NotClaimable => (Code::TaskNotClaimable, "somebody has this task, or it is done"),
@@ -92,5 +94,6 @@ fn answer(shared: &Shared, changed: Result<TaskChanged, store::Error>, req_id: O
 pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListTasks, out: &mut Outbox) {
     let tasks = shared.hub.tasks(seat.mesh.clone(), ask.status, ask.assignee);
     let Some(tasks) = found(shared, tasks, ask.req_id.as_ref(), out) else { return };
-    out.text(ServerFrame::TaskList(TaskList { tasks, req_id: ask.req_id }).encode());
+    let (tasks, truncated) = fitting(tasks);
+    out.text(ServerFrame::TaskList(TaskList { tasks, truncated, req_id: ask.req_id }).encode());
 }

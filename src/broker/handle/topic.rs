@@ -4,7 +4,6 @@ use crate::base::names::{is_group_name, neutralise_line};
 use crate::base::time::{iso, now_millis};
 use crate::broker::Shared;
 use crate::broker::conn::{Seat, error};
-use crate::broker::limits::MAX_LISTING;
 use crate::crypto::{base64, random};
 use crate::net::ws::Outbox;
 use crate::store::hub::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow, Topical};
@@ -13,11 +12,11 @@ use crate::wire::code::Code;
 use crate::wire::key::SEALED_BODY;
 use crate::wire::server::{ErrorFrame, ServerFrame};
 use crate::wire::topic::{
-    OfTopic, Topic, TopicCreate, TopicCreated, TopicHistory, TopicHistoryResponse, TopicJoin, TopicList, TopicListResponse,
-    TopicMember, TopicMembersResponse, TopicMessage, TopicRole, Visibility, mentions,
+    OfTopic, Topic, TopicCreate, TopicCreated, TopicHistory, TopicHistoryResponse, TopicJoin, TopicLeave, TopicList,
+    TopicListResponse, TopicMember, TopicMembersResponse, TopicMessage, TopicRole, Visibility, mentions,
 };
 
-use super::{found, presence};
+use super::{fitting, found, presence};
 
 /// Longest description, in characters.
 const MAX_DESCRIPTION: usize = 500;
@@ -67,8 +66,8 @@ pub(in crate::broker) fn create(shared: &Shared, seat: &Seat, ask: TopicCreate, 
 pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: TopicList, out: &mut Outbox) {
     let rows = shared.hub.topics(seat.mesh.clone(), seat.member.id.clone());
     let Some(rows) = found(shared, rows, ask.req_id.as_ref(), out) else { return };
-    let topics = rows.into_iter().map(shown).collect();
-    out.text(ServerFrame::TopicListResponse(TopicListResponse { topics, req_id: ask.req_id }).encode());
+    let (topics, truncated) = fitting(rows.into_iter().map(shown));
+    out.text(ServerFrame::TopicListResponse(TopicListResponse { topics, truncated, req_id: ask.req_id }).encode());
 }
 
 /// The topic meant, if the one who asks may know of it. The reference's clients look for the request's id in `id`.
@@ -113,10 +112,21 @@ pub(in crate::broker) fn join(shared: &Shared, seat: &Seat, ask: TopicJoin, out:
     }
 }
 
-pub(in crate::broker) fn leave(shared: &Shared, seat: &Seat, ask: OfTopic, out: &mut Outbox) {
+pub(in crate::broker) fn leave(shared: &Shared, seat: &Seat, ask: TopicLeave, out: &mut Outbox) {
     let req_id = ask.req_id.as_ref();
     let Some(topic) = known(shared, seat, &ask.topic, req_id, out) else { return };
-    if found(shared, shared.hub.leave_topic(topic.id, seat.member.id.clone()), req_id, out).is_some() {
+    let member = match ask.member.filter(|key| *key != seat.member.key) {
+        None => seat.member.id.clone(),
+        Some(_) if topic.role != Some(TopicRole::Lead) => {
+            return error(out, Code::Forbidden, "only a lead takes others out of this topic", None, ask.req_id);
+        }
+        Some(key) => match found(shared, shared.hub.member(seat.mesh.clone(), key), req_id, out) {
+            None => return,
+            Some(None) => return error(out, Code::NotFound, "this key is no member's", None, ask.req_id),
+            Some(Some(member)) => member.id,
+        },
+    };
+    if found(shared, shared.hub.leave_topic(topic.id, member), req_id, out).is_some() {
         presence::done(out, ask.req_id);
     }
 }
@@ -143,8 +153,9 @@ pub(in crate::broker) fn members(shared: &Shared, seat: &Seat, ask: OfTopic, out
         joined_at: iso(row.joined_at),
         last_read_at: row.last_read_at.map(iso),
     };
-    let members = rows.into_iter().map(member).collect();
-    out.text(ServerFrame::TopicMembersResponse(TopicMembersResponse { topic: ask.topic, members, req_id: ask.req_id }).encode());
+    let (members, truncated) = fitting(rows.into_iter().map(member));
+    let answer = TopicMembersResponse { topic: ask.topic, members, truncated, req_id: ask.req_id };
+    out.text(ServerFrame::TopicMembersResponse(answer).encode());
 }
 
 pub(in crate::broker) fn history(shared: &Shared, seat: &Seat, ask: TopicHistory, out: &mut Outbox) {
@@ -153,13 +164,6 @@ pub(in crate::broker) fn history(shared: &Shared, seat: &Seat, ask: TopicHistory
     let limit = ask.limit.unwrap_or(HISTORY).clamp(1, MAX_HISTORY);
     let rows = shared.hub.topic_history(topic.id, ask.before_id, usize::try_from(limit).unwrap_or(1));
     let Some(rows) = found(shared, rows, req_id, out) else { return };
-    let mut room = MAX_LISTING;
-    let fitting = rows.into_iter().take_while(|row| {
-        let bytes = row.ciphertext.len() + row.nonce.len() + 1024;
-        let fits = bytes <= room;
-        room = room.saturating_sub(bytes);
-        fits
-    });
     let message = |row: TopicMessageRow| TopicMessage {
         id: row.id,
         sender_pubkey: row.sender_pubkey,
@@ -176,8 +180,9 @@ pub(in crate::broker) fn history(shared: &Shared, seat: &Seat, ask: TopicHistory
         mentions: row.mentions,
         created_at: iso(row.created_at),
     };
-    let messages = fitting.map(message).collect();
-    out.text(ServerFrame::TopicHistoryResponse(TopicHistoryResponse { topic: ask.topic, messages, req_id: ask.req_id }).encode());
+    let (messages, truncated) = fitting(rows.into_iter().map(message));
+    let answer = TopicHistoryResponse { topic: ask.topic, messages, truncated, req_id: ask.req_id };
+    out.text(ServerFrame::TopicHistoryResponse(answer).encode());
 }
 
 /// A message to a topic: which one, who is in it, and what it answers.

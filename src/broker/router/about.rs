@@ -3,7 +3,7 @@
 use super::Router;
 use crate::base::ids::{MeshId, PresenceId};
 use crate::broker::limits::MAX_GROUPS;
-use crate::wire::peer::{Group, Reach, Status};
+use crate::wire::peer::{Group, Reach, Stats, Status};
 use crate::wire::profile::Profile;
 
 impl Router {
@@ -28,6 +28,10 @@ impl Router {
 
     pub(in crate::broker) fn set_reach(&self, mesh: &MeshId, id: &PresenceId, reach: Vec<Reach>) {
         self.change(mesh, id, |presence| presence.reach = Some(reach));
+    }
+
+    pub(in crate::broker) fn set_stats(&self, mesh: &MeshId, id: &PresenceId, stats: Stats) {
+        self.change(mesh, id, |presence| presence.stats = Some(stats));
     }
 
     /// False if the peer is in as many groups as it may be.

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::base::ids::{MemberKey, MeshId, PresenceId, PublicKey, SessionKey};
 use crate::base::time::Millis;
-use crate::broker::presence::{Gone, Kind, Line, Place};
+use crate::broker::presence::{Gone, Kind, Line, Place, Presence};
 
-use super::Router;
+use super::{Mesh, Router};
 
 impl Router {
     /// The keys under which these members are reached: their sessions, those included whose place is kept; a member without
@@ -38,6 +38,60 @@ impl Router {
         keys.sort_unstable();
         keys.dedup();
         keys
+    }
+}
+
+impl Mesh {
+    /// Those of these presences that a message for many goes to: sessions, and a daemon for want of one. Who hides is hidden
+    /// from other members; its own member's sessions reach it.
+    fn many(&self, sender: &PresenceId, named: impl Fn(&Presence) -> bool) -> Vec<PublicKey> {
+        let own = self.presences.get(sender).map(|presence| presence.member);
+        let with_session = self.with_session();
+        let others = self
+            .presences
+            .iter()
+            .filter(|(id, presence)| *id != sender && (presence.visible || Some(presence.member) == own) && named(presence));
+        let reached = others.filter(|(_, presence)| match presence.kind {
+            Kind::Session(_) => true,
+            Kind::Member => Some(presence.member) != own && !with_session.contains(&presence.member),
+            Kind::Passing(_) => false,
+        });
+        reached.map(|(_, presence)| presence.key()).collect()
+    }
+
+    fn with_session(&self) -> HashSet<MemberKey> {
+        let sessions = self.presences.values().filter(|presence| matches!(presence.kind, Kind::Session(_)));
+        sessions.map(|presence| presence.member).collect()
+    }
+}
+
+impl Router {
+    /// The keys of all who are here, but for the sender, and of those of these members who have no session: mail waits for
+    /// their daemons.
+    pub(in crate::broker) fn everyone(
+        &self,
+        mesh: &MeshId,
+        members: impl Iterator<Item = MemberKey>,
+        sender: &PresenceId,
+    ) -> Vec<PublicKey> {
+        let table = self.lock();
+        let Some(mesh) = table.by_id.get(mesh) else { return members.map(|member| member.0).collect() };
+        let mut known = mesh.with_session();
+        known.extend(mesh.presences.get(sender).map(|presence| presence.member));
+        // A daemon that hides is not reached, here or away.
+        known.extend(mesh.presences.values().filter(|presence| !presence.visible).map(|presence| presence.member));
+        let mut keys = mesh.many(sender, |_| true);
+        keys.extend(members.filter(|member| !known.contains(member)).map(|member| member.0));
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// The keys of those who are in a group or a part of it and have a place here, but for the sender.
+    pub(in crate::broker) fn in_group(&self, mesh: &MeshId, group: &str, sender: &PresenceId) -> Vec<PublicKey> {
+        let table = self.lock();
+        let Some(mesh) = table.by_id.get(mesh) else { return Vec::new() };
+        mesh.many(sender, |presence| presence.is_in(group))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Topics, grants, being kept out, what is sent later, and tasks, over the port of a real broker.
+//! Topics, grants, being kept out, lists, and tasks, over the port of a real broker.
 
 use super::*;
 
@@ -219,71 +219,40 @@ fn who_is_kicked_stays_out_and_the_owner_can_not_be() {
 }
 
 #[test]
-fn what_is_to_be_sent_later_is_sent_once_whatever_happens_meanwhile() {
-    let mut world = World::new("later");
-    let (alice, alice_key) = world.session(0, 11, "alice");
-    let (bob, bob_key) = world.session(1, 21, "bob");
-    let later = |to: &str, at: i64| json!({"type": "schedule", "to": to, "nonce": "n", "ciphertext": "c", "deliverAt": at, "subtype": "reminder"});
-    alice.refused(later("bob", 5), "invalid");
-    alice.refused(later("*", 0), "invalid");
-    for cron in ["", "* * * *", "0 0 31 2 *"] {
-        alice.refused(json!({"type": "schedule", "to": "*", "message": "x", "cron": cron}), "invalid_cron");
-    }
-    let bob_hex = bob_key.to_hex();
-    let soon = alice.ask(later(&bob_hex, now_millis() + 50), "scheduled_ack");
-    assert!(soon["scheduledId"].is_string());
-    let push = bob.next("push");
-    assert_eq!(
-        (&push["subtype"], &push["senderPubkey"], &push["ciphertext"]),
-        (&json!("reminder"), &json!(alice_key), &json!("c"))
-    );
-    bob.ack(&push);
-    // What a 32-bit timer could not hold is not sent at once; what comes again waits for its time.
-    let far = alice.ask(later(&bob_hex, now_millis() + 40 * 86_400_000), "scheduled_ack")["scheduledId"].clone();
-    let again = alice.ask(json!({"type": "schedule", "to": "@all", "message": "tick", "cron": "* * * * *"}), "scheduled_ack");
-    assert!(0 <= again["deliverAt"].as_i64().unwrap() - now_millis() + 1000);
-    bob.is_quiet();
-    alice.ask(later(&bob_hex, now_millis() + 500), "scheduled_ack");
-    let listed = alice.ask(json!({"type": "list_scheduled"}), "scheduled_list")["messages"].clone();
-    assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
-    assert_eq!(bob.ask(json!({"type": "list_scheduled"}), "scheduled_list")["messages"], json!([]));
-    let cancel = |client: &Client, id: &Value| {
-        client.ask(json!({"type": "cancel_scheduled", "scheduledId": id}), "cancel_scheduled_ack")["ok"].clone()
-    };
-    assert_eq!((cancel(&bob, &far), cancel(&alice, &far), cancel(&alice, &far)), (json!(false), json!(true), json!(false)));
-    assert_eq!(cancel(&alice, &again["scheduledId"]), true);
-
-    world.broker.take().unwrap().stop();
-    world.broker = Some(start(options(&world.dir)).unwrap());
-    let (bob, _) = world.session(1, 21, "bob");
-    let push = bob.next("push");
-    bob.ack(&push);
-    bob.is_quiet();
+fn a_lead_takes_somebody_out_and_who_is_shut_out_does_not_count() {
+    let world = World::new("leads");
     let (alice, _) = world.session(0, 11, "alice");
-    assert_eq!(alice.ask(json!({"type": "list_scheduled"}), "scheduled_list")["messages"], json!([]));
+    let (bob, _) = world.session(1, 21, "bob");
+    let key = json!(world.members[1].1.public);
+    alice.ask(json!({"type": "topic_create", "name": "plans", "visibility": "private"}), "topic_created");
+    let count =
+        |client: &Client| client.ask(json!({"type": "topic_list"}), "topic_list_response")["topics"][0]["memberCount"].clone();
+    alice.done(json!({"type": "topic_join", "topic": "plans", "member": key}));
+    assert_eq!(count(&alice), 2);
+    bob.refused(json!({"type": "topic_leave", "topic": "plans", "member": world.members[0].1.public}), "forbidden");
+    alice.refused(json!({"type": "topic_leave", "topic": "plans", "member": KeyPair::from_seed([77; 32]).public}), "not_found");
+    alice.done(json!({"type": "topic_leave", "topic": "plans", "member": key}));
+    bob.not_sent("a", "#plans", "topic_not_found");
+    assert_eq!(count(&alice), 1);
+    alice.done(json!({"type": "topic_join", "topic": "plans", "member": key}));
+    alice.ask(json!({"type": "ban", "target": "m2"}), "ban_ack");
+    assert_eq!(count(&alice), 1);
 }
 
 #[test]
-fn only_the_sender_learns_where_a_message_stands() {
-    let world = World::new("standing");
+fn a_list_is_cut_where_a_frame_ends() {
+    let world = World::new("long");
     let (alice, _) = world.session(0, 11, "alice");
-    let (bob, bob_key) = world.session(1, 21, "bob");
-    let id = alice.sent("a", &bob_key.to_hex(), "c")["messageId"].as_str().unwrap().to_owned();
-    let push = bob.next("push");
-    let ask = |id: &str| json!({"type": "message_status", "messageId": id});
-    let held = alice.ask(ask(&id[..10]), "message_status_result");
-    assert_eq!(
-        (&held["delivered"], &held["recipients"][0]["name"], &held["recipients"][0]["status"]),
-        (&json!(false), &json!("bob"), &json!("held"))
-    );
-    bob.ack(&push);
-    bob.is_quiet();
-    let has = alice.ask(ask(&id), "message_status_result");
-    assert!(has["delivered"] == true && has["deliveredAt"].is_string(), "{has}");
-    assert_eq!(has["recipients"][0]["status"], "delivered");
-    bob.refused(ask(&id), "not_found");
-    alice.refused(ask("short"), "invalid_argument");
-    alice.refused(ask(&"x".repeat(32)), "not_found");
+    alice.ask(json!({"type": "topic_create", "name": "long"}), "topic_created");
+    for n in 0..60 {
+        assert_eq!(alice.sent(&format!("m{n}"), "#long", &"x".repeat(60_000))["queued"], true);
+    }
+    let page = alice.ask(json!({"type": "topic_history", "topic": "long", "limit": 200}), "topic_history_response");
+    let shown = page["messages"].as_array().unwrap();
+    assert!(page["truncated"] == true && (50..60).contains(&shown.len()), "{} shown", shown.len());
+    let rest = json!({"type": "topic_history", "topic": "long", "limit": 200, "beforeId": shown.last().unwrap()["id"]});
+    let rest = alice.ask(rest, "topic_history_response");
+    assert_eq!((rest["messages"].as_array().unwrap().len() + shown.len(), &rest["truncated"]), (60, &Value::Null));
 }
 
 #[test]

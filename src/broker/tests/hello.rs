@@ -136,6 +136,10 @@ fn everything_that_is_said_is_answered() {
         assert_eq!((&refused["queued"], &refused["messageId"]), (&json!(false), &json!("")), "{to}");
         assert!(refused["error"].as_str().unwrap().starts_with(start), "{refused}");
     }
+    for bare in ["two words", "é", "\u{1}"] {
+        let refused = client.sent("y", &"99".repeat(32), bare);
+        assert_eq!(refused["error"], "invalid: nonce and ciphertext are base64");
+    }
     client.say(
         &json!({"type": "send", "id": "large", "targetSpec": "99".repeat(32), "nonce": "", "ciphertext": "x".repeat(65_536)}),
     );

@@ -1,7 +1,9 @@
 //! A real broker on a loopback port, spoken to by hand: what it says, in which order, and how it closes.
 
+mod away;
 mod families;
 mod hello;
+mod later;
 mod mail;
 mod order;
 mod receipts;

@@ -261,6 +261,7 @@ impl<'a> Talk<'a> {
         let receiver = inbound::Receiver {
             mesh: &membership.slug,
             recipient: inbound::recipient(membership.key, self.identity.session_key()),
+            member: membership.key,
             secrets: session_secret.into_iter().chain([&membership.secret as &SecretKey]).collect(),
             receipts: self.outlet.is_on(),
         };

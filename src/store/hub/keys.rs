@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::members::key;
-use super::{Submission, members};
+use super::{Submission, sessions};
 use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey};
 use crate::store::Error;
 use crate::store::db::Db;
@@ -225,7 +225,7 @@ pub(super) fn leave_out_newcomers(db: &Db<'_>, submission: &mut Submission) -> R
     let Some(Sealing { scope, seal, .. }) = submission.sealing.clone() else { return Ok(()) };
     let mut kept = Vec::with_capacity(submission.recipients.len());
     for recipient in std::mem::take(&mut submission.recipients) {
-        let member = match members::owner_of(db, submission.mesh.clone(), recipient)? {
+        let member = match sessions::owner_of(db, submission.mesh.clone(), recipient)? {
             Some(super::Known::Member(member) | super::Known::Session(member)) => member,
             None => continue,
         };

@@ -1,16 +1,16 @@
-//! Meshes, members and the sessions that have been seen.
+//! Meshes and their members.
 
 use rusqlite::types::Type;
 use rusqlite::{Row as SqlRow, params};
 
 use super::audit::{self, Actor, Entry, Event};
 use super::room::policy;
-use super::{Known, Member, Mesh, NewMember, NewMesh, Removed, Role, SeenSession};
-use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey, SessionKey, Slug};
+use super::{Member, Mesh, NewMember, NewMesh, Removed, Role};
+use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey, Slug};
 use crate::base::time::Millis;
 use crate::store::db::Db;
 use crate::store::migrate::Step;
-use crate::store::{Error, count, limit_sql};
+use crate::store::{Error, count};
 use crate::wire::json::json;
 
 pub(super) const STEPS: &[Step] = &[
@@ -23,6 +23,8 @@ pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_removed.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_keys.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_receipts.sql"))?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_delivered.sql"))?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_away.sql"))?),
 ];
 
 /// A column that only this program writes, and only with keys.
@@ -130,88 +132,8 @@ pub(super) fn readmit(db: &Db<'_>, old: &Member, new: &NewMember) -> Result<(), 
     Ok(())
 }
 
-pub(super) fn session_seen(db: &Db<'_>, sessions: Vec<SeenSession>) -> Result<(), Error> {
-    for seen in sessions {
-        db.execute(
-            "INSERT INTO session (mesh_id, pubkey, member_id, display_name, last_seen_at, about, here, opens)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT (mesh_id, pubkey) DO UPDATE SET member_id = excluded.member_id,
-                 display_name = excluded.display_name, last_seen_at = max(last_seen_at, excluded.last_seen_at),
-                 about = coalesce(excluded.about, about), here = excluded.here,
-                 opens = coalesce(excluded.opens, opens)",
-            params![
-                seen.mesh.as_str(),
-                seen.key.to_string(),
-                seen.member.as_str(),
-                seen.display_name,
-                seen.last_seen_at,
-                seen.about,
-                seen.here,
-                seen.opens
-            ],
-        )?;
-    }
-    Ok(())
-}
-
-const SESSION: &str = "SELECT mesh_id, pubkey, member_id, display_name, last_seen_at, about, here, opens FROM session";
-
-fn read_session(row: &SqlRow<'_>) -> rusqlite::Result<SeenSession> {
-    Ok(SeenSession {
-        mesh: MeshId::new(row.get::<_, String>(0)?),
-        key: SessionKey(key(row, 1)?),
-        member: MemberId::new(row.get::<_, String>(2)?),
-        display_name: row.get(3)?,
-        last_seen_at: row.get(4)?,
-        about: row.get(5)?,
-        here: row.get(6)?,
-        opens: row.get(7)?,
-    })
-}
-
-pub(super) fn away_sessions(db: &Db<'_>, mesh: MeshId, since: Millis, limit: usize) -> Result<Vec<SeenSession>, Error> {
-    let sql = format!(
-        "{SESSION} INDEXED BY session_last_seen
-          WHERE mesh_id = ?1 AND last_seen_at >= ?2 ORDER BY last_seen_at DESC, pubkey LIMIT ?3"
-    );
-    db.all(&sql, params![mesh.as_str(), since, limit_sql(limit)], read_session)
-}
-
-pub(super) fn sessions_here(db: &Db<'_>) -> Result<Vec<SeenSession>, Error> {
-    db.all(&format!("{SESSION} INDEXED BY session_here WHERE here = 1"), [], read_session)
-}
-
-pub(super) fn sessions_gone(db: &Db<'_>, gone: Vec<(MeshId, SessionKey)>) -> Result<(), Error> {
-    for (mesh, key) in gone {
-        db.execute("UPDATE session SET here = 0 WHERE mesh_id = ?1 AND pubkey = ?2", params![mesh.as_str(), key.to_string()])?;
-    }
-    Ok(())
-}
-
-pub(super) fn forget_sessions(db: &Db<'_>, mesh: MeshId, before: Millis) -> Result<usize, Error> {
-    db.execute(
-        "DELETE FROM session WHERE mesh_id = ?1 AND pubkey IN (
-           SELECT pubkey FROM session INDEXED BY session_last_seen WHERE mesh_id = ?1 AND last_seen_at < ?2 AND here = 0 LIMIT 500)",
-        params![mesh.as_str(), before],
-    )
-}
-
-pub(super) fn owner_of(db: &Db<'_>, mesh: MeshId, key: PublicKey) -> Result<Option<Known>, Error> {
-    let key = key.to_string();
-    let id = |row: &SqlRow<'_>| Ok(MemberId::new(row.get::<_, String>(0)?));
-    let member = db.first(
-        "SELECT id FROM member WHERE mesh_id = ?1 AND pubkey = ?2 AND revoked_at IS NULL",
-        params![mesh.as_str(), key],
-        id,
-    )?;
-    if let Some(member) = member {
-        return Ok(Some(Known::Member(member)));
-    }
-    let session = db.first(
-        "SELECT member.id FROM session JOIN member ON member.id = session.member_id
-          WHERE session.mesh_id = ?1 AND session.pubkey = ?2 AND member.revoked_at IS NULL",
-        params![mesh.as_str(), key],
-        id,
-    )?;
-    Ok(session.map(Known::Session))
+/// The keys of those who are not shut out and have not left.
+pub(super) fn standing(db: &Db<'_>, mesh: MeshId) -> Result<Vec<MemberKey>, Error> {
+    let sql = "SELECT pubkey FROM member WHERE mesh_id = ?1 AND revoked_at IS NULL";
+    db.all(sql, [mesh.as_str()], |row| Ok(MemberKey(key(row, 0)?)))
 }

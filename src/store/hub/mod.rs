@@ -12,6 +12,7 @@ mod receipts;
 mod records;
 mod room;
 mod schedule;
+mod sessions;
 mod shared;
 mod status;
 mod tasks;
@@ -38,8 +39,8 @@ pub use self::allowed::{BanRow, GrantRow, KickRow};
 pub use self::keys::{KeyInUse, KeyRow, NewKey, Sealing, WrongKey};
 pub use self::receipts::{HandedIn, Kept};
 pub use self::records::{
-    Ack, Author, Enqueued, Known, Member, MemoryRow, Mesh, MessageLookup, MessageState, NewMember, NewMesh, Outcome, Removed,
-    Role, SeenSession, SkillRow, StateRow, Stored, Submission, Topical, Urgency,
+    Ack, Author, AwayRow, Enqueued, Known, Member, MemoryRow, Mesh, MessageLookup, MessageState, NewMember, NewMesh, Outcome,
+    Removed, Role, SeenSession, SkillRow, StateRow, Stored, Submission, Topical, Urgency,
 };
 pub use self::status::Expired;
 pub use self::topics::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow};
@@ -69,22 +70,31 @@ commands! {
     Sync Revoke => members::revoke: pub fn revoke(mesh: MeshId, key: MemberKey, removed: Removed, now: Millis) -> bool;
 
     /// Notes that sessions are here, so that what is sent to them later is kept.
-    Lazy SessionSeen => members::session_seen: pub fn session_seen(sessions: Vec<SeenSession>) -> ();
+    Lazy SessionSeen => sessions::session_seen: pub fn session_seen(sessions: Vec<SeenSession>) -> ();
+
+    Read FindSession => sessions::session: pub fn session(mesh: MeshId, key: SessionKey) -> Option<SeenSession>;
 
     /// Sessions seen at `since` or later, the latest first.
-    Read AwaySessions => members::away_sessions:
+    Read AwaySessions => sessions::away_sessions:
         pub fn away_sessions(mesh: MeshId, since: Millis, limit: usize) -> Vec<SeenSession>;
 
     /// Sessions whose place was taken or kept when this was last written.
-    Read SessionsHere => members::sessions_here: pub fn sessions_here() -> Vec<SeenSession>;
+    Read SessionsHere => sessions::sessions_here: pub fn sessions_here() -> Vec<SeenSession>;
 
-    /// Their places are given up.
-    Lazy SessionsGone => members::sessions_gone: pub fn sessions_gone(gone: Vec<(MeshId, SessionKey)>) -> ();
+    /// Their places are given up; `ended` if they said that they are over.
+    Lazy SessionsGone => sessions::sessions_gone: pub fn sessions_gone(gone: Vec<(MeshId, SessionKey)>, ended: bool) -> ();
+
+    /// The sessions of a group and its parts that are away, seen at `since` or later, and have not ended; the latest first.
+    Read AwayInGroup => sessions::away_in_group:
+        pub fn away_in_group(mesh: MeshId, group: String, since: Millis, limit: usize) -> Vec<AwayRow>;
+
+    /// The keys of a mesh's members that stand.
+    Read Standing => members::standing: pub fn standing(mesh: MeshId) -> Vec<MemberKey>;
 
     /// Forgets sessions of one mesh last seen before `before`. Bounded: call again while it returns more than 0.
-    Lazy ForgetSessions => members::forget_sessions: pub fn forget_sessions(mesh: MeshId, before: Millis) -> usize;
+    Lazy ForgetSessions => sessions::forget_sessions: pub fn forget_sessions(mesh: MeshId, before: Millis) -> usize;
 
-    Read OwnerOf => members::owner_of: pub fn owner_of(mesh: MeshId, key: PublicKey) -> Option<Known>;
+    Read OwnerOf => sessions::owner_of: pub fn owner_of(mesh: MeshId, key: PublicKey) -> Option<Known>;
 
     /// Keeps messages, in the order given; the answers are in the same order. On return they survive a power cut: now they
     /// may be acked.

@@ -3,8 +3,9 @@
 use rusqlite::{OptionalExtension, Row as SqlRow, params};
 
 use super::audit::{Actor, Chain, Entry, Event};
-use super::members::{key, owner_of};
+use super::members::key;
 use super::room::{self, Full, Policy};
+use super::sessions::owner_of;
 use super::{Ack, Enqueued, Stored, Submission, Urgency, keys, topics};
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PublicKey};
 use crate::base::time::Millis;
@@ -258,11 +259,14 @@ fn has(db: &Db<'_>, ack: &Ack, seq: i64) -> Result<usize, Error> {
         .prepare("UPDATE message SET waiting = waiting - 1 WHERE seq = ?1 RETURNING waiting, target_spec GLOB '[*@#]*'")?
         .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if let Some((_, true)) = left {
-        let had = "INSERT OR IGNORE INTO had (seq, recipient) VALUES (?1, ?2)";
-        db.execute(had, params![seq, ack.recipient.to_string()])?;
+    let Some((waiting, is_for_many)) = left else { return Ok(gone) };
+    if is_for_many {
+        db.execute(
+            "INSERT OR IGNORE INTO had (seq, recipient, at) VALUES (?1, ?2, ?3)",
+            params![seq, ack.recipient.to_string(), ack.now],
+        )?;
     }
-    if let Some((0, _)) = left {
+    if waiting == 0 {
         db.execute("UPDATE message SET delivered_at = ?2, nonce = '', ciphertext = '' WHERE seq = ?1", params![seq, ack.now])?;
     }
     Ok(gone)

@@ -86,10 +86,24 @@ pub struct SeenSession {
     pub last_seen_at: Millis,
     /// What it says of itself, as JSON; `None` keeps what is known.
     pub about: Option<String>,
+    /// The groups that it is in, where `about` is given; not filled in when it is read.
+    pub groups: Vec<String>,
     /// Its place in the mesh is taken or kept.
     pub here: bool,
     /// Whether its client opens what is sealed for many; `None` keeps what is known.
     pub opens: Option<bool>,
+    /// Other members do not see it.
+    pub hidden: bool,
+    /// It said that it is over when it went. Being seen takes that back.
+    pub ended: bool,
+}
+
+/// A session that is away, and its member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwayRow {
+    pub key: PublicKey,
+    pub member: MemberKey,
+    pub hidden: bool,
 }
 
 /// Whose key it is, among those that messages are kept for. Revoked members' keys are nobody's.
@@ -208,6 +222,8 @@ pub struct MessageState {
     pub recipients: usize,
     /// Those that do not have it yet, 1,000 at most.
     pub waiting: Vec<PublicKey>,
+    /// Of a message to many, those that have it, and since when; 1,000 at most.
+    pub delivered: Vec<(PublicKey, Millis)>,
     /// When the last of them had it.
     pub delivered_at: Option<Millis>,
 }

@@ -60,6 +60,7 @@ pub(super) fn message_status(db: &Db<'_>, mesh: MeshId, id: String) -> Result<Me
                 expires_at: row.get(6)?,
                 recipients: count(row.get(7)?),
                 waiting: Vec::new(),
+                delivered: Vec::new(),
                 delivered_at: row.get(8)?,
             };
             Ok((row.get::<_, i64>(0)?, state))
@@ -71,6 +72,8 @@ pub(super) fn message_status(db: &Db<'_>, mesh: MeshId, id: String) -> Result<Me
         Some(_) if !exact => Ok(MessageLookup::Ambiguous),
         Some((seq, mut state)) => {
             state.waiting = db.all("SELECT recipient FROM delivery WHERE seq = ?1 LIMIT 1000", [seq], |row| key(row, 0))?;
+            let delivered = "SELECT recipient, at FROM had WHERE seq = ?1 AND at IS NOT NULL LIMIT 1000";
+            state.delivered = db.all(delivered, [seq], |row| Ok((key(row, 0)?, row.get(1)?)))?;
             Ok(MessageLookup::Found(state))
         }
     }

@@ -35,8 +35,11 @@ pub(super) fn seen(byte: u8, at: Millis) -> SeenSession {
         display_name: "Alice".to_owned(),
         last_seen_at: at,
         about: None,
+        groups: Vec::new(),
         here: false,
         opens: None,
+        hidden: false,
+        ended: false,
     }
 }
 
@@ -234,8 +237,53 @@ fn who_was_here_is_known_until_the_place_is_given_up() {
     hub.session_seen(vec![here(21, 5), seen(22, 6)]).unwrap();
     assert_eq!(hub.sessions_here(), Ok(vec![here(21, 5)]));
     assert_eq!(hub.forget_sessions(mesh(), 100), Ok(2), "whoever is here is not forgotten");
-    hub.sessions_gone(vec![(mesh(), SessionKey(key(21)))]).unwrap();
+    hub.sessions_gone(vec![(mesh(), SessionKey(key(21)))], true).unwrap();
     assert_eq!(hub.sessions_here(), Ok(vec![]));
+}
+
+#[test]
+fn a_groups_sessions_are_found_while_they_may_come_back() {
+    let (_dir, hub) = open();
+    let in_groups = |byte, at, groups: &[&str]| SeenSession {
+        about: Some("{}".into()),
+        groups: groups.iter().map(|name| (*name).to_owned()).collect(),
+        here: true,
+        ..seen(byte, at)
+    };
+    let hidden = SeenSession { hidden: true, ..in_groups(24, 9, &["eng"]) };
+    let all = vec![
+        in_groups(21, 6, &["eng", "eng/api"]),
+        in_groups(22, 7, &["eng/api"]),
+        in_groups(23, 8, &["eng-ops", "eng.x", "engine", "en", "eng0", "Eng"]),
+        hidden,
+        in_groups(25, 10, &["eng"]),
+    ];
+    hub.session_seen(all).unwrap();
+    let found = |group: &str, since| {
+        hub.away_in_group(mesh(), group.into(), since, 9).unwrap().into_iter().map(|row| row.key).collect::<Vec<_>>()
+    };
+    assert!(found("eng", 0).is_empty(), "whoever is here is known otherwise");
+    let gone = |byte: u8, ended| hub.sessions_gone(vec![(mesh(), SessionKey(key(byte)))], ended).unwrap();
+    [21, 22, 23, 24].into_iter().for_each(|byte| gone(byte, false));
+    gone(25, true);
+    assert_eq!(found("eng", 0), [key(24), key(22), key(21)]);
+    assert_eq!((found("eng/api", 0), found("eng", 7)), (vec![key(22), key(21)], vec![key(24), key(22)]));
+    assert!(hub.away_in_group(mesh(), "eng".into(), 0, 1).unwrap()[0].hidden);
+    assert!(hub.session(mesh(), SessionKey(key(25))).unwrap().unwrap().ended);
+    hub.session_seen(vec![in_groups(25, 11, &["ops"])]).unwrap();
+    gone(25, false);
+    assert_eq!((found("eng", 9), found("ops", 0)), (vec![key(24)], vec![key(25)]), "only what it said last counts");
+    assert_eq!(hub.forget_sessions(mesh(), 11), Ok(5));
+    assert!(found("eng", 0).is_empty() && found("engine", 0).is_empty());
+    hub.session_seen(vec![SeenSession { about: None, ..in_groups(24, 12, &[]) }]).unwrap();
+    gone(24, false);
+    assert!(found("eng", 0).is_empty(), "forgotten is forgotten");
+    hub.session_seen(vec![in_groups(26, 12, &["eng"])]).unwrap();
+    gone(26, false);
+    assert_eq!(found("eng", 0), [key(26)]);
+    hub.revoke(mesh(), MemberKey(key(ALICE)), Removed::Left, 13).unwrap();
+    assert!(found("eng", 0).is_empty());
+    assert_eq!(hub.standing(mesh()), Ok(vec![MemberKey(key(OWNER))]));
 }
 
 #[test]

@@ -71,7 +71,8 @@ pub struct TopicMessageRow {
 
 /// The topics of a mesh that a member may know of; `?2` is the member.
 const TOPIC: &str = "SELECT topic.id, name, description, visibility, created_at,
-       (SELECT count(*) FROM topic_member AS all_of WHERE all_of.topic_id = topic.id), own.role
+       (SELECT count(*) FROM topic_member AS all_of CROSS JOIN member ON member.id = all_of.member_id
+         WHERE all_of.topic_id = topic.id AND revoked_at IS NULL), own.role
   FROM topic LEFT JOIN topic_member AS own ON own.topic_id = topic.id AND own.member_id = ?2
  WHERE mesh_id = ?1 AND (visibility = 'public' OR own.role IS NOT NULL)";
 

@@ -1,0 +1,48 @@
+//! Whom a message for many reaches: those who are here, and those who are away and will come back.
+
+use crate::base::ids::{MemberKey, MeshId, PresenceId, PublicKey};
+use crate::base::time::{Millis, now_millis};
+use crate::broker::Shared;
+use crate::broker::limits::{AWAY_LIFE, MAX_AWAY_COPIES};
+use crate::store;
+use crate::wire::grant::Capability;
+use crate::wire::target::Target;
+
+use super::grant;
+
+/// Who says it: a connection, if it is here, and its member.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sender<'a> {
+    pub(super) presence: &'a PresenceId,
+    pub(super) member: MemberKey,
+}
+
+/// The keys under which copies are kept. For everybody: each session, and each member without one by its own key, under
+/// which its daemon finds it. For a group: the sessions that are in it, those included that went without saying that they
+/// are over.
+pub(super) fn recipients(
+    shared: &Shared,
+    mesh: &MeshId,
+    target: &Target,
+    from: Sender<'_>,
+) -> Result<Vec<PublicKey>, store::Error> {
+    let deaf = grant::deaf(shared, mesh, from.member, Capability::Broadcast);
+    let (keys, away) = match target {
+        Target::Everyone => {
+            let standing = shared.hub.standing(mesh.clone())?.into_iter().filter(|member| !deaf.contains(member));
+            (shared.router.everyone(mesh, standing, from.presence), Vec::new())
+        }
+        Target::Group(group) => {
+            let since = now_millis() - Millis::try_from(AWAY_LIFE.as_millis()).unwrap_or(Millis::MAX);
+            let away = shared.hub.away_in_group(mesh.clone(), group.clone(), since, MAX_AWAY_COPIES)?;
+            (shared.router.in_group(mesh, group, from.presence), away)
+        }
+        Target::Key(_) | Target::Topic(_) => (Vec::new(), Vec::new()),
+    };
+    let mut keys = shared.router.without(mesh, keys, &deaf);
+    let reached = away.into_iter().filter(|one| !deaf.contains(&one.member) && (!one.hidden || one.member == from.member));
+    keys.extend(reached.map(|one| one.key));
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(keys)
+}
