@@ -165,6 +165,44 @@ fn floods_and_readers_that_stop_are_held_back() {
     assert!((1..=20).contains(&lines), "{lines} lines about 100");
 }
 
+#[test]
+fn a_member_that_writes_and_searches_without_end_holds_up_nobody() {
+    let mut town = Town::new();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // One member, by several connections: each asks on and on, and reads what it is told.
+    let floods: Vec<_> = (0..4)
+        .map(|n| {
+            let mut socket = Raw::connect(&town.broker.address, &town.mesh.hello(2, &KeyPair::generate()));
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                let mut refused = 0;
+                for round in 0.. {
+                    for ask in 0..50 {
+                        let text = format!(r#"{{"type":"remember","content":"word{ask} and {round} of {n}"}}"#);
+                        socket.say(&text).unwrap();
+                        socket.say(r#"{"type":"recall","query":"word and of","_reqId":"q"}"#).unwrap();
+                        socket.say(r#"{"type":"list_skills","_reqId":"q"}"#).unwrap();
+                    }
+                    socket.say(r#"{"type":"get_skill","name":"end","_reqId":"end"}"#).unwrap();
+                    let heard = socket.take_until(br#""_reqId":"end""#);
+                    refused += heard.windows(12).filter(|words| words == b"rate_limited").count();
+                    if stop.load(std::sync::atomic::Ordering::Acquire) {
+                        return refused;
+                    }
+                }
+                refused
+            })
+        })
+        .collect();
+    for _ in 0..100 {
+        town.assert_lives();
+    }
+    stop.store(true, std::sync::atomic::Ordering::Release);
+    let refused: usize = floods.into_iter().map(|flood| flood.join().unwrap()).sum();
+    assert!(0 < refused, "nobody was told to wait");
+    town.assert_lives();
+}
+
 /// A connection from this address of the machine's own.
 fn connect_from(from: Ipv4Addr, to: SocketAddrV4) -> TcpStream {
     let descriptor = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();

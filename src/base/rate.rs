@@ -17,6 +17,12 @@ impl Bucket {
         Bucket { burst: f64::from(burst), per_second, tokens: f64::from(burst), at: now }
     }
 
+    /// Whether it is as full as a new one: then nothing is lost when it is forgotten.
+    pub fn is_full(&self, now: Instant) -> bool {
+        let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
+        self.burst <= self.tokens + gained
+    }
+
     /// Takes so many tokens, or says how long until there are. More than the burst are as many as the burst.
     pub fn take(&mut self, tokens: u32, now: Instant) -> Result<(), Duration> {
         let wanted = f64::from(tokens).min(self.burst);
@@ -44,5 +50,6 @@ mod tests {
         assert_eq!(bucket.take(1, start), Err(Duration::from_millis(100)));
         assert_eq!(bucket.take(1, start + Duration::from_millis(100)), Ok(()));
         assert!(bucket.take(1, start).is_err(), "time that runs backwards earns nothing");
+        assert!(!bucket.is_full(start + Duration::from_millis(100)) && bucket.is_full(start + Duration::from_secs(1)));
     }
 }

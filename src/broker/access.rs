@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use crate::base::atomic_file;
 use crate::base::ids::{PublicKey, Token};
-use crate::base::rate::Bucket;
 use crate::base::time::{Millis, now_millis};
 use crate::crypto::request::MAX_SKEW;
 use crate::crypto::{fingerprint, random};
 use crate::net::http1::Head;
 use crate::net::tls::{Identity, TlsError};
+
+use super::limits::{Rates, customer};
 
 /// The admin token's file in a broker's data directory.
 const TOKEN_FILE: &str = "admin-token";
@@ -26,9 +27,6 @@ const MAX_NONCES: usize = 65_536;
 /// Requests of one address at once, and per second after that: it keeps guessing of codes and tokens slow.
 const REQUEST_BURST: u32 = 120;
 const REQUESTS_PER_SECOND: f64 = 4.0;
-
-/// Addresses whose rate is known; all are forgotten when there are more.
-const MAX_ADDRESSES: usize = 10_000;
 
 /// Who may make a mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +73,7 @@ pub(super) struct Gate {
     started: Millis,
     /// When each nonce was used. Guards only the map.
     nonces: Mutex<HashMap<(PublicKey, String), Millis>>,
-    /// Guards only the map.
-    rates: Mutex<HashMap<IpAddr, Bucket>>,
+    rates: Rates<IpAddr>,
 }
 
 /// The admin token of this data directory, and whether it was made now.
@@ -106,7 +103,7 @@ impl Gate {
             identity: RwLock::new(identity),
             started: now_millis(),
             nonces: Mutex::default(),
-            rates: Mutex::default(),
+            rates: Rates::new(REQUEST_BURST, REQUESTS_PER_SECOND),
         })
     }
 
@@ -171,15 +168,11 @@ impl Gate {
 
     /// One more request from this address, or how long it should wait. This machine's own are not counted.
     pub(super) fn admit(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
-        let address = address.to_canonical();
+        let address = customer(address);
         if address.is_loopback() {
             return Ok(());
         }
-        let mut rates = lock(&self.rates);
-        if MAX_ADDRESSES <= rates.len() && !rates.contains_key(&address) {
-            rates.clear();
-        }
-        rates.entry(address).or_insert_with(|| Bucket::new(REQUEST_BURST, REQUESTS_PER_SECOND, now)).take(1, now)
+        self.rates.take(address, 1, now)
     }
 }
 

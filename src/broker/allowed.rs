@@ -60,6 +60,17 @@ impl Allowed {
         said.filter(|(_, allowed)| !allowed.contains(&capability)).map(|(member, _)| *member).collect()
     }
 
+    /// Whether a member allows this to a peer.
+    pub(super) fn allows(&self, mesh: &MeshId, member: MemberKey, peer: MemberKey, capability: Capability) -> bool {
+        let grants = lock(&self.grants);
+        // As a rule nobody has said anything, and this is asked of each message.
+        if grants.is_empty() {
+            return true;
+        }
+        let said = grants.get(&(mesh.clone(), peer)).and_then(|of_peer| of_peer.get(&member));
+        said.is_none_or(|allowed| allowed.contains(&capability))
+    }
+
     /// The peers to which a member does not allow this.
     pub(super) fn denied_by(&self, mesh: &MeshId, member: MemberKey, capability: Capability) -> HashSet<MemberKey> {
         let said = self.by(mesh, member).into_iter();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::base::ids::{MeshId, PresenceId, PublicKey};
 use crate::base::time::now_millis;
@@ -155,7 +155,7 @@ impl State {
         self.shared.janitor.ring();
     }
 
-    fn frame(&mut self, frame: ClientFrame, now: Instant, out: &mut Outbox) -> Flow {
+    fn frame(&mut self, frame: ClientFrame, text: &str, now: Instant, out: &mut Outbox) -> Flow {
         let Some(seat) = &mut self.seat else {
             return match frame {
                 ClientFrame::Hello(hello) => {
@@ -187,6 +187,10 @@ impl State {
         // Whatever else was asked is answered after what was asked before it.
         let flow = self.store_sends(out);
         let Some(seat) = &mut self.seat else { return flow };
+        if let Err(wait) = self.shared.limits.ask(&seat.member.id, &frame, now) {
+            too_many(text, wait, out);
+            return flow;
+        }
         match frame {
             ClientFrame::ListPeers(ask) => presence::list_peers(&self.shared, seat, ask, out),
             ClientFrame::SetSummary(ask) => presence::set_summary(&self.shared, seat, ask, out),
@@ -338,7 +342,16 @@ impl State {
 
 /// Answers a frame that can not be served.
 pub(super) fn error(out: &mut Outbox, code: Code, message: &str, id: Option<String>, req_id: Option<String>) {
-    out.text(ServerFrame::Error(ErrorFrame { code, message: message.to_owned(), id, req_id }).encode());
+    let retry_after_ms = None;
+    out.text(ServerFrame::Error(ErrorFrame { code, message: message.to_owned(), id, req_id, retry_after_ms }).encode());
+}
+
+/// Answers a question too many; the frame is read again for the ids that it carries.
+fn too_many(text: &str, wait: Duration, out: &mut Outbox) {
+    let (id, req_id) = ClientFrame::ids(text);
+    let retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
+    let message = "rate_limit: too many questions at once".to_owned();
+    out.text(ServerFrame::Error(ErrorFrame { code: Code::RateLimited, message, id, req_id, retry_after_ms }).encode());
 }
 
 impl ws::Peer for State {
@@ -351,7 +364,7 @@ impl ws::Peer for State {
     fn on_text(&mut self, text: &str, now: Instant, out: &mut Outbox) -> Flow {
         self.shared.metrics.bytes_in.add(text.len());
         match ClientFrame::decode(text) {
-            Ok(frame) => self.frame(frame, now, out),
+            Ok(frame) => self.frame(frame, text, now, out),
             Err(Undecodable { kind, .. })
                 if self.seat.is_none() && !matches!(kind.as_deref(), Some("hello" | "session_hello")) =>
             {

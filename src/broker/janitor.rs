@@ -40,8 +40,9 @@ fn run(shared: &Shared, bell: &Bell) {
         }
         let until = shared.router.next_expiry().map_or(sweep_at, |at| at.min(sweep_at));
         // By the wall clock, which is looked at anew each time: it may be set, and a message may be due in years.
-        let until =
-            schedule::fire_due(shared).and_then(|wait| Instant::now().checked_add(wait)).map_or(until, |at| at.min(until));
+        let until = schedule::fire_due(shared, now_millis())
+            .and_then(|wait| Instant::now().checked_add(wait))
+            .map_or(until, |at| at.min(until));
         if let Err(err) = wait(&[], Some(bell), Some(until.saturating_duration_since(Instant::now()))) {
             log::error!("janitor: {err}");
             return;

@@ -1,12 +1,14 @@
 //! What one broker gives to whom, and how much at most. Each number with what it protects.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::ids::MemberId;
 use crate::base::rate::Bucket;
+use crate::wire::client::ClientFrame;
 
 /// Connections at once, of any kind. One more is answered 503.
 const MAX_CONNECTIONS: usize = 8192;
@@ -24,8 +26,17 @@ const SENDS_PER_SECOND: f64 = 10_000.0;
 /// Longest pause that a refusal asks for.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(1);
 
-/// Buckets kept; members who have been quiet are forgotten when there are more.
+/// What a member may ask at once, and per second after that; see [`Limits::ask`]. It keeps the database, which has one
+/// thread, free for others.
+const ASK_BURST: u32 = 5_000;
+const ASKS_PER_SECOND: f64 = 1_000.0;
+
+/// Buckets kept of one kind: those who have been quiet are forgotten when there are more. If none has been, whoever is new
+/// waits.
 const MAX_BUCKETS: usize = 10_000;
+
+/// How long whoever is new waits then.
+const NO_BUCKET_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many rows are fetched for a recipient at a time.
 pub(super) const FETCH: usize = 64;
@@ -81,11 +92,50 @@ impl Default for Caps {
     }
 }
 
-/// Send rates and connections by address. Guards only its maps.
-#[derive(Debug, Default)]
+/// Rates of one kind, by who has them. Guards only its map.
+#[derive(Debug)]
+pub(super) struct Rates<K> {
+    burst: u32,
+    per_second: f64,
+    buckets: Mutex<HashMap<K, Bucket>>,
+}
+
+impl<K: Eq + Hash> Rates<K> {
+    pub(super) fn new(burst: u32, per_second: f64) -> Rates<K> {
+        Rates { burst, per_second, buckets: Mutex::default() }
+    }
+
+    /// Takes so much, or says how long to wait for it.
+    pub(super) fn take(&self, who: K, cost: u32, now: Instant) -> Result<(), Duration> {
+        let mut buckets = lock(&self.buckets);
+        if MAX_BUCKETS <= buckets.len() && !buckets.contains_key(&who) {
+            buckets.retain(|_, bucket| !bucket.is_full(now));
+            if MAX_BUCKETS <= buckets.len() {
+                return Err(NO_BUCKET_PAUSE);
+            }
+        }
+        buckets.entry(who).or_insert_with(|| Bucket::new(self.burst, self.per_second, now)).take(cost, now)
+    }
+}
+
+/// The part of an address that is one customer's: of IPv6 its network, in which one machine has as many addresses as it
+/// likes. A socket for both families writes IPv4 addresses in IPv6's form.
+pub(super) fn customer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        address => address,
+    }
+}
+
+/// Rates of members and connections by address. Guards only its maps.
+#[derive(Debug)]
 pub(super) struct Limits {
     caps: Caps,
-    sends: Mutex<HashMap<MemberId, Bucket>>,
+    sends: Rates<MemberId>,
+    asks: Rates<MemberId>,
     addresses: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
@@ -98,7 +148,12 @@ pub(super) struct AddressGuard {
 
 impl Limits {
     pub(super) fn new(caps: Caps) -> Limits {
-        Limits { caps, ..Limits::default() }
+        Limits {
+            caps,
+            sends: Rates::new(SEND_BURST, SENDS_PER_SECOND),
+            asks: Rates::new(ASK_BURST, ASKS_PER_SECOND),
+            addresses: Arc::default(),
+        }
     }
 
     pub(super) fn caps(&self) -> Caps {
@@ -108,17 +163,18 @@ impl Limits {
     /// One more message by this member, to so many recipients; or how long it should wait.
     pub(super) fn send(&self, member: &MemberId, recipients: usize, now: Instant) -> Result<(), Duration> {
         let cost = u32::try_from(recipients.clamp(1, SEND_BURST as usize)).unwrap_or(SEND_BURST);
-        let mut sends = lock(&self.sends);
-        if MAX_BUCKETS <= sends.len() && !sends.contains_key(member) {
-            sends.clear();
-        }
-        sends.entry(member.clone()).or_insert_with(|| Bucket::new(SEND_BURST, SENDS_PER_SECOND, now)).take(cost, now)
+        self.sends.take(member.clone(), cost, now)
+    }
+
+    /// One more question of this member, or how long it should wait. A question costs about as much of it as it costs the
+    /// database.
+    pub(super) fn ask(&self, member: &MemberId, frame: &ClientFrame, now: Instant) -> Result<(), Duration> {
+        self.asks.take(member.clone(), cost(frame), now)
     }
 
     /// One more connection from this address; `None` if it has too many.
     pub(super) fn connect(&self, address: IpAddr) -> Option<AddressGuard> {
-        // A socket for both families writes IPv4 addresses in IPv6's form.
-        let address = address.to_canonical();
+        let address = customer(address);
         let mut addresses = lock(&self.addresses);
         let count = addresses.entry(address).or_insert(0);
         if self.caps.per_address <= *count && !(self.caps.loopback_exempt && address.is_loopback()) {
@@ -127,6 +183,30 @@ impl Limits {
         *count += 1;
         drop(addresses);
         Some(AddressGuard { addresses: self.addresses.clone(), address })
+    }
+}
+
+/// What a question costs: one that looks for words or writes out much, as many as several that only say something.
+fn cost(frame: &ClientFrame) -> u32 {
+    match frame {
+        ClientFrame::Recall(_) | ClientFrame::ListSkills(_) | ClientFrame::TopicHistory(_) => 10,
+        ClientFrame::ListPeers(_)
+        | ClientFrame::ListState(_)
+        | ClientFrame::ListTasks(_)
+        | ClientFrame::ListBans(_)
+        | ClientFrame::ListScheduled(_)
+        | ClientFrame::TopicList(_)
+        | ClientFrame::TopicMembers(_)
+        | ClientFrame::MessageStatus(_)
+        | ClientFrame::Remember(_)
+        | ClientFrame::Forget(_)
+        | ClientFrame::ShareSkill(_)
+        | ClientFrame::SetState(_)
+        | ClientFrame::CreateTask(_)
+        | ClientFrame::Schedule(_)
+        | ClientFrame::TopicCreate(_)
+        | ClientFrame::SetGrants(_) => 5,
+        _ => 1,
     }
 }
 
@@ -152,7 +232,7 @@ mod tests {
 
     #[test]
     fn an_address_is_counted_and_let_go() {
-        let limits = Limits::default();
+        let limits = Limits::new(Caps::default());
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         let held: Vec<_> = (0..MAX_PER_ADDRESS).map(|_| limits.connect(address).unwrap()).collect();
         assert!(limits.connect(address).is_none());
@@ -160,5 +240,40 @@ mod tests {
         drop(held);
         assert!(limits.connect(address).is_some());
         assert!(lock(&limits.addresses).is_empty());
+    }
+
+    #[test]
+    fn a_network_is_one_customer_and_this_machine_is_itself() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        for (address, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2:ffff::", "2001:db8:1:2::"),
+            ("2001:db8:1:3::1", "2001:db8:1:3::"),
+            ("::1", "::1"),
+            ("::ffff:127.0.0.1", "127.0.0.1"),
+        ] {
+            assert_eq!(customer(ip(address)), ip(expected), "{address}");
+        }
+        let limits = Limits::new(Caps { per_address: 2, ..Caps::default() });
+        let _held = [1, 2].map(|n| limits.connect(ip(&format!("2001:db8::{n}"))).unwrap());
+        assert!(limits.connect(ip("2001:db8::3")).is_none() && limits.connect(ip("2001:db8:0:1::3")).is_some());
+        assert!((0..3).all(|_| limits.connect(ip("::1")).is_some()));
+    }
+
+    #[test]
+    fn the_quiet_are_forgotten_and_the_busy_are_not() {
+        let (rates, now) = (Rates::new(2, 1.0), Instant::now());
+        assert!(rates.take(0, 2, now).is_ok() && rates.take(0, 1, now).is_err());
+        for n in 1..MAX_BUCKETS {
+            assert!(rates.take(n, 1, now).is_ok());
+        }
+        assert_eq!(rates.take(MAX_BUCKETS, 1, now), Err(NO_BUCKET_PAUSE), "nobody has been quiet");
+        assert!(rates.take(0, 1, now).is_err(), "a flood of others gives nobody a new bucket");
+        let later = now + Duration::from_millis(1500);
+        assert!(rates.take(MAX_BUCKETS, 1, later).is_ok(), "those who asked once are quiet by now");
+        assert_eq!(lock(&rates.buckets).len(), 2);
+        assert!(rates.take(0, 2, later).is_err());
     }
 }

@@ -48,7 +48,7 @@ use self::access::{Access, Gate};
 use self::allowed::Allowed;
 use self::conn::Cmd;
 use self::hello::Refusal;
-use self::http::Past;
+use self::http::{Past, Pulse};
 pub use self::limits::Caps;
 use self::limits::Limits;
 use self::metrics::Metrics;
@@ -144,6 +144,7 @@ struct Shared {
     failed: Sender<String>,
     metrics: Metrics,
     past: Past,
+    pulse: Pulse,
     settings: Settings,
     public_status: bool,
     /// Lines about strangers: hellos refused, connections that never spoke, that broke the protocol, that were too many.
@@ -240,6 +241,7 @@ pub fn start_capped(options: Options, caps: Caps) -> Result<Running, StartError>
         failed: failed_sender,
         metrics: Metrics::default(),
         past: Past::default(),
+        pulse: Pulse::default(),
         settings,
         public_status: options.public_status,
         told: Default::default(),

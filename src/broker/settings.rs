@@ -33,12 +33,22 @@ pub(super) struct Settings {
     mesh_mib: u32,
     /// Mail that may wait for one recipient, in MiB.
     recipient_mib: u32,
+    /// What one mesh may keep beside that, in MiB.
+    kept_mib: u32,
     max_meshes: u32,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { message_days: 7, audit_days: 30, audit_messages: false, mesh_mib: 1024, recipient_mib: 256, max_meshes: 1000 }
+        Settings {
+            message_days: 7,
+            audit_days: 30,
+            audit_messages: false,
+            mesh_mib: 1024,
+            recipient_mib: 256,
+            kept_mib: 1024,
+            max_meshes: 1000,
+        }
     }
 }
 
@@ -77,6 +87,7 @@ impl Settings {
             ("auditDays", settings.audit_days),
             ("meshMib", settings.mesh_mib),
             ("recipientMib", settings.recipient_mib),
+            ("keptMib", settings.kept_mib),
             ("maxMeshes", settings.max_meshes),
         ];
         match numbers.iter().find(|(_, number)| *number == 0) {
@@ -89,6 +100,7 @@ impl Settings {
         Policy {
             mesh_bytes: u64::from(self.mesh_mib) * MIB,
             recipient_bytes: u64::from(self.recipient_mib) * MIB,
+            kept_bytes: u64::from(self.kept_mib) * MIB,
             meshes: usize::try_from(self.max_meshes).unwrap_or(usize::MAX),
             audit_messages: self.audit_messages,
         }
@@ -124,9 +136,10 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             Settings::load(&path)
         };
-        let settings = read(r#"{"messageDays":2,"recipientMib":1,"auditMessages":true}"#).unwrap();
+        let settings = read(r#"{"messageDays":2,"recipientMib":1,"auditMessages":true,"keptMib":3}"#).unwrap();
         assert_eq!(settings.expires_at(5), 5 + 2 * 86_400_000);
-        assert_eq!((settings.policy().recipient_bytes, settings.policy().audit_messages), (MIB, true));
+        let policy = settings.policy();
+        assert_eq!((policy.recipient_bytes, policy.audit_messages, policy.kept_bytes), (MIB, true, 3 * MIB));
         for (text, named) in [
             (r#"{"messageDays":0}"#, "messageDays must be at least 1"),
             (r#"{"mesageDays":1}"#, "mesageDays"),

@@ -268,19 +268,27 @@ impl ClientFrame {
         serde_json::from_str(text).map_err(|err| undecodable(text, &err))
     }
 
+    /// The `id` and the `_reqId` that a frame carries, whatever it is.
+    pub fn ids(text: &str) -> (Option<String>, Option<String>) {
+        serde_json::from_str::<Envelope<'_>>(text).map_or((None, None), |envelope| (word(envelope.id), word(envelope.req_id)))
+    }
+
     pub fn encode(&self) -> String {
         // Only maps with non-string keys and failing `Serialize` impls can fail here, and there are none.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
+fn word(raw: Option<&RawValue>) -> Option<String> {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
+}
+
 fn undecodable(text: &str, err: &serde_json::Error) -> Undecodable {
-    let string = |raw: Option<&RawValue>| raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
     let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(text) else {
         let message = if err.is_syntax() || err.is_eof() { "not a JSON object" } else { "expected a JSON object" };
         return Undecodable { code: Code::Malformed, message: message.to_owned(), id: None, req_id: None, kind: None };
     };
-    let kind = string(envelope.kind);
+    let kind = word(envelope.kind);
     let known = err.to_string();
     let (code, message) = match &kind {
         None => (Code::Malformed, "`type` is missing".to_owned()),
@@ -290,7 +298,7 @@ fn undecodable(text: &str, err: &serde_json::Error) -> Undecodable {
         }
         Some(_) => (Code::Invalid, without_position(&known)),
     };
-    Undecodable { code, message, id: string(envelope.id), req_id: string(envelope.req_id), kind }
+    Undecodable { code, message, id: word(envelope.id), req_id: word(envelope.req_id), kind }
 }
 
 #[cfg(test)]

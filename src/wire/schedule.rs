@@ -82,6 +82,9 @@ pub struct ScheduledMessage {
     pub cron: Option<String>,
     #[serde(default)]
     pub fired_count: u32,
+    /// Why it could not be sent the last time; without `cron`, it is not tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// Answers [`ListScheduled`], what comes first first.

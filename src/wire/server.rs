@@ -110,6 +110,9 @@ pub struct ErrorFrame {
     pub id: Option<String>,
     #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
+    /// When there may be another answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 /// The answer to a `send`. Clients of the reference judge it by the absence of `error`, or by `queued`: a refusal has both.

@@ -113,6 +113,12 @@ impl Raw {
     /// Reads up to and past the next occurrence of `what`.
     #[track_caller]
     pub(crate) fn read_until(&mut self, what: &[u8]) {
+        self.take_until(what);
+    }
+
+    /// As [`Raw::read_until`], and says what was read.
+    #[track_caller]
+    pub(crate) fn take_until(&mut self, what: &[u8]) -> Vec<u8> {
         let mut seen = Vec::new();
         let mut piece = [0; 4096];
         while !seen.windows(what.len()).any(|window| window == what) {
@@ -120,6 +126,7 @@ impl Raw {
             assert!(0 < count, "hung up on after: {}", String::from_utf8_lossy(&seen));
             seen.extend_from_slice(&piece[..count]);
         }
+        seen
     }
 
     /// Everything until the other end hangs up.

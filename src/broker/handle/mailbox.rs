@@ -12,10 +12,12 @@ use crate::net::ws::Outbox;
 use crate::store::Seq;
 use crate::store::hub::{Ack, Stored, Urgency};
 use crate::wire::client::ClientAck;
+use crate::wire::grant::Capability;
 use crate::wire::key::SEALED_BODY;
 use crate::wire::limits::PUSH_WINDOW;
 use crate::wire::peer::Status;
 use crate::wire::server::{Push, ServerFrame};
+use crate::wire::target::Target;
 
 /// What was pushed over this connection and is not acknowledged yet.
 #[derive(Debug)]
@@ -112,6 +114,9 @@ impl Mailbox {
                     return;
                 }
                 self.cursor = row.seq;
+                if !is_allowed(shared, seat, &row) {
+                    continue;
+                }
                 if self.pushed.iter().any(|pushed| pushed.seq == row.seq) {
                     continue;
                 }
@@ -127,6 +132,15 @@ impl Mailbox {
             self.page = (self.page * 2).min(FETCH);
         }
     }
+}
+
+/// Whether the recipient allows it by now: a message that was sent before its sender was blocked stays where it is.
+fn is_allowed(shared: &Shared, seat: &Seat, row: &Stored) -> bool {
+    let capability = match Target::parse(&row.target_spec) {
+        Some(Target::Everyone | Target::Group(_)) => Capability::Broadcast,
+        Some(Target::Key(_) | Target::Topic(_)) | None => Capability::Dm,
+    };
+    shared.allowed.allows(&seat.mesh, seat.member.key, row.sender_member, capability)
 }
 
 fn push(mesh: &MeshId, row: Stored) -> Push {

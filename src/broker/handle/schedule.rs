@@ -11,7 +11,7 @@ use crate::broker::presence::Kind;
 use crate::crypto::{base64, random, sealed};
 use crate::net::ws::Outbox;
 use crate::store;
-use crate::store::hub::{Enqueued, Member, ScheduledRow, Scheduling, Submission, Topical};
+use crate::store::hub::{Enqueued, Firing, Member, ScheduledRow, Scheduling, Submission, Topical};
 use crate::wire::code::Code;
 use crate::wire::grant::Capability;
 use crate::wire::key::SEALED_BODY;
@@ -67,6 +67,7 @@ pub(in crate::broker) fn add(shared: &Shared, seat: &Seat, mut ask: Schedule, ou
         fired: 0,
         client_id: id,
         seal: ask.seal,
+        error: None,
     };
     let scheduled_id = row.id.clone();
     match found(shared, shared.hub.add_scheduled(Box::new(row)), ask.req_id.as_ref(), out) {
@@ -170,6 +171,7 @@ pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListScheduled, 
             created_at: row.created_at,
             cron: row.cron,
             fired_count: row.fired,
+            error: row.error,
         }
     };
     let (messages, truncated) = fitting(rows.into_iter().map(message));
@@ -184,9 +186,8 @@ pub(in crate::broker) fn cancel(shared: &Shared, seat: &Seat, ask: CancelSchedul
 }
 
 /// Sends what is due, and says how long nothing is.
-pub(in crate::broker) fn fire_due(shared: &Shared) -> Option<Duration> {
+pub(in crate::broker) fn fire_due(shared: &Shared, now: Millis) -> Option<Duration> {
     loop {
-        let now = now_millis();
         let fired = shared.hub.due(now, STEP).and_then(|(due, next)| {
             let count = due.len();
             due.into_iter().try_for_each(|row| fire(shared, row, now)).map(|()| (count, next))
@@ -208,22 +209,24 @@ fn fire(shared: &Shared, row: ScheduledRow, now: Millis) -> Result<(), store::Er
     let member = shared.hub.members(row.mesh.clone())?.into_iter().find(|member| member.id == row.member && !member.revoked);
     let cron = row.cron.as_deref().and_then(Cron::parse).filter(|_| member.is_some());
     let next = cron.and_then(|cron| cron.next(now));
-    let submission = match member {
-        None => None,
+    let firing = match member {
+        None => Firing::Drop,
         Some(member) => {
             let expires_at = shared.settings.expires_at(now);
             let made = |(recipients, topic)| Box::new(submission(&row, recipients, topic, (now, expires_at)));
-            let mut made = address(shared, &row, &member)?.map(made);
-            if let Some(submission) = made.as_mut().filter(|submission| submission.sealing.is_some()) {
+            let mut made = address(shared, &row, &member)?.map_or_else(Firing::Fail, |to| Firing::Send(made(to)));
+            if let Firing::Send(submission) = &mut made
+                && submission.sealing.is_some()
+            {
                 let unable = keys::unable_keys(shared, &row.mesh, &submission.recipients)?;
                 submission.recipients.retain(|key| !unable.contains_key(key));
             }
             made
         }
     };
-    let recipients = submission.as_ref().map(|submission| submission.recipients.clone()).unwrap_or_default();
+    let recipients = if let Firing::Send(submission) = &firing { submission.recipients.clone() } else { Vec::new() };
     let mesh = row.mesh.clone();
-    if let Some(Enqueued::New(_)) = shared.hub.fire(Box::new(row), submission, next)? {
+    if let Some(Enqueued::New(_)) = shared.hub.fire(Box::new(row), firing, next)? {
         shared.router.notify(&mesh, recipients.iter());
     }
     Ok(())
@@ -233,27 +236,28 @@ fn topical(row: &ScheduledRow, id: String) -> Topical {
     Topical { id, mentions: Vec::new(), body_version: if row.seal.is_some() { SEALED_BODY } else { 1 } }
 }
 
-/// Whom a message is for now; nobody if its sender may not say it there any more.
-type For = Option<(Vec<PublicKey>, Option<Topical>)>;
+/// Whom a message is for now, or why its sender may not say it there any more.
+type For = Result<(Vec<PublicKey>, Option<Topical>), &'static str>;
 
 fn address(shared: &Shared, row: &ScheduledRow, member: &Member) -> Result<For, store::Error> {
     let deaf = |capability| grant::deaf(shared, &row.mesh, member.key, capability);
     Ok(match Target::parse(&row.target_spec) {
-        None => None,
-        Some(Target::Key(key)) => (!grant::blocks(shared, &row.mesh, member.key, key)?).then(|| (vec![key], None)),
+        None => Err("it is for nobody"),
+        Some(Target::Key(key)) if grant::blocks(shared, &row.mesh, member.key, key)? => Err(send::BLOCKED),
+        Some(Target::Key(key)) => Ok((vec![key], None)),
         Some(Target::Topic(topic)) => match shared.hub.topic(row.mesh.clone(), topic, member.id.clone())? {
             Some(topic) if matches!(topic.role, Some(TopicRole::Lead | TopicRole::Member)) => {
                 let deaf = deaf(Capability::Dm);
                 let members = shared.hub.topic_members(topic.id.clone())?;
                 let members = members.iter().map(|member| member.key).filter(|key| !deaf.contains(key));
-                Some((shared.router.reach(&row.mesh, members, None), Some(topical(row, topic.id))))
+                Ok((shared.router.reach(&row.mesh, members, None), Some(topical(row, topic.id))))
             }
-            _ => None,
+            _ => Err("the topic is gone, or its sender may not write there"),
         },
         Some(many) => {
             let nobody = PresenceId::new("");
             let from = fanout::Sender { presence: &nobody, member: member.key };
-            Some((fanout::recipients(shared, &row.mesh, &many, from)?, None))
+            Ok((fanout::recipients(shared, &row.mesh, &many, from)?, None))
         }
     })
 }

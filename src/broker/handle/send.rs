@@ -42,7 +42,7 @@ struct Pause {
 
 /// The reference's wording, which its clients know.
 const TOO_MANY: &str = "rate_limit: too many messages at once — slow down";
-const BLOCKED: &str = "blocked by recipient grants (sender lacks dm capability)";
+pub(super) const BLOCKED: &str = "blocked by recipient grants (sender lacks dm capability)";
 const NO_STORE: &str = "unavailable: the broker can not store it now";
 
 impl Pause {

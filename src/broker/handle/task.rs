@@ -87,7 +87,7 @@ fn answer(shared: &Shared, changed: Result<TaskChanged, store::Error>, req_id: O
         TaskChanged::NotClaimable => (Code::TaskNotClaimable, "somebody has this task, or it is done"),
         TaskChanged::Forbidden => (Code::Forbidden, "this task is another member's"),
     };
-    let frame = ErrorFrame { code, message: text.to_owned(), id: req_id.clone(), req_id };
+    let frame = ErrorFrame { code, message: text.to_owned(), id: req_id.clone(), req_id, retry_after_ms: None };
     out.text(ServerFrame::Error(frame).encode());
 }
 

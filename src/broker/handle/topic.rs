@@ -77,7 +77,8 @@ fn known(shared: &Shared, seat: &Seat, topic: &str, req_id: Option<&String>, out
     if row.is_none() {
         let shown: String = neutralise_line(topic).chars().take(80).collect();
         let message = format!("there is no topic \"{shown}\"");
-        let frame = ErrorFrame { code: Code::TopicNotFound, message, id: req_id.cloned(), req_id: req_id.cloned() };
+        let frame =
+            ErrorFrame { code: Code::TopicNotFound, message, id: req_id.cloned(), req_id: req_id.cloned(), retry_after_ms: None };
         out.text(ServerFrame::Error(frame).encode());
     }
     row

@@ -23,7 +23,7 @@ use crate::wire::limits::{HELLO_DEADLINE, MAX_FRAME};
 use crate::wire::mesh_api::MAX_BODY;
 
 use self::answer::{Answer, Ask, plain};
-pub(super) use self::status::Past;
+pub(super) use self::status::{Past, Pulse};
 use super::limits::AddressGuard;
 use super::{Matter, Shared};
 

@@ -62,24 +62,53 @@ fn is_loopback_name(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// What the database answered when it was last asked. Guards only itself.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Pulse(Mutex<Option<(Instant, Option<usize>)>>);
+
+/// How old that may be: whoever asks for the broker's health is asked for nothing, so it may cost next to nothing.
+const FRESH: Duration = Duration::from_secs(1);
+
+impl Pulse {
+    /// What is known, if it is fresh.
+    fn known(&self, now: Instant) -> Option<Option<usize>> {
+        let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.filter(|(at, _)| now.saturating_duration_since(*at) < FRESH).map(|(_, depth)| depth)
+    }
+
+    fn note(&self, depth: Option<usize>, now: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, depth));
+    }
+}
+
+/// How much waits; nothing if the database does not answer.
+fn depth(shared: &Shared) -> Option<usize> {
+    if let Some(known) = shared.pulse.known(Instant::now()) {
+        return known;
+    }
+    let depth = shared.hub.depth().ok();
+    shared.pulse.note(depth, Instant::now());
+    depth
+}
+
 pub(super) fn health(shared: &Shared) -> Answer {
-    let depth = shared.hub.depth();
+    let depth = depth(shared);
     let body = json!({
-        "status": if depth.is_ok() { "ok" } else { "degraded" },
-        "db": if depth.is_ok() { "up" } else { "down" },
+        "status": if depth.is_some() { "ok" } else { "degraded" },
+        "db": if depth.is_some() { "up" } else { "down" },
         "version": env!("CARGO_PKG_VERSION"),
         "gitSha": option_env!("CLAUDEMESH_GIT_SHA").unwrap_or("unknown"),
         "uptime": shared.started.elapsed().as_secs(),
         "connections": shared.connections.get(),
-        "queued": depth.as_ref().ok(),
+        "queued": depth,
     });
-    Answer::json(if depth.is_ok() { 200 } else { 503 }, &body)
+    Answer::json(if depth.is_some() { 200 } else { 503 }, &body)
 }
 
 pub(super) fn ready(shared: &Shared) -> Answer {
     let reason = match () {
         () if shared.stopping.load(Ordering::Acquire) => Some("stopping"),
-        () if shared.hub.depth().is_err() => Some("db_down"),
+        () if depth(shared).is_none() => Some("db_down"),
         () => None,
     };
     let mut body = json!({
@@ -141,6 +170,17 @@ fn span(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_database_is_asked_for_its_health_once_a_second() {
+        let (pulse, start) = (Pulse::default(), Instant::now());
+        assert_eq!(pulse.known(start), None);
+        for answer in [Some(7), None] {
+            pulse.note(answer, start);
+            assert_eq!(pulse.known(start + FRESH - Duration::from_millis(1)), Some(answer));
+            assert_eq!(pulse.known(start + FRESH), None);
+        }
+    }
 
     #[test]
     fn names_of_this_machine_and_others() {

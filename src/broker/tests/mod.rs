@@ -6,7 +6,9 @@ mod hello;
 mod later;
 mod mail;
 mod order;
+mod rates;
 mod receipts;
+mod status;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicI64;

@@ -41,7 +41,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
            admin-token of the data directory. Behind a proxy, name it with --trusted-proxy.\n\n\
            On the same port it answers GET /health and /health/ready, and to programs of this machine /metrics (for \
            Prometheus) and a status page at /. broker.json in its data directory sets limits: messageDays, auditDays, \
-           auditMessages, meshMib, recipientMib, maxMeshes.",
+           auditMessages, meshMib, recipientMib, keptMib, maxMeshes.",
     operands: &[],
     tail: None,
     flags: &[LISTEN, DATA, CERT, KEY, PROXY, POLICY, PUBLIC_STATUS],

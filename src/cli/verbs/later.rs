@@ -122,8 +122,9 @@ fn remind_list(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     } else {
         page.row.messages.iter().try_for_each(|one| {
             let cron = one.cron.as_ref().map(|cron| format!(" (cron {cron})"));
+            let failed = one.error.as_ref().map(|why| format!(" · could not be sent: {why}"));
             let line = Line::new().and(Style::Bold, iso(one.deliver_at)).maybe(Style::Cyan, cron);
-            out.line(&line.and(Style::Dim, format!(" · {:.16} · {}", one.to, one.id)))?;
+            out.line(&line.and(Style::Dim, format!(" · {:.16} · {}", one.to, one.id)).maybe(Style::Yellow, failed))?;
             out.body(&one.message)
         })?;
     }

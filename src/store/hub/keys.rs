@@ -402,6 +402,7 @@ mod tests {
             fired: 0,
             seal: Some(Seal { epoch: 2, repeats: false, signature: String::new() }),
             client_id: Some(crate::base::ids::ClientId::new("c")),
+            error: None,
         };
         let wrong = super::super::Scheduling::WrongKey(WrongKey::Closed);
         assert_eq!(hub.add_scheduled(Box::new(later.clone())), Ok(wrong));

@@ -25,6 +25,7 @@ pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_receipts.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_delivered.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_away.sql"))?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_kept.sql"))?),
 ];
 
 /// A column that only this program writes, and only with keys.

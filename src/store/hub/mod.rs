@@ -42,9 +42,10 @@ pub use self::records::{
     Ack, Author, AwayRow, Enqueued, Known, Member, MemoryRow, Mesh, MessageLookup, MessageState, NewMember, NewMesh, Outcome,
     Removed, Role, SeenSession, SkillRow, StateRow, Stored, Submission, Topical, Urgency,
 };
+pub use self::schedule::{Firing, ScheduledRow, Scheduling};
 pub use self::status::Expired;
+pub use self::tasks::TaskChanged;
 pub use self::topics::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow};
-pub use self::{schedule::ScheduledRow, schedule::Scheduling, tasks::TaskChanged};
 
 commands! {
     /// The broker's database. Cheap to clone; it closes when the last clone is dropped.
@@ -180,7 +181,7 @@ commands! {
     Read Scheduled => schedule::list: pub fn scheduled(mesh: MeshId, member: MemberId) -> Vec<ScheduledRow>;
     Sync CancelScheduled => schedule::cancel: pub fn cancel_scheduled(mesh: MeshId, member: MemberId, id: String) -> bool;
     Read Due => schedule::due: pub fn due(now: Millis, limit: usize) -> (Vec<ScheduledRow>, Option<Millis>);
-    Sync Fire => schedule::fire: pub fn fire(row: Box<ScheduledRow>, submission: Option<Box<Submission>>, next: Option<Millis>) -> Option<Enqueued>;
+    Sync Fire => schedule::fire: pub fn fire(row: Box<ScheduledRow>, firing: Firing, next: Option<Millis>) -> Option<Enqueued>;
     Sync CreateTask => tasks::create: pub fn create_task(mesh: MeshId, task: Task, by: Author, now: Millis) -> bool;
     Sync ClaimTask => tasks::claim: pub fn claim_task(mesh: MeshId, id: String, by: Author) -> TaskChanged;
     Sync CompleteTask => tasks::complete: pub fn complete_task(mesh: MeshId, id: String, result: Option<String>, by: Author) -> TaskChanged;

@@ -20,9 +20,12 @@ pub(super) fn enqueue(db: &Db<'_>, submissions: Vec<Submission>) -> Result<Vec<E
     let mut copies = 0;
     let policy = room::policy(db)?;
     let mut chain = Chain::new(db);
+    let mesh = submissions.first().map(|submission| submission.mesh.clone());
     let one = |submission| enqueue_one(db, &policy, &mut chain, submission, &mut copies);
     let answers = submissions.into_iter().map(one).collect();
     deepen(db, copies)?;
+    // What one connection says at once is for one mesh.
+    mesh.map_or(Ok(()), |mesh| room::forget_settled(db, &policy, &mesh))?;
     answers
 }
 
@@ -56,6 +59,9 @@ fn enqueue_one(
     let weight = room::weight(&submission.nonce, &submission.ciphertext);
     if let Some(full) = make_fit(db, policy, &mut submission, weight)? {
         return Ok(Enqueued::Full(full));
+    }
+    if !topics::make_room(db, &submission)? {
+        return Ok(Enqueued::Full(Full::Mesh));
     }
     let seq = write(db, &submission)?;
     topics::append(db, &submission)?;

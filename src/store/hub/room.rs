@@ -2,6 +2,7 @@
 
 use rusqlite::params;
 
+use crate::base::ids::MeshId;
 use crate::store::db::Db;
 use crate::store::{Error, limit_sql};
 
@@ -12,6 +13,9 @@ pub struct Policy {
     pub mesh_bytes: u64,
     /// Bytes that may wait for one recipient.
     pub recipient_bytes: u64,
+    /// Bytes that one mesh may keep beside that: half for what its members share, half for what is known of messages that
+    /// every recipient has.
+    pub kept_bytes: u64,
     pub meshes: usize,
     /// Whether each message gets an entry in the audit log.
     pub audit_messages: bool,
@@ -35,20 +39,27 @@ pub(super) fn weight(nonce: &str, ciphertext: &str) -> i64 {
 pub(super) fn set(db: &Db<'_>, policy: Policy) -> Result<(), Error> {
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     db.execute(
-        "UPDATE policy SET mesh_bytes = ?1, recipient_bytes = ?2, meshes = ?3, audit_messages = ?4",
-        params![bytes(policy.mesh_bytes), bytes(policy.recipient_bytes), limit_sql(policy.meshes), policy.audit_messages],
+        "UPDATE policy SET mesh_bytes = ?1, recipient_bytes = ?2, meshes = ?3, audit_messages = ?4, kept_bytes = ?5",
+        params![
+            bytes(policy.mesh_bytes),
+            bytes(policy.recipient_bytes),
+            limit_sql(policy.meshes),
+            policy.audit_messages,
+            bytes(policy.kept_bytes)
+        ],
     )?;
     Ok(())
 }
 
 pub(super) fn policy(db: &Db<'_>) -> Result<Policy, Error> {
     let number = |value: i64| u64::try_from(value).unwrap_or(0);
-    let found = db.first("SELECT mesh_bytes, recipient_bytes, meshes, audit_messages FROM policy", [], |row| {
+    let found = db.first("SELECT mesh_bytes, recipient_bytes, meshes, audit_messages, kept_bytes FROM policy", [], |row| {
         Ok(Policy {
             mesh_bytes: number(row.get(0)?),
             recipient_bytes: number(row.get(1)?),
             meshes: usize::try_from(row.get::<_, i64>(2)?).unwrap_or(0),
             audit_messages: row.get(3)?,
+            kept_bytes: number(row.get(4)?),
         })
     })?;
     found.ok_or_else(|| Error::Sql("the policy is gone".to_owned()))
@@ -71,6 +82,42 @@ pub(super) fn fits(db: &Db<'_>, mesh: &str, recipient: &str, weight: i64, limit:
         db.execute("UPDATE waiting SET full = ?3 WHERE mesh_id = ?1 AND recipient = ?2", params![mesh, recipient, full])?;
     }
     Ok(!full)
+}
+
+/// Whether what its members share in a mesh may grow by so much.
+pub(super) fn may_keep(db: &Db<'_>, mesh: &MeshId, bytes: usize) -> Result<bool, Error> {
+    let limit = policy(db)?.kept_bytes / 2;
+    if limit == 0 {
+        return Ok(true);
+    }
+    let kept = db.first("SELECT bytes FROM kept WHERE mesh_id = ?1", [mesh.as_str()], |row| row.get(0))?.unwrap_or(0);
+    Ok(i64::saturating_add(kept, limit_sql(bytes + ROW)) <= i64::try_from(limit).unwrap_or(i64::MAX))
+}
+
+/// What is known of a message that every recipient has: who sent it when to whom and under which id, so that a retry is
+/// recognised. In bytes, indexes included.
+const SETTLED: u64 = 512;
+
+/// How many of those are forgotten in one step.
+const STEP: i64 = 256;
+
+/// Forgets the oldest messages of a mesh that every recipient has, where there are too many.
+pub(super) fn forget_settled(db: &Db<'_>, policy: &Policy, mesh: &MeshId) -> Result<(), Error> {
+    let most = i64::try_from(policy.kept_bytes / 2 / SETTLED).unwrap_or(i64::MAX);
+    let there = db.first("SELECT settled FROM kept WHERE mesh_id = ?1", [mesh.as_str()], |row| row.get(0))?.unwrap_or(0);
+    if policy.kept_bytes == 0 || there <= most {
+        return Ok(());
+    }
+    let oldest = db.all(
+        "SELECT seq FROM message INDEXED BY message_settled WHERE mesh_id = ?1 AND waiting = 0 ORDER BY seq LIMIT ?2",
+        params![mesh.as_str(), STEP.min(there - most)],
+        |row| row.get::<_, i64>(0),
+    )?;
+    for seq in oldest {
+        db.execute("DELETE FROM had WHERE seq = ?1", [seq])?;
+        db.execute("DELETE FROM message WHERE seq = ?1", [seq])?;
+    }
+    Ok(())
 }
 
 /// Forgets the counts of recipients for whom nothing waits.

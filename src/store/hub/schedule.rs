@@ -34,7 +34,22 @@ pub struct ScheduledRow {
     pub seal: Option<Seal>,
     /// The sender's own id for what is sealed for many.
     pub client_id: Option<ClientId>,
+    /// Why it could not be sent the last time.
+    pub error: Option<String>,
 }
+
+/// What becomes of a message whose time has come.
+#[derive(Debug, Clone)]
+pub enum Firing {
+    Send(Box<Submission>),
+    /// It may not be sent, and why.
+    Fail(&'static str),
+    /// Its sender is gone.
+    Drop,
+}
+
+/// How long what could not be sent is shown after its time, in milliseconds.
+const FAILED_SHOWN: Millis = 7 * 86_400_000;
 
 impl ScheduledRow {
     /// For whom it is sealed, and how.
@@ -94,7 +109,7 @@ pub(super) fn add(db: &Db<'_>, row: Box<ScheduledRow>) -> Result<Scheduling, Err
 
 const SCHEDULED: &str =
     "SELECT id, mesh_id, member_id, sender_pubkey, sender_name, target_spec, nonce, ciphertext, subtype, cron,
-       deliver_at, created_at, fired, seal, client_id FROM scheduled";
+       deliver_at, created_at, fired, seal, client_id, error FROM scheduled";
 
 fn read(row: &SqlRow<'_>) -> rusqlite::Result<ScheduledRow> {
     Ok(ScheduledRow {
@@ -113,6 +128,7 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<ScheduledRow> {
         fired: row.get(12)?,
         seal: queue::read_seal(row, 13)?,
         client_id: row.get::<_, Option<String>>(14)?.map(ClientId::new),
+        error: row.get(15)?,
     })
 }
 
@@ -129,45 +145,64 @@ pub(super) fn cancel(db: &Db<'_>, mesh: MeshId, member: MemberId, id: String) ->
 /// What is due, the oldest first, and when the next is.
 pub(super) fn due(db: &Db<'_>, now: Millis, limit: usize) -> Result<(Vec<ScheduledRow>, Option<Millis>), Error> {
     let due = db.all(
-        &format!("{SCHEDULED} WHERE deliver_at <= ?1 ORDER BY deliver_at LIMIT ?2"),
+        &format!("{SCHEDULED} WHERE failed = 0 AND deliver_at <= ?1 ORDER BY deliver_at LIMIT ?2"),
         params![now, limit_sql(limit)],
         read,
     )?;
-    let next = db.first("SELECT min(deliver_at) FROM scheduled WHERE deliver_at > ?1", [now], |row| row.get(0))?.flatten();
+    let next = "SELECT min(deliver_at) FROM scheduled WHERE failed = 0 AND deliver_at > ?1";
+    let next = db.first(next, [now], |row| row.get(0))?.flatten();
     Ok((due, next))
 }
 
 /// Sends what is due and notes that in the same step, so that it is sent once; without a next time it is gone. It
-/// stays, for a while later, where its recipient has no room. Nothing happens if it has been sent or cancelled meanwhile.
-pub(super) fn fire(
-    db: &Db<'_>,
-    row: Box<ScheduledRow>,
-    submission: Option<Box<Submission>>,
-    next: Option<Millis>,
-) -> Result<Option<Enqueued>, Error> {
-    let due = "SELECT 1 FROM scheduled WHERE id = ?1 AND deliver_at = ?2";
+/// stays, for a while later, where its recipient has no room, and to be looked at, where it can not be sent at all. Nothing
+/// happens if it has been sent or cancelled meanwhile.
+pub(super) fn fire(db: &Db<'_>, row: Box<ScheduledRow>, firing: Firing, next: Option<Millis>) -> Result<Option<Enqueued>, Error> {
+    let due = "SELECT 1 FROM scheduled WHERE id = ?1 AND deliver_at = ?2 AND failed = 0";
     if db.first(due, params![row.id, row.deliver_at], |_| Ok(()))?.is_none() {
         return Ok(None);
     }
-    let enqueued = match submission {
-        None => None,
-        Some(submission) => {
+    let (enqueued, error) = match firing {
+        Firing::Drop => (None, None),
+        Firing::Fail(why) => (None, Some(why)),
+        Firing::Send(submission) => {
             let again_at = submission.now.saturating_add(NO_ROOM_PAUSE);
             let mut submission = *submission;
             keys::leave_out_newcomers(db, &mut submission)?;
             let enqueued = queue::enqueue(db, vec![submission])?.pop();
             if matches!(enqueued, Some(Enqueued::Full(_))) {
-                db.execute("UPDATE scheduled SET deliver_at = ?2 WHERE id = ?1", params![row.id, again_at])?;
+                let sql = "UPDATE scheduled SET deliver_at = ?2, error = 'there is no room for it' WHERE id = ?1";
+                db.execute(sql, params![row.id, again_at])?;
                 return Ok(enqueued);
             }
-            enqueued
+            let error = enqueued.as_ref().and_then(refused);
+            (enqueued, error)
         }
     };
-    match next {
-        None => db.execute("DELETE FROM scheduled WHERE id = ?1", [&row.id])?,
-        Some(next) => {
-            db.execute("UPDATE scheduled SET deliver_at = ?2, fired = fired + 1 WHERE id = ?1", params![row.id, next])?
+    match (next, error) {
+        (None, None) => db.execute("DELETE FROM scheduled WHERE id = ?1", [&row.id])?,
+        (None, Some(error)) => db.execute("UPDATE scheduled SET failed = 1, error = ?2 WHERE id = ?1", params![row.id, error])?,
+        (Some(next), error) => {
+            let sql = "UPDATE scheduled SET deliver_at = ?2, fired = fired + 1, error = ?3 WHERE id = ?1";
+            db.execute(sql, params![row.id, next, error])?
         }
     };
     Ok(enqueued)
+}
+
+/// Why it was not sent, for whoever looks at the list.
+fn refused(enqueued: &Enqueued) -> Option<&'static str> {
+    match enqueued {
+        Enqueued::New(_) | Enqueued::Same(_) => None,
+        Enqueued::Full(_) => Some("there is no room for it"),
+        Enqueued::UnknownRecipient => Some("nobody by this key was ever seen in this mesh"),
+        Enqueued::Conflict => Some("its id was used for another message"),
+        Enqueued::WrongKey(_) => Some("it is sealed with a key that is not in use any more"),
+    }
+}
+
+/// Forgets what could not be sent long ago.
+pub(super) fn forget_failed(db: &Db<'_>, now: Millis) -> Result<(), Error> {
+    db.execute("DELETE FROM scheduled WHERE failed = 1 AND deliver_at <= ?1", [now.saturating_sub(FAILED_SHOWN)])?;
+    Ok(())
 }

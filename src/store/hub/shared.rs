@@ -3,7 +3,7 @@
 
 use rusqlite::{Row as SqlRow, params};
 
-use super::{Author, MemoryRow, Outcome, SkillRow, StateRow};
+use super::{Author, MemoryRow, Outcome, SkillRow, StateRow, room};
 use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey};
 use crate::store::Error;
 use crate::store::db::Db;
@@ -23,7 +23,8 @@ fn is_full(db: &Db<'_>, table: &str, mesh: &MeshId, most: i64) -> Result<bool, E
 
 pub(super) fn set_state(db: &Db<'_>, mesh: MeshId, row: StateRow) -> Result<Outcome, Error> {
     let there = get_state(db, mesh.clone(), row.key.clone())?.is_some();
-    if !there && is_full(db, "state", &mesh, MAX_VALUES)? {
+    let full = !there && is_full(db, "state", &mesh, MAX_VALUES)?;
+    if full || !room::may_keep(db, &mesh, row.key.len() + row.value.len())? {
         return Ok(Outcome::Full);
     }
     db.execute(
@@ -52,7 +53,7 @@ pub(super) fn list_state(db: &Db<'_>, mesh: MeshId, limit: usize) -> Result<Vec<
 }
 
 pub(super) fn remember(db: &Db<'_>, mesh: MeshId, author: Author, row: MemoryRow) -> Result<Outcome, Error> {
-    if is_full(db, "memory", &mesh, MAX_MEMORIES)? {
+    if is_full(db, "memory", &mesh, MAX_MEMORIES)? || !room::may_keep(db, &mesh, row.content.len() + row.tags.len())? {
         return Ok(Outcome::Full);
     }
     db.execute(
@@ -112,6 +113,11 @@ pub(super) fn share_skill(db: &Db<'_>, mesh: MeshId, author: Author, row: SkillR
         Some(owner) if owner != author.member && !author.admin => return Ok(Outcome::Forbidden),
         None if is_full(db, "skill", &mesh, MAX_SKILLS)? => return Ok(Outcome::Full),
         Some(_) | None => {}
+    }
+    let texts = [&row.description, &row.instructions, &row.tags];
+    let bytes = texts.iter().map(|text| text.len()).sum::<usize>() + row.manifest.as_ref().map_or(0, String::len);
+    if !room::may_keep(db, &mesh, bytes)? {
+        return Ok(Outcome::Full);
     }
     db.execute(
         "INSERT INTO skill (mesh_id, name, description, instructions, tags, manifest, member_id, author, created_at)

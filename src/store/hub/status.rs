@@ -40,6 +40,7 @@ pub(super) fn expire(db: &Db<'_>, now: Millis, limit: usize) -> Result<Expired, 
     deepen(db, -limit_sql(copies))?;
     if seqs.is_empty() {
         super::room::forget(db)?;
+        super::schedule::forget_failed(db, now)?;
     }
     Ok(expired)
 }

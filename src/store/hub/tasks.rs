@@ -2,7 +2,7 @@
 
 use rusqlite::{Row as SqlRow, params};
 
-use super::Author;
+use super::{Author, room};
 use crate::base::ids::{MemberId, MeshId};
 use crate::base::time::{Millis, iso};
 use crate::store::Error;
@@ -31,23 +31,14 @@ pub enum TaskChanged {
 /// False if the mesh has as many as it may.
 pub(super) fn create(db: &Db<'_>, mesh: MeshId, task: Task, by: Author, now: Millis) -> Result<bool, Error> {
     let tasks = db.first("SELECT count(*) FROM task WHERE mesh_id = ?1", [mesh.as_str()], |row| row.get::<_, i64>(0))?;
-    if MAX_TASKS <= tasks.unwrap_or(0) {
+    let tags = json::encode(&task.tags);
+    if MAX_TASKS <= tasks.unwrap_or(0) || !room::may_keep(db, &mesh, task.title.len() + tags.len())? {
         return Ok(false);
     }
     db.execute(
         "INSERT INTO task (id, mesh_id, title, assignee, status, priority, created_by, created_member, tags, created_at)
          VALUES (?1, ?2, ?3, ?4, 'open', ?5, ?6, ?7, ?8, ?9)",
-        params![
-            task.id,
-            mesh.as_str(),
-            task.title,
-            task.assignee,
-            task.priority,
-            by.name,
-            by.member.as_str(),
-            json::encode(&task.tags),
-            now
-        ],
+        params![task.id, mesh.as_str(), task.title, task.assignee, task.priority, by.name, by.member.as_str(), tags, now],
     )?;
     Ok(true)
 }

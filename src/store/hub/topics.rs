@@ -3,7 +3,7 @@
 use rusqlite::{Row as SqlRow, params};
 
 use super::members::key;
-use super::{Author, Submission, queue};
+use super::{Author, Submission, queue, room};
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, PublicKey};
 use crate::base::time::Millis;
 use crate::store::db::Db;
@@ -196,6 +196,26 @@ pub(super) fn message(db: &Db<'_>, topic: String, id: String) -> Result<Option<S
         params![topic, id],
         |row| row.get(0),
     )
+}
+
+/// Old messages of a topic that go at once where a new one has no room, and how often.
+const STEP: i64 = 16;
+const STEPS: usize = 16;
+
+/// Sees to it that the mesh may keep a message of a topic: the topic's oldest go for it. False if that is not enough.
+pub(super) fn make_room(db: &Db<'_>, submission: &Submission) -> Result<bool, Error> {
+    let Some(topic) = &submission.topic else { return Ok(true) };
+    let bytes = submission.nonce.len() + submission.ciphertext.len();
+    for _ in 0..STEPS {
+        if room::may_keep(db, &submission.mesh, bytes)? {
+            return Ok(true);
+        }
+        db.execute(
+            "DELETE FROM topic_message WHERE seq IN (SELECT seq FROM topic_message WHERE topic_id = ?1 ORDER BY seq LIMIT ?2)",
+            params![topic.id, STEP],
+        )?;
+    }
+    room::may_keep(db, &submission.mesh, bytes)
 }
 
 /// Puts a message of a topic into its history, in the step in which it is queued for those who are in it.
