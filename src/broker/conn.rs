@@ -9,21 +9,20 @@ use crate::base::ids::{MeshId, PresenceId, PublicKey};
 use crate::base::time::now_millis;
 use crate::crypto::random;
 use crate::net::ws::{self, Flow, Handle, Outbox};
-use crate::store::hub::{Author, Member, Role, SeenSession};
-use crate::wire::client::{About, ClientFrame, Undecodable};
+use crate::store::hub::{Member, SeenSession};
+use crate::wire::client::{ClientFrame, Undecodable};
 use crate::wire::code::Code;
-use crate::wire::json;
 use crate::wire::limits::{HELLO_DEADLINE, PING_EVERY, STALE_AFTER};
-use crate::wire::peer::Status;
 use crate::wire::server::{ErrorFrame, Feature, HelloAck, ServerFrame};
 
 use super::handle::events::Arrival;
 use super::handle::mailbox::Mailbox;
 use super::handle::receipts::Receipts;
 use super::handle::send::Sends;
-use super::handle::{events, families, memory, presence, skill, state};
+use super::handle::{events, families, presence};
 use super::hello::{self, Admitted, Refusal};
 use super::presence::{Kind, Line, Newcomer};
+pub(super) use super::seat::Seat;
 use super::{Matter, Shared};
 
 /// What a connection is told.
@@ -39,72 +38,6 @@ pub(super) enum Cmd {
     Evicted(u16, &'static str),
     /// The broker stops.
     Stop,
-}
-
-/// Who a connection is, once it has said hello.
-#[derive(Debug)]
-pub(super) struct Seat {
-    pub(super) mesh: MeshId,
-    pub(super) presence: PresenceId,
-    pub(super) generation: u64,
-    pub(super) kind: Kind,
-    pub(super) member: Member,
-    pub(super) name: String,
-    pub(super) status: Status,
-}
-
-impl Seat {
-    /// The key that seals what this connection sends.
-    pub(super) fn key(&self) -> PublicKey {
-        match self.kind {
-            Kind::Session(key) => key.0,
-            Kind::Passing(Some(label)) => label,
-            Kind::Member | Kind::Passing(None) => self.member.key.0,
-        }
-    }
-
-    /// Writes down that this session is here and what it says of itself: what is sent to it later is kept, and what is for
-    /// many reaches it although the broker was started again meanwhile.
-    pub(super) fn note(&self, shared: &Shared) {
-        let (about, visible) = shared.router.about(&self.mesh, &self.presence).unzip();
-        let opens = about.as_ref().map(About::opens_sealed);
-        if let (Kind::Member, Some(opens)) = (self.kind, opens)
-            && let Err(err) = shared.hub.member_opens(self.mesh.clone(), self.member.key, opens)
-        {
-            log::error!("hub: {err}");
-        }
-        let Kind::Session(key) = self.kind else { return };
-        let seen = SeenSession {
-            mesh: self.mesh.clone(),
-            key,
-            member: self.member.id.clone(),
-            display_name: self.name.clone(),
-            last_seen_at: now_millis(),
-            groups: about.iter().flat_map(|about| about.groups.iter().flatten()).map(|group| group.name.clone()).collect(),
-            about: about.map(|about| json::encode(&about)),
-            here: true,
-            hidden: visible == Some(false),
-            ended: false,
-            opens,
-        };
-        if let Err(err) = shared.hub.session_seen(vec![seen]) {
-            log::error!("hub: {err}");
-        }
-    }
-
-    /// As whom it writes what the mesh shares.
-    pub(super) fn author(&self) -> Author {
-        Author { member: self.member.id.clone(), name: self.name.clone(), admin: self.member.role == Role::Admin }
-    }
-
-    /// The key whose mail this connection may take.
-    pub(super) fn mail_key(&self) -> Option<PublicKey> {
-        match self.kind {
-            Kind::Session(key) => Some(key.0),
-            Kind::Member => Some(self.member.key.0),
-            Kind::Passing(_) => None,
-        }
-    }
 }
 
 /// One connection's state.
@@ -207,16 +140,6 @@ impl State {
             ClientFrame::SetStats(ask) => presence::set_stats(&self.shared, seat, ask, out),
             ClientFrame::JoinGroup(ask) => presence::join_group(&self.shared, seat, ask, out),
             ClientFrame::LeaveGroup(ask) => presence::leave_group(&self.shared, seat, ask, out),
-            ClientFrame::SetState(ask) => state::set(&self.shared, seat, ask, out),
-            ClientFrame::GetState(ask) => state::get(&self.shared, seat, ask, out),
-            ClientFrame::ListState(ask) => state::list(&self.shared, seat, ask, out),
-            ClientFrame::Remember(ask) => memory::remember(&self.shared, seat, ask, out),
-            ClientFrame::Recall(ask) => memory::recall(&self.shared, seat, ask, out),
-            ClientFrame::Forget(ask) => memory::forget(&self.shared, seat, ask, out),
-            ClientFrame::ShareSkill(ask) => skill::share(&self.shared, seat, ask, out),
-            ClientFrame::ListSkills(ask) => skill::list(&self.shared, seat, ask, out),
-            ClientFrame::GetSkill(ask) => skill::get(&self.shared, seat, ask, out),
-            ClientFrame::RemoveSkill(ask) => skill::remove(&self.shared, seat, ask, out),
             ClientFrame::Hello(_) | ClientFrame::SessionHello(_) => {
                 error(out, Code::Invalid, "this connection has said hello already", None, None);
             }

@@ -14,6 +14,7 @@ mod presence;
 mod replay;
 mod restore;
 mod router;
+mod seat;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -5,11 +5,21 @@ use crate::broker::conn::Seat;
 use crate::net::ws::Outbox;
 use crate::wire::client::ClientFrame;
 
-use super::{admin, grant, keys, receipts, schedule, status, task, topic};
+use super::{admin, grant, keys, memory, receipts, schedule, skill, state, status, task, topic};
 
 /// Serves one request of a family.
 pub(in crate::broker) fn serve(shared: &Shared, seat: &Seat, frame: ClientFrame, out: &mut Outbox) {
     match frame {
+        ClientFrame::SetState(ask) => state::set(shared, seat, ask, out),
+        ClientFrame::GetState(ask) => state::get(shared, seat, ask, out),
+        ClientFrame::ListState(ask) => state::list(shared, seat, ask, out),
+        ClientFrame::Remember(ask) => memory::remember(shared, seat, ask, out),
+        ClientFrame::Recall(ask) => memory::recall(shared, seat, ask, out),
+        ClientFrame::Forget(ask) => memory::forget(shared, seat, ask, out),
+        ClientFrame::ShareSkill(ask) => skill::share(shared, seat, ask, out),
+        ClientFrame::ListSkills(ask) => skill::list(shared, seat, ask, out),
+        ClientFrame::GetSkill(ask) => skill::get(shared, seat, ask, out),
+        ClientFrame::RemoveSkill(ask) => skill::remove(shared, seat, ask, out),
         ClientFrame::TopicCreate(ask) => topic::create(shared, seat, ask, out),
         ClientFrame::TopicList(ask) => topic::list(shared, seat, ask, out),
         ClientFrame::TopicJoin(ask) => topic::join(shared, seat, ask, out),

@@ -133,7 +133,8 @@ fn what_comes_again_goes_on_after_a_restart_and_what_can_not_be_sent_says_why() 
     let mut world = World::new("again-and-again");
     let (alice, alice_key) = world.session(0, 11, "alice");
     let (bob, bob_key) = world.session(1, 21, "bob");
-    let cron = json!({"type": "schedule", "to": "@all", "message": "tick", "cron": "* * * * *"});
+    let (nonce, text) = ("n", crate::crypto::base64::encode(b"tick"));
+    let cron = json!({"type": "schedule", "to": bob_key, "nonce": nonce, "ciphertext": text, "cron": "* * * * *"});
     let first = alice.ask(cron, "scheduled_ack")["deliverAt"].as_i64().unwrap();
     let minute = |n: i64| first + n * 60_000;
     let ticks = |client: &Client| {
