@@ -10,6 +10,7 @@ mod cuts;
 mod damage;
 mod deaf;
 mod disk;
+mod doctor;
 mod dropin;
 mod e2e;
 mod families;

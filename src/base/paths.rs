@@ -95,6 +95,11 @@ impl Paths {
         self.daemon_dir.join("settings.json")
     }
 
+    /// What was put into the client's files, and what it replaced.
+    pub fn installed_file(&self) -> PathBuf {
+        self.config_dir.join("installed.json")
+    }
+
     pub fn spawn_lock(&self) -> PathBuf {
         self.daemon_dir.join(".spawn.lock")
     }

@@ -6,6 +6,7 @@ mod complete;
 mod context;
 mod demo;
 mod docs;
+mod doctor;
 mod error;
 mod help;
 mod home;

@@ -29,12 +29,12 @@ use crate::base::ids::Token;
 use crate::base::paths::Paths;
 use crate::net::target::percent_encode;
 use crate::wire::ipc::{
-    Abort, Aborted, Changed, Claim, Claimed, Deregistered, Handled, Health, InboxPage, Marked, Me, OutboxCounts, OutboxPage,
-    OutboxRow, Path as DeliveryPath, Peers, Problem, ProfileSet, Prune, Register, Registered, Removed, Requeue, Requeued, Seen,
-    SendReceipt, SendRequest, Sessions, Version,
+    Abort, Aborted, Canaries, CanaryRequest, Changed, Claim, Claimed, Deregistered, Handled, Health, InboxPage, Line, Marked, Me,
+    OutboxCounts, OutboxPage, OutboxRow, Path as DeliveryPath, Peers, Problem, ProfileSet, Prune, Register, Registered, Removed,
+    Requeue, Requeued, Seen, SendReceipt, SendRequest, Sessions, Version,
 };
 use crate::wire::json;
-use crate::wire::limits::RPC_DEADLINE;
+use crate::wire::limits::{MAX_CANARY_WAIT, RPC_DEADLINE};
 use crate::wire::peer::Status;
 
 pub use self::error::Error;
@@ -264,6 +264,17 @@ impl Client {
     /// `POST /v1/inbox/unclaim`: these could not be put before the model.
     pub fn unclaim(&self, path: DeliveryPath, ids: &[String]) -> Result<Changed, Error> {
         self.post("/v1/inbox/unclaim", &Handled { ids: ids.to_vec(), path })
+    }
+
+    /// `POST /v1/canary`; it takes as long as it waits, and the usual deadline.
+    pub fn fly_canaries(&self, wait: Duration) -> Result<Canaries, Error> {
+        let request = CanaryRequest { wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) };
+        self.call("POST", "/v1/canary", Some(json::encode(&request)), CALL_DEADLINE + wait.min(MAX_CANARY_WAIT))
+    }
+
+    /// `GET /v1/line`.
+    pub fn line(&self) -> Result<Line, Error> {
+        self.get("/v1/line")
     }
 
     /// `POST /v1/profile`, as a hook says what its session does. The daemon answers when the broker has; what it was told

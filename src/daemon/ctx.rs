@@ -14,6 +14,7 @@ use crate::wire::event::{BrokerStatus, Event};
 use crate::wire::ipc::LinkStatus;
 
 use super::bus::Bus;
+use super::canaries::Canaries;
 use super::channels::Channels;
 use super::drain::{Drain, Epoch};
 use super::flags::Flags;
@@ -48,6 +49,7 @@ pub(super) struct Ctx {
     pub(super) waiters: Waiters,
     pub(super) sightings: Sightings,
     pub(super) watch: Watch,
+    pub(super) canaries: Canaries,
     pub(super) drain: Drain,
     pub(super) supervisor: Sender<supervisor::Event>,
     pub(super) epochs: AtomicU64,

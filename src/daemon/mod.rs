@@ -2,6 +2,7 @@
 //! and one per session. [`run`] shows the order in which it starts and stops, and nothing else.
 
 mod bus;
+mod canaries;
 mod channels;
 mod ctx;
 mod drain;
@@ -192,6 +193,7 @@ pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
         waiters: waiters::Waiters::default(),
         watch: watch::Watch::default(),
         sightings: sightings::Sightings::default(),
+        canaries: canaries::Canaries::default(),
         drain,
         supervisor: supervisor.clone(),
         epochs: std::sync::atomic::AtomicU64::new(1),

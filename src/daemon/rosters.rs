@@ -22,6 +22,13 @@ const FRESH: Duration = Duration::from_secs(3);
 /// How long an answer is waited for that is only good to know.
 const MOMENT: Duration = Duration::from_millis(100);
 
+/// How long a status line waits for a roster that it has never seen, and for a newer one.
+const FIRST_GLANCE: Duration = Duration::from_millis(25);
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// How old a roster may be for a status line.
+const STALE: Duration = Duration::from_secs(300);
+
 /// A roster, shared and unchanging.
 pub(super) type Roster = Arc<[Peer]>;
 
@@ -36,6 +43,8 @@ struct Kept {
     /// How often something changed: an answer to a question that was asked before the last change is not kept.
     changes: u64,
     roster: Option<(Instant, Roster)>,
+    /// The last one there was, whatever has changed since.
+    last: Option<(Instant, Roster)>,
     /// When it was last asked for in vain.
     failed: Option<Instant>,
 }
@@ -66,6 +75,14 @@ impl Rosters {
         roster
     }
 
+    /// What can be shown of a roster now, if need be as it was.
+    pub(super) fn glance(&self, mesh: &Slug, links: &Links) -> Option<Roster> {
+        let last = self.lock().get(mesh).and_then(|kept| kept.last.clone());
+        let last = last.filter(|(at, _)| at.elapsed() < STALE).map(|(_, roster)| roster);
+        let patience = if last.is_some() { GLANCE } else { FIRST_GLANCE };
+        self.take(self.want(mesh, links), Instant::now() + patience).ok().or(last)
+    }
+
     /// Asks for a roster, if it is not known.
     pub(super) fn want(&self, mesh: &Slug, links: &Links) -> Wanted {
         let changes = match self.lock().entry(mesh.clone()).or_default() {
@@ -87,6 +104,7 @@ impl Rosters {
         let roster: Roster = list.peers.into();
         let mut table = self.lock();
         let kept = table.entry(mesh).or_default();
+        kept.last = Some((at, roster.clone()));
         if kept.changes == changes {
             kept.roster = Some((at, roster.clone()));
         }

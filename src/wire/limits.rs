@@ -39,6 +39,9 @@ pub const CLAIM_LEASE: Duration = Duration::from_secs(30);
 /// How long a claim waits for mail at most.
 pub const MAX_CLAIM_WAIT: Duration = Duration::from_secs(300);
 
+/// Longest test of the ways into sessions (`POST /v1/canary`).
+pub const MAX_CANARY_WAIT: Duration = Duration::from_secs(120);
+
 /// Silence on an event stream before a comment is sent.
 pub const STREAM_KEEPALIVE: Duration = Duration::from_secs(15);
 

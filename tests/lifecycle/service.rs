@@ -239,3 +239,21 @@ fn a_service_that_does_not_come_up_is_named() {
     }
     assert!(!home.socket().exists(), "none was started beside it");
 }
+
+#[test]
+fn a_service_that_came_with_an_installation_goes_with_it() {
+    let home = home_with("");
+    let installed = ok(&home, &["install", "--service"]);
+    assert!(installed.out.contains("the daemon's service") && unit(&home).exists(), "{installed:?}");
+    assert!(calls(&home).contains(&format!("--user enable --now {UNIT}")));
+    let again = ok(&home, &["install"]);
+    assert!(again.out.contains("nothing to change"), "{again:?}");
+    let dry = ok(&home, &["uninstall", "--dry-run"]);
+    assert!(dry.out.contains("the daemon's service") && unit(&home).exists(), "{dry:?}");
+    ok(&home, &["uninstall"]);
+    assert!(!unit(&home).exists() && calls(&home).contains(&format!("--user disable --now {UNIT}")));
+    let mut in_ci = command(&home, &["install", "--service"]);
+    in_ci.env("CI", "true");
+    let refused = Process::run(in_ci);
+    assert!(!refused.status.success() && !home.join(".claude.json").exists(), "nothing is changed: {refused:?}");
+}

@@ -92,6 +92,11 @@ pub(super) fn run(event: Event, paths: &Paths) -> u8 {
     0
 }
 
+/// The token of the session that the client speaks of on standard input.
+pub(super) fn session_token(paths: &Paths) -> Option<Token> {
+    session::token(paths, &Input::read(io::stdin().lock()))
+}
+
 struct Hook<'a> {
     paths: &'a Paths,
     input: Input,

@@ -1,29 +1,26 @@
-//! Puts this program into the client's own files, and takes it out again. Everything is worked out first and written then;
-//! a file that needs no change is not touched.
+//! Puts this program into the client's own files, and takes it out again. Everything is worked out first and written then, all of
+//! it or nothing; a file that needs no change is not touched.
 
 mod allowed;
+mod change;
+mod diff;
 mod edits;
+mod record;
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::base::atomic_file;
 use crate::base::exit::Exit;
+use crate::base::paths::Paths;
 use crate::cli::error::CliError;
-use crate::wire::json;
+use crate::wire::json::{self, Value};
 use crate::wire::tree::Tree;
 
-use self::edits::Odd;
+pub(super) use self::change::{Change, apply};
+use self::change::{edit, parse, read, restore};
+use self::record::{Put, Record};
 
 /// What the model is told about this program; the plugin carries the same.
 const SKILL: &str = include_str!("../../../contrib/plugin/skills/claudemesh/SKILL.md");
-
-/// Largest file of the client's that is read, in bytes.
-const MAX_FILE: u64 = 64 * 1024 * 1024;
-
-/// Behind the name of a file as it was before the first change.
-const BACKUP: &str = ".before-claudemesh";
 
 /// Where the client keeps its files.
 #[derive(Debug)]
@@ -34,13 +31,26 @@ pub(super) struct Client {
     dir: PathBuf,
 }
 
-/// A file as it is and as it should be.
+/// Which parts of an installation are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) server: bool,
+    pub(super) hooks: bool,
+    pub(super) permissions: bool,
+    pub(super) skill: bool,
+    pub(super) status_line: bool,
+    /// Take out what forbids every hook.
+    pub(super) enable_hooks: bool,
+    /// Noted, so that it goes with the rest.
+    pub(super) service: bool,
+}
+
+/// What an uninstallation does.
 #[derive(Debug)]
-pub(super) struct Change {
-    pub(super) path: PathBuf,
-    /// `None`: there is no such file.
-    before: Option<String>,
-    after: Option<String>,
+pub(super) struct Removal {
+    pub(super) changes: Vec<Change>,
+    /// The daemon was made a service with the rest, and goes with it.
+    pub(super) service: bool,
 }
 
 impl Client {
@@ -55,98 +65,105 @@ impl Client {
     }
 
     /// What an installation of `program` changes.
-    pub(super) fn install(&self, program: &str) -> Result<Vec<Change>, CliError> {
-        Ok(vec![
-            edit(&self.state, |file| edits::add_server(file, program))?,
-            edit(&self.settings(), |file| edits::add_settings(file, program))?,
-            Change { after: Some(SKILL.to_owned()), ..read(&self.skill())? },
-        ])
+    pub(super) fn install(&self, paths: &Paths, program: &str, wanted: Wanted) -> Result<Vec<Change>, CliError> {
+        let kept = read(&paths.installed_file())?;
+        let mut record = record(&kept)?.unwrap_or_default();
+        let state = edit(&self.state, |file| match wanted.server {
+            true => edits::add_server(file, program, &mut record),
+            false => Ok(()),
+        })?;
+        let settings = edit(&self.settings_file(), |file| {
+            if wanted.hooks {
+                edits::add_hooks(file, program, &mut record)?;
+            }
+            if wanted.enable_hooks {
+                edits::enable_hooks(file, &mut record);
+            }
+            if wanted.permissions {
+                edits::add_rules(file, &mut record)?;
+            }
+            if wanted.status_line {
+                edits::add_status_line(file, program, &mut record)?;
+            }
+            Ok(())
+        })?;
+        let mut changes = vec![state, settings];
+        if wanted.skill {
+            let found = read(&self.skill_file())?;
+            if found.before.as_deref() != Some(SKILL) {
+                let replaced = found.before.clone().map(|text| Tree::Leaf(text.into()));
+                record.skill.get_or_insert(Put { replaced });
+            }
+            changes.push(Change { after: Some(SKILL.to_owned()), keeps_backup: false, ..found });
+        }
+        let made = changes.iter().filter(|change| change.before.is_none() && change.after.is_some());
+        record.files.extend(made.map(|change| change.path.clone()));
+        record.files.sort_unstable();
+        record.files.dedup();
+        record.service |= wanted.service;
+        record.version = 1;
+        if changes.iter().any(Change::is_one) || wanted.service {
+            // Last, and so undone first.
+            changes.push(Change { after: Some(json::encode_pretty(&record) + "\n"), keeps_backup: false, ..kept });
+        }
+        Ok(changes)
     }
 
     /// What there is to take away.
-    pub(super) fn uninstall(&self) -> Result<Vec<Change>, CliError> {
-        Ok(vec![
-            edit(&self.state, edits::remove_server)?,
-            edit(&self.settings(), edits::remove_settings)?,
-            Change { after: None, ..read(&self.skill())? },
-        ])
+    pub(super) fn uninstall(&self, paths: &Paths) -> Result<Removal, CliError> {
+        let kept = read(&paths.installed_file())?;
+        let record = record(&kept)?.unwrap_or_else(edits::assumed);
+        let state = edit(&self.state, |file| {
+            edits::remove_server(file, &record);
+            Ok(())
+        })?;
+        let settings = edit(&self.settings_file(), |file| {
+            edits::remove_hooks(file, &record);
+            edits::remove_rules(file, &record);
+            edits::remove_status_line(file, &record);
+            edits::forbid_hooks_again(file, &record);
+            Ok(())
+        })?;
+        let mut changes = Vec::new();
+        for change in [state, settings] {
+            changes.extend(restore(change, &record)?);
+        }
+        if let Some(put) = &record.skill {
+            let replaced = put.replaced.as_ref().and_then(|text| text.value().as_str().map(str::to_owned));
+            changes.push(Change { after: replaced, keeps_backup: false, ..read(&self.skill_file())? });
+        }
+        changes.push(Change { after: None, keeps_backup: false, ..kept });
+        Ok(Removal { changes, service: record.service })
     }
 
-    fn settings(&self) -> PathBuf {
+    /// The client's state as it stands; nothing if there is none.
+    pub(super) fn state(&self) -> Result<Value, String> {
+        look(&self.state)
+    }
+
+    /// The user's settings of the client as they stand; nothing if there are none.
+    pub(super) fn settings(&self) -> Result<Value, String> {
+        look(&self.settings_file())
+    }
+
+    fn settings_file(&self) -> PathBuf {
         self.dir.join("settings.json")
     }
 
-    fn skill(&self) -> PathBuf {
+    fn skill_file(&self) -> PathBuf {
         self.dir.join("skills/claudemesh/SKILL.md")
     }
 }
 
-fn read(path: &Path) -> Result<Change, CliError> {
-    // A file that lies elsewhere, as those of people who keep them under version control, is changed there.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let unread = |err| CliError::io(format!("{} can not be read", path.display()), err);
-    let before = match fs::metadata(&path) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => None,
-        Err(err) => return Err(unread(err)),
-        Ok(meta) if MAX_FILE < meta.len() => return Err(unread(io::ErrorKind::FileTooLarge.into())),
-        Ok(_) => Some(fs::read_to_string(&path).map_err(unread)?),
-    };
-    Ok(Change { after: before.clone(), before, path })
+fn look(path: &std::path::Path) -> Result<Value, String> {
+    let found = read(path).map_err(|err| err.to_string())?;
+    parse(&found).map(|tree| tree.value()).map_err(|why| format!("{}: {why}", path.display()))
 }
 
-/// Changes one file of JSON. One that is not there is made only if that puts something into it.
-fn edit(path: &Path, change: impl FnOnce(&mut Tree) -> Result<(), Odd>) -> Result<Change, CliError> {
-    let found = read(path)?;
-    let text = found.before.as_deref().filter(|text| !text.trim().is_empty()).unwrap_or("{}");
-    let odd = |what: String| {
-        CliError::refused(Exit::Failure, format!("{}: {what}", found.path.display()))
-            .with_hint("nothing was changed; put it right first")
-    };
-    let before: Tree = json::decode(text.as_bytes()).map_err(|err| odd(err.to_string()))?;
-    let mut after = before.clone();
-    change(&mut after).map_err(|Odd(part)| odd(format!("{part} has an unexpected shape")))?;
-    if after == before {
-        return Ok(found);
-    }
-    Ok(Change { after: Some(json::encode_pretty(&after) + "\n"), ..found })
-}
-
-impl Change {
-    pub(super) fn is_one(&self) -> bool {
-        self.before != self.after
-    }
-
-    /// Writes it: whole or not at all. What was there before the first change ever is kept beside it.
-    pub(super) fn write(&self) -> Result<(), CliError> {
-        let failed = |err| CliError::io(format!("{} can not be written", self.path.display()), err);
-        let Some(after) = &self.after else {
-            fs::remove_file(&self.path).map_err(failed)?;
-            // Its directory goes with it unless something else is there.
-            let _ = self.path.parent().map(fs::remove_dir);
-            return Ok(());
-        };
-        if let Some(dir) = self.path.parent() {
-            atomic_file::private_dir(dir).map_err(failed)?;
-        }
-        let mut backup = self.path.clone().into_os_string();
-        backup.push(BACKUP);
-        let backup = PathBuf::from(backup);
-        if let Some(before) = &self.before
-            && !self.path.ends_with("SKILL.md")
-            && !backup.exists()
-        {
-            atomic_file::write(&backup, before.as_bytes()).map_err(failed)?;
-        }
-        atomic_file::write(&self.path, after.as_bytes()).map_err(failed)
-    }
-
-    /// The lines that differ, as `diff` would mark them: what both begin and end with is left out.
-    pub(super) fn diff(&self) -> Vec<String> {
-        let lines = |text: &Option<String>| text.as_deref().unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
-        let (before, after) = (lines(&self.before), lines(&self.after));
-        let head = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
-        let tail = before[head..].iter().rev().zip(after[head..].iter().rev()).take_while(|(a, b)| a == b).count();
-        let gone = before[head..before.len() - tail].iter().map(|line| format!("- {line}"));
-        gone.chain(after[head..after.len() - tail].iter().map(|line| format!("+ {line}"))).collect()
-    }
+fn record(kept: &Change) -> Result<Option<Record>, CliError> {
+    let Some(text) = &kept.before else { return Ok(None) };
+    json::decode(text.as_bytes()).map(Some).map_err(|err| {
+        CliError::refused(Exit::Failure, format!("{}: {err}", kept.path.display()))
+            .with_hint("nothing was changed; without that file, everything of this program's is taken for installed by it")
+    })
 }

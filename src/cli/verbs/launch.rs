@@ -175,12 +175,9 @@ fn command(parsed: &Parsed, session: &Session) -> Result<Command, CliError> {
         command.arg0(first).args(&parsed.tail[1..]);
         return Ok(command);
     }
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let claude = find(&OsString::from("claude"))
-        .or_else(|| [".local/bin/claude", ".claude/bin/claude"].iter().map(|path| home.join(path)).find(|path| path.exists()))
-        .ok_or_else(|| {
-            missing("claude").with_hint("install Claude Code, or name another command: claudemesh launch -- <command>")
-        })?;
+    let claude = claude().ok_or_else(|| {
+        missing("claude").with_hint("install Claude Code, or name another command: claudemesh launch -- <command>")
+    })?;
     let mut command = Command::new(claude);
     match (parsed.value(&RESUME), parsed.is_set(&CONTINUE)) {
         (Some(id), _) => command.args(["--resume", id]),
@@ -213,8 +210,15 @@ fn mcp_config() -> Result<String, CliError> {
     Ok(json::encode(&json!({ "mcpServers": { "claudemesh": { "command": me.to_string_lossy(), "args": ["mcp"] } } })))
 }
 
+/// Where claude is: along PATH, or where it installs itself.
+pub(in crate::cli) fn claude() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let own = || [".local/bin/claude", ".claude/bin/claude"].iter().map(|path| home.join(path)).find(|path| path.exists());
+    find(&OsString::from("claude")).or_else(own)
+}
+
 /// Where a command is: as it is if it has a slash in it, else along PATH.
-fn find(command: &OsString) -> Option<PathBuf> {
+pub(in crate::cli) fn find(command: &OsString) -> Option<PathBuf> {
     if command.to_string_lossy().contains('/') {
         return Some(PathBuf::from(command)).filter(|path| path.is_file());
     }

@@ -74,13 +74,10 @@ struct Installed {
 fn install(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let kept_by = kept_by()?;
     let dry = parsed.is_set(&DRY_RUN);
-    let in_ci = CI.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-    if in_ci && !dry && !parsed.is_set(&IN_CI) {
-        let text = "Refusing to install persistent service in CI; pass --allow-ci-persistent to override.";
-        return Err(CliError::refused(Exit::Failure, text));
+    if !dry && !parsed.is_set(&IN_CI) {
+        refuse_in_ci()?;
     }
-    let executable = std::env::current_exe().map_err(|err| CliError::io("this program's own path is not known", err))?;
-    let service = Service::new(kept_by, &executable, &daemon_paths()?, |name| std::env::var_os(name)).map_err(refused)?;
+    let service = own(kept_by)?;
     let boot = kept_by.boot(service.unit_file(), host::uid());
     let shown: Vec<String> = boot.iter().map(|command| command.join(" ")).collect();
     let answer = Installed {
@@ -110,6 +107,49 @@ fn install(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         out.bare(&format!("{next}{}", answer.boot_command))?;
     }
     Ok(Exit::Success)
+}
+
+fn refuse_in_ci() -> Result<(), CliError> {
+    if CI.iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
+        let text = "Refusing to install persistent service in CI; pass --allow-ci-persistent to override.";
+        return Err(
+            CliError::refused(Exit::Failure, text).with_hint("as in: claudemesh daemon install-service --allow-ci-persistent")
+        );
+    }
+    Ok(())
+}
+
+/// The service that runs this program.
+fn own(kept_by: Manager) -> Result<Service, CliError> {
+    let executable = std::env::current_exe().map_err(|err| CliError::io("this program's own path is not known", err))?;
+    Service::new(kept_by, &executable, &daemon_paths()?, |name| std::env::var_os(name)).map_err(refused)
+}
+
+/// Installs the service and brings it up, for `install`. `dry`: only says whether that can be. Returns where the unit lies.
+pub(in crate::cli) fn set_up(dry: bool) -> Result<String, CliError> {
+    let kept_by = kept_by()?;
+    refuse_in_ci()?;
+    let service = own(kept_by)?;
+    if !dry {
+        service.install().map_err(refused)?;
+        bring_up(&kept_by.boot(service.unit_file(), host::uid()))?;
+    }
+    Ok(service.unit_file().display().to_string())
+}
+
+/// Stops the service and removes it, for `uninstall`. Returns where the unit was, if there was one.
+pub(in crate::cli) fn take_away(dry: bool) -> Result<Option<String>, CliError> {
+    let kept_by = kept_by()?;
+    let file = kept_by.unit_file(|name| std::env::var_os(name)).ok_or(CliError::NoHome)?;
+    if !file.exists() {
+        return Ok(None);
+    }
+    if !dry {
+        // Where no manager runs, none runs the service either.
+        let _ = manager::tell(&kept_by.disable(host::uid()), Instant::now() + PATIENCE);
+        service::remove(&file).map_err(refused)?;
+    }
+    Ok(Some(file.display().to_string()))
 }
 
 /// Stops the daemon that holds the files, whoever started it, and has the manager start its own.

@@ -71,10 +71,11 @@ pub(super) fn claim(call: &Call<'_>) -> (Reply, Option<Given>) {
 }
 
 pub(super) fn offered(call: &Call<'_>) -> Reply {
-    let (session, handled) = match session_and::<Handled>(call) {
+    let (session, mut handled) = match session_and::<Handled>(call) {
         Ok(both) => both,
         Err(refused) => return refused,
     };
+    let tried = call.ctx.canaries.offered(session.serial, handled.path, &mut handled.ids);
     let path = handled.path.as_str().to_owned();
     let offered = call.ctx.inbox.offered(row_ids(handled.ids.clone()), path, call.caller.scope(call.ctx), now_millis());
     // Only now is it known that the session was woken.
@@ -82,16 +83,18 @@ pub(super) fn offered(call: &Call<'_>) -> Reply {
         call.ctx.guard.woke(&session.id, handled.ids.iter().map(String::as_str), Instant::now());
     }
     call.ctx.receipts(&call.caller.scope(call.ctx));
-    changed(offered)
+    changed(offered.map(|count| count + tried))
 }
 
 pub(super) fn unclaim(call: &Call<'_>) -> Reply {
-    let (_, handled) = match session_and::<Handled>(call) {
+    let (session, mut handled) = match session_and::<Handled>(call) {
         Ok(both) => both,
         Err(refused) => return refused,
     };
+    let tried = call.ctx.canaries.unclaim(session.serial, handled.path, &mut handled.ids);
     let path = handled.path.as_str().to_owned();
-    changed(call.ctx.inbox.unclaim(row_ids(handled.ids), path, call.caller.scope(call.ctx)))
+    let given_back = call.ctx.inbox.unclaim(row_ids(handled.ids), path, call.caller.scope(call.ctx));
+    changed(given_back.map(|count| count + tried))
 }
 
 /// Delivery is to a session: without one there is no model to deliver to.
@@ -115,7 +118,7 @@ fn changed(changed: Result<usize, crate::store::Error>) -> Reply {
 fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claimed, Reply> {
     let patience = claim.wait_ms.map_or(Duration::ZERO, Duration::from_millis).min(MAX_CLAIM_WAIT);
     if patience.is_zero() {
-        return Ok(Claimed { items: take(call, session, claim)?, displaced: false });
+        return Ok(Claimed { items: take_all(call, session, claim)?, displaced: false });
     }
     let until = Instant::now() + patience;
     let scope = call.caller.scope(call.ctx);
@@ -126,7 +129,7 @@ fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claime
     call.connection.place.outlast();
     // A session that has ended takes nothing any more, and its waiter has nobody to wake. Nor has one whose client is gone.
     while call.ctx.sessions.get(&session.token).is_some() && !call.connection.stream.is_gone() {
-        let mut items = take(call, session, claim)?;
+        let mut items = take_all(call, session, claim)?;
         if !items.is_empty() {
             gather(call, session, claim, &subscription, &mut items);
             return Ok(Claimed { items, displaced: false });
@@ -178,6 +181,13 @@ fn settle(subscription: &Subscription, until: Instant) {
             Ok(_) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+/// One claim, without waiting, and what tries this path.
+fn take_all(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Vec<InboxItem>, Reply> {
+    let mut items = take(call, session, claim)?;
+    items.extend(call.ctx.canaries.claim(session.serial, &session.mesh, claim.path, now_millis()));
+    Ok(items)
 }
 
 /// One claim, without waiting; what must not be offered automatically is left out.

@@ -1,10 +1,12 @@
 //! The local API: HTTP on the private socket, a thread per connection, one request each.
 
 mod auth;
+mod canary;
 mod delivery;
 mod events;
 mod inbox;
 mod later;
+mod line;
 mod memory;
 mod mesh;
 mod ops;

@@ -13,7 +13,8 @@ use crate::wire::limits::{MAX_SEND_BODY, MAX_SMALL_BODY};
 use super::auth::Caller;
 use super::reply::Reply;
 use super::{
-    delivery, inbox, later, memory, ops, order, outbox, peers, profile, send, sessions, skills, standing, state, topics,
+    canary, delivery, inbox, later, line, memory, ops, order, outbox, peers, profile, send, sessions, skills, standing, state,
+    topics,
 };
 
 /// One request that has been read, admitted and matched to its route.
@@ -112,6 +113,8 @@ pub(super) const ROUTES: &[Route] = &[
     Route { method: Method::Post, path: "/v1/inbox/claim", max_body: MAX_SMALL_BODY, handler: Handler::Claim },
     post("/v1/inbox/offered", MAX_SMALL_BODY, delivery::offered),
     post("/v1/inbox/unclaim", MAX_SMALL_BODY, delivery::unclaim),
+    post("/v1/canary", MAX_SMALL_BODY, canary::fly),
+    get("/v1/line", line::show),
     delete("/v1/inbox", inbox::flush),
     delete("/v1/inbox/*", inbox::delete),
     get("/v1/outbox", outbox::list),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::InboxItem;
+use crate::base::ids::Slug;
 use crate::wire::peer::Reach;
 use crate::wire::priority::Priority;
 
@@ -130,4 +131,58 @@ pub struct Sighting {
     pub path: Path,
     /// Milliseconds since the epoch.
     pub at: i64,
+}
+
+/// What the id of every message begins with that the daemon itself sends to try a way into a session.
+pub const CANARY: &str = "canary-";
+
+/// `POST /v1/canary`: a message down each way into each session of this machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CanaryRequest {
+    /// How long those may take that need nobody's doing.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// Reply to [`CanaryRequest`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Canaries {
+    pub canaries: Vec<CanaryView>,
+}
+
+/// What became of one of them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryView {
+    pub session_id: String,
+    pub display_name: String,
+    pub mesh: Slug,
+    pub path: Path,
+    /// Whether it should have arrived: its way was open, and needs nobody's doing.
+    pub due: bool,
+    pub state: CanaryState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CanaryState {
+    /// Nobody came for it.
+    Waiting,
+    /// A path has it, and has not said that it stands before the model.
+    Claimed,
+    Arrived,
+}
+
+/// `GET /v1/line`: what a status line shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// The caller's mesh, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<Slug>,
+    pub meshes: usize,
+    pub connected: bool,
+    /// Other sessions that are there; absent where the broker has not said yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub online: Option<usize>,
+    pub unread: usize,
 }

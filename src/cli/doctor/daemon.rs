@@ -1,0 +1,122 @@
+//! The daemon, its service and its links.
+
+use super::{Finding, Scene};
+use crate::base::service::{self, Manager};
+use crate::cli::context::VERSION;
+use crate::cli::home;
+use crate::client::Error;
+use crate::wire::ipc::LinkStatus;
+
+/// A clock this far from a broker's, in milliseconds, is wrong; at a minute the broker refuses.
+const WRONG_CLOCK: u64 = 5_000;
+
+pub(super) fn runs(scene: &Scene) -> Vec<Finding> {
+    vec![match &scene.health {
+        Ok(health) => Finding::ok(format!("running, pid {}", health.pid)),
+        Err(Error::NoDaemon(_)) => Finding::failed("it does not run", "claudemesh up"),
+        Err(err) => Finding::failed(err.to_string(), "claudemesh daemon restart"),
+    }]
+}
+
+pub(super) fn version(scene: &Scene) -> Vec<Finding> {
+    match (&scene.health, &scene.other_version) {
+        (Err(_), _) => Vec::new(),
+        (Ok(_), None) => vec![Finding::ok(format!("{VERSION}, as this command"))],
+        (Ok(_), Some(other)) => {
+            vec![Finding::failed(format!("the daemon is {other}, this command is {VERSION}"), "claudemesh daemon restart")]
+        }
+    }
+}
+
+pub(super) fn service(scene: &Scene) -> Vec<Finding> {
+    let var = |name: &str| std::env::var_os(name);
+    let Some(manager) = service::manager_of(&scene.paths, var) else {
+        return vec![Finding::ok("not installed; commands start the daemon when they need it")];
+    };
+    let Some(file) = manager.unit_file(var) else { return Vec::new() };
+    let missing = std::fs::read_to_string(&file).ok().and_then(|unit| program(manager, &unit)).filter(|program| {
+        // A name without a path is the manager's to find.
+        program.starts_with('/') && !std::path::Path::new(program).exists()
+    });
+    vec![match missing {
+        None => Finding::ok(format!("installed: {}", file.display())),
+        Some(program) => Finding::failed(
+            format!("{} runs {program}, which is not there", file.display()),
+            "claudemesh daemon install-service --now",
+        ),
+    }]
+}
+
+/// What a unit runs, where that is written plainly.
+fn program(manager: Manager, unit: &str) -> Option<String> {
+    match manager {
+        Manager::Systemd => {
+            let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart="))?;
+            match line.strip_prefix('"') {
+                Some(quoted) => quoted.split('"').next().filter(|path| !path.contains(['\\', '%', '$'])),
+                None => line.split(' ').next(),
+            }
+        }
+        Manager::Launchd => unit.split_once("<key>ProgramArguments</key>")?.1.split_once("<string>")?.1.split("</string>").next(),
+    }
+    .map(str::to_owned)
+}
+
+pub(super) fn brokers(scene: &Scene) -> Vec<Finding> {
+    let Ok(health) = &scene.health else { return Vec::new() };
+    if health.brokers.is_empty() {
+        return vec![Finding::failed("no mesh is joined", "claudemesh daemon restart")];
+    }
+    let found = health.brokers.iter().map(|(slug, status)| {
+        let mesh = health.meshes.get(slug);
+        let url = mesh.map(|mesh| mesh.broker_url.as_str()).unwrap_or_default();
+        let why = mesh.and_then(|mesh| mesh.last_error.as_deref());
+        // The broker of the machine's own mesh is the daemon's part.
+        let fix =
+            if slug == home::SLUG { "claudemesh daemon restart".to_owned() } else { format!("claudemesh mesh reconnect {slug}") };
+        match (status, mesh) {
+            (LinkStatus::Open, Some(mesh)) if mesh.sessions_open < mesh.sessions => {
+                let text = format!("{slug}: open, and only {} of {} sessions are connected", mesh.sessions_open, mesh.sessions);
+                Finding::failed(why.map_or(text.clone(), |why| format!("{text}: {why}")), fix)
+            }
+            (LinkStatus::Open, _) => Finding::ok(format!("{slug}: connected to {url}")),
+            _ => Finding::failed(format!("{slug}: not connected to {url}: {}", why.unwrap_or("it has not answered yet")), fix),
+        }
+    });
+    found.collect()
+}
+
+pub(super) fn clocks(scene: &Scene) -> Vec<Finding> {
+    let Ok(health) = &scene.health else { return Vec::new() };
+    let skews = health.meshes.iter().filter_map(|(slug, mesh)| Some((slug, mesh.clock_skew_ms?)));
+    let found = skews.map(|(slug, skew)| match skew.unsigned_abs() {
+        0..WRONG_CLOCK => Finding::ok(format!("{slug}: within {} ms of the broker's", skew.abs())),
+        _ => Finding::failed(
+            format!("{slug}: the broker's differs by {} s; at 60 s it lets nobody in", skew / 1000),
+            if cfg!(target_os = "macos") { "sudo sntp -sS time.apple.com" } else { "sudo timedatectl set-ntp true" },
+        ),
+    });
+    found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_of_a_unit_is_found_where_it_is_written_plainly() {
+        for (manager, unit, expected) in [
+            (Manager::Systemd, "[Service]\nExecStart=/a/claudemesh daemon up\n", Some("/a/claudemesh")),
+            (Manager::Systemd, "ExecStart=\"/a b/claudemesh\" daemon up\n", Some("/a b/claudemesh")),
+            (Manager::Systemd, "ExecStart=\"/a$$b/claudemesh\" daemon up\n", None),
+            (Manager::Systemd, "", None),
+            (
+                Manager::Launchd,
+                "<string>x</string><key>ProgramArguments</key>\n<array><string>/a/claudemesh</string></array>",
+                Some("/a/claudemesh"),
+            ),
+        ] {
+            assert_eq!(program(manager, unit).as_deref(), expected, "{unit}");
+        }
+    }
+}
