@@ -277,3 +277,40 @@ fn the_status_line_shows_the_session_that_the_client_names() {
     assert_eq!(line(&away, None), "");
     assert!(!away.socket().exists(), "and starts nothing");
 }
+
+#[test]
+fn a_person_hears_of_mail_that_wakes_nobody_and_not_of_what_it_says() {
+    let home = Home::new();
+    fs::create_dir(home.join("daemon")).unwrap();
+    let heard = home.join("heard");
+    let command = ["sh", "-c", "printf '%s\\n' \"$@\" >>\"$0\"", heard.to_str().unwrap()];
+    fs::write(home.join("daemon/settings.json"), json!({ "notifyCommand": command }).to_string()).unwrap();
+    let daemon = Daemon::start(home.path());
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| Session::open(&daemon, "home", name));
+    let mut wait = home.command(&["hook", "Wait"]);
+    wait.env("CLAUDEMESH_IPC_TOKEN", &carol.token).env("CLAUDEMESH_SESSION_ID", &carol.id);
+    let mut waiter = Process::spawn(wait);
+    waiter.say("{}");
+    waiter.close_input();
+    until("the waiter", || {
+        let sessions = daemon.get("/v1/sessions").json();
+        sessions["sessions"].as_array()?.iter().any(|session| session["delivery"]["waiting"] == true).then_some(())
+    });
+    alice.send("carol", "she is woken", "one");
+    assert_eq!(waiter.finish().status.code(), Some(2));
+    let low = json!({ "to": "bob", "message": "no hurry", "priority": "low", "client_message_id": "two" });
+    assert_eq!(alice.call("POST", "/v1/send", Some(&low)).unwrap().status, 202);
+    until("it to arrive", || {
+        (!bob.call("GET", "/v1/inbox?mark_seen=false", None).ok()?.json()["items"].as_array()?.is_empty()).then_some(())
+    });
+    assert!(!heard.exists(), "who is woken, and what can wait");
+    alice.send("bob", "secret", "three");
+    alice.send("bob", "another", "four");
+    let text = until("the command to run", || fs::read_to_string(&heard).ok().filter(|text| text.lines().count() == 2));
+    assert_eq!(text, "alice\nhome\n");
+    until("both to arrive", || {
+        let page = bob.call("GET", "/v1/inbox?mark_seen=false", None).ok()?.json();
+        (page["items"].as_array()?.len() == 3).then_some(())
+    });
+    assert_eq!(fs::read_to_string(&heard).unwrap(), text, "not one after the other");
+}

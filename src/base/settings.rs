@@ -65,6 +65,8 @@ pub struct Settings {
     wake_budget: u32,
     /// Event streams and waiting hooks at once; the next one is answered 429. Read when the daemon starts.
     max_streams: u32,
+    /// A command that is run when mail comes for a session that nothing wakes, with the sender's name and the mesh behind it.
+    pub notify_command: Vec<String>,
 }
 
 impl Default for Settings {
@@ -81,6 +83,7 @@ impl Default for Settings {
             wake_window_seconds: 600,
             wake_budget: 20,
             max_streams: 4096,
+            notify_command: Vec::new(),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::store::outbox::{Outbox, Route, Sender as From};
 use crate::wire::event::{BrokerStatus, Event};
 use crate::wire::ipc::LinkStatus;
 
+use super::alert::Alerts;
 use super::bus::Bus;
 use super::canaries::Canaries;
 use super::channels::Channels;
@@ -50,12 +51,45 @@ pub(super) struct Ctx {
     pub(super) sightings: Sightings,
     pub(super) watch: Watch,
     pub(super) canaries: Canaries,
+    pub(super) alerts: Alerts,
     pub(super) drain: Drain,
     pub(super) supervisor: Sender<supervisor::Event>,
     pub(super) epochs: AtomicU64,
 }
 
 impl Ctx {
+    /// With empty tables.
+    pub(super) fn new(
+        paths: Paths,
+        (settings, flags): (Settings, Flags),
+        (outbox, inbox): (Outbox, Inbox),
+        drain: Drain,
+        supervisor: Sender<supervisor::Event>,
+    ) -> Ctx {
+        Ctx {
+            paths,
+            bus: Arc::new(Bus::new(settings.max_streams())),
+            settings: Mutex::new(flags.over(settings)),
+            flags,
+            outbox,
+            inbox,
+            meshes: Meshes::default(),
+            sessions: Sessions::default(),
+            links: Links::default(),
+            rosters: Rosters::default(),
+            channels: Channels::default(),
+            guard: Guard::default(),
+            waiters: Waiters::default(),
+            sightings: Sightings::default(),
+            watch: Watch::default(),
+            canaries: Canaries::default(),
+            alerts: Alerts::default(),
+            drain,
+            supervisor,
+            epochs: AtomicU64::new(1),
+        }
+    }
+
     pub(super) fn settings(&self) -> Settings {
         self.settings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

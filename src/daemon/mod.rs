@@ -1,6 +1,7 @@
 //! The daemon of one machine: a private socket for local programs, an outbox and an inbox on disk, one link per joined mesh
 //! and one per session. [`run`] shows the order in which it starts and stops, and nothing else.
 
+mod alert;
 mod bus;
 mod canaries;
 mod channels;
@@ -38,7 +39,7 @@ mod watch;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
@@ -62,7 +63,6 @@ pub use self::flags::Flags;
 pub use self::hold_off::hold_off;
 pub use self::identity::{OtherHost, accept_host};
 
-use self::bus::Bus;
 use self::ctx::Ctx;
 use self::supervisor::{Stop, Supervisor};
 
@@ -177,27 +177,7 @@ pub fn run(options: Options, lock: &mut Lock) -> Result<Exit, StartError> {
     let (inbox, inbox_thread) = Inbox::open(&paths.inbox_db()).map_err(unusable(paths.inbox_db()))?;
     let (drain, drain_events) = drain::queue();
     let (supervisor, events) = bounded(supervisor::QUEUE);
-    let ctx = Arc::new(Ctx {
-        paths,
-        bus: Arc::new(Bus::new(settings.max_streams())),
-        settings: Mutex::new(flags.over(settings)),
-        flags,
-        outbox,
-        inbox,
-        meshes: meshes::Meshes::default(),
-        sessions: sessions::Sessions::default(),
-        links: links::Links::default(),
-        rosters: rosters::Rosters::default(),
-        channels: channels::Channels::default(),
-        guard: guard::Guard::default(),
-        waiters: waiters::Waiters::default(),
-        watch: watch::Watch::default(),
-        sightings: sightings::Sightings::default(),
-        canaries: canaries::Canaries::default(),
-        drain,
-        supervisor: supervisor.clone(),
-        epochs: std::sync::atomic::AtomicU64::new(1),
-    });
+    let ctx = Arc::new(Ctx::new(paths, (settings, flags), (outbox, inbox), drain, supervisor.clone()));
     let watch = watch_signals(supervisor.clone()).map_err(StartError::Thread)?;
     upkeep::give_up(&ctx, now_millis());
     let drain_thread = drain::start(drain_events, &ctx).map_err(StartError::Thread)?;

@@ -138,10 +138,10 @@ fn replaces(new: &Session, old: &Session) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn session(token: u8, id: &str, key: Option<u8>) -> Session {
+    pub(in crate::daemon) fn session(token: u8, id: &str, key: Option<u8>) -> Session {
         Session {
             serial: Serial::default(),
             token: TokenHash([token; 32]),

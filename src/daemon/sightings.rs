@@ -220,4 +220,22 @@ mod tests {
             [(Path::Channel, 1), (Path::Stop, 2), (Path::Tool, 3)]
         );
     }
+
+    #[test]
+    fn a_session_that_was_quiet_for_long_has_no_way_in_and_a_new_one_is_not_known_yet() {
+        let (sightings, sessions) = (Sightings::default(), Sessions::default());
+        let (session, _) = sessions.insert(super::super::sessions::tests::session(1, "a", None));
+        let quiet = i64::try_from(QUIET.as_millis()).unwrap();
+        let said = |wall: Millis| {
+            let reach = sightings.reach(&sessions, wall, Instant::now());
+            reach.into_iter().map(|(_, reach)| reach).collect::<Vec<_>>()
+        };
+        assert!(said(quiet - 1).is_empty());
+        assert_eq!(said(quiet), [vec![]]);
+        sightings.saw(session.serial, Path::Prompt, 1);
+        assert_eq!(said(1), [vec![Reach::Turn]]);
+        sessions.remove(&session.token);
+        assert!(said(1).is_empty());
+        assert!(sightings.lock().is_empty(), "who is gone is forgotten");
+    }
 }

@@ -54,6 +54,10 @@ fn another_version_is_seen_and_can_be_replaced() {
     let answer: Value = serde_json::from_str(&run(&home, &["up", "--json"]).out).unwrap();
     assert_eq!(answer["daemon_version"].as_str(), Some(theirs().as_str()));
 
+    let report: Value = serde_json::from_str(&run(&home, &["doctor", "--json"]).out).unwrap();
+    let line = report["checks"].as_array().unwrap().iter().find(|line| line["check"] == "version").unwrap();
+    assert_eq!((line["text"].as_str(), line["fix"].as_str()), (Some(differ.as_str()), Some("claudemesh daemon restart")));
+
     // People are told in one line, and asked once where it is the time for it.
     let (status, seen) = run_at_terminal(home.command(&["inbox"]), "");
     assert!(status.success() && seen.matches(&differ).count() == 1, "{seen}");

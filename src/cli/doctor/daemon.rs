@@ -102,6 +102,8 @@ pub(super) fn clocks(scene: &Scene) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::paths::Paths;
+    use crate::wire::json;
 
     #[test]
     fn the_program_of_a_unit_is_found_where_it_is_written_plainly() {
@@ -118,5 +120,46 @@ mod tests {
         ] {
             assert_eq!(program(manager, unit).as_deref(), expected, "{unit}");
         }
+    }
+
+    #[test]
+    fn links_and_clocks_are_judged_for_each_mesh() {
+        let mesh = |status: &str, open: u32, skew: i64, why: Option<&str>| {
+            json::json!({ "status": status, "broker_url": "wss://b/ws", "sessions": 2, "sessions_open": open, "clock_skew_ms": skew,
+                          "last_error": why })
+        };
+        let meshes = json::json!({
+            "far": mesh("open", 2, -70_000, None),
+            "half": mesh("open", 1, 4_999, Some("refused")),
+            "home": mesh("closed", 0, 0, Some("not there")),
+            "well": mesh("open", 2, 0, None),
+        });
+        let brokers: json::Map<String, json::Value> =
+            meshes.as_object().unwrap().iter().map(|(slug, mesh)| (slug.clone(), mesh["status"].clone())).collect();
+        let health = json::from_value(json::json!({ "ok": true, "pid": 1, "brokers": brokers, "meshes": meshes })).unwrap();
+        let scene = Scene {
+            paths: Paths::under(std::path::Path::new("/no/such")),
+            health: Ok(health),
+            other_version: None,
+            sessions: Vec::new(),
+            claude_state: Ok(json::Value::Null),
+            claude_settings: Ok(json::Value::Null),
+        };
+        let said = |findings: Vec<Finding>| {
+            let say = |finding: Finding| format!("{} -> {}", finding.text, finding.fix.unwrap_or_default());
+            findings.into_iter().map(say).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            said(super::brokers(&scene)),
+            [
+                "far: connected to wss://b/ws -> ",
+                "half: open, and only 1 of 2 sessions are connected: refused -> claudemesh mesh reconnect half",
+                "home: not connected to wss://b/ws: not there -> claudemesh daemon restart",
+                "well: connected to wss://b/ws -> ",
+            ]
+        );
+        let clocks = said(super::clocks(&scene));
+        assert!(clocks[0].starts_with("far: the broker's differs by -70 s") && clocks[0].contains("-> sudo "), "{clocks:?}");
+        assert!(clocks[1..].iter().all(|line| line.ends_with("-> ")), "{clocks:?}");
     }
 }

@@ -6,7 +6,7 @@ pub(super) mod settings;
 mod frame;
 mod session;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::parent_id;
 use std::time::{Duration, Instant};
 
@@ -94,7 +94,10 @@ pub(super) fn run(event: Event, paths: &Paths) -> u8 {
 
 /// The token of the session that the client speaks of on standard input.
 pub(super) fn session_token(paths: &Paths) -> Option<Token> {
-    session::token(paths, &Input::read(io::stdin().lock()))
+    let stdin = io::stdin();
+    // At a terminal somebody looks, and nothing is said.
+    let input = if stdin.is_terminal() { Input::read(io::empty()) } else { Input::read(stdin.lock()) };
+    session::token(paths, &input)
 }
 
 struct Hook<'a> {

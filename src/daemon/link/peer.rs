@@ -27,6 +27,7 @@ use crate::wire::state::StateChange;
 use super::receipts::Outlet;
 use super::state::{Answer, Effect, Ending, Outgoing, State};
 use super::{Cmd, Farewell, Identity, Reply};
+use crate::daemon::alert;
 use crate::daemon::ctx::Ctx;
 use crate::daemon::drain::{self, Epoch};
 use crate::daemon::inbound;
@@ -275,6 +276,7 @@ impl<'a> Talk<'a> {
             Some(if has_copies { NewInbound { recipient: Recipient::Keyless(membership.key), ..row } } else { row })
         };
         let rows: Vec<NewInbound> = pushes.iter().filter_map(row).collect();
+        let sender = alert::sender(self.ctx, self.identity.session.as_ref(), &rows);
         let inserted = match self.ctx.inbox.insert(rows) {
             Ok(inserted) => inserted,
             Err(err) => {
@@ -297,6 +299,9 @@ impl<'a> Talk<'a> {
         if inserted.iter().any(|outcome| matches!(outcome, Inserted::New(_))) {
             self.ctx.bus.mail(receiver.mesh, &receiver.recipient);
             self.outlet.more(Instant::now());
+            if let Some(sender) = sender {
+                alert::give(self.ctx, sender, receiver.mesh.to_string());
+            }
         }
         Flow::Go
     }
