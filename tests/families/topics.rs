@@ -26,8 +26,8 @@ fn a_topic_is_made_entered_written_to_by_name_and_read_later() {
     let first = sent["clientMessageId"].as_str().unwrap();
     let event = events.until("what was said", |events| events.iter().find(|event| event.name == "message").cloned());
     assert_eq!((&event.data["topic"], &event.data["body"]), (&json!("deploys"), &json!("@bob it is out")));
-    bob.says(&["topic", "post", "deploys", "seen", "--reply-to", first]);
     let replies = alice_session.follow(None);
+    bob.says(&["topic", "post", "deploys", "seen", "--reply-to", first]);
     replies.until("the answer", |events| events.iter().find(|event| event.name == "message").cloned());
     let history = bob.json(&["topic", "history", "#deploys"]);
     assert_eq!((&history[0]["text"], &history[1]["text"]), (&json!("seen"), &json!("@bob it is out")));
