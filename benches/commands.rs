@@ -58,17 +58,21 @@ pub(crate) fn hook(scale: Scale) -> Vec<Measured> {
     let home = Home::new();
     let daemon = Daemon::start(home.path());
     let alice = Session::open(&daemon, "home", "alice");
-    let measure = |event: &str| {
+    let measure = |args: &[&str], what: &str, most: Duration| {
         let run = || {
-            let mut command = home.command(&["hook", event]);
+            let mut command = home.command(args);
             command.env("CLAUDEMESH_IPC_TOKEN", &alice.token).env("CLAUDEMESH_SESSION_ID", &alice.id);
             wall(command)
         };
         run();
         let times = (0..scale.rounds(400)).map(|_| run()).collect();
-        Measured::times(&format!("`hook {event}` with nothing to say, whole process"), times, 5 * MS, None)
+        Measured::times(&format!("`{}`{what}, whole process", args.join(" ")), times, most, None)
     };
-    vec![measure("PostToolUse"), measure("UserPromptSubmit")]
+    vec![
+        measure(&["hook", "PostToolUse"], " with nothing to say", 5 * MS),
+        measure(&["hook", "UserPromptSubmit"], " with nothing to say", 5 * MS),
+        measure(&["status-line"], "", 50 * MS),
+    ]
 }
 
 pub(crate) fn daemon_start(scale: Scale) -> Vec<Measured> {
