@@ -123,6 +123,21 @@ fn a_recipient_that_is_away_has_nothing_until_it_is_back() {
 }
 
 #[test]
+fn what_a_session_had_at_its_very_end_is_told() {
+    let scene = Scene::new();
+    for n in 0..5 {
+        let id = format!("last-{n}");
+        let bob = Session::open(&scene.world.bob, "acme", "brief");
+        scene.alice.send(&bob.key, "for your last turn", &id);
+        scene.comes_to(&id, "arrived");
+        assert_eq!(claim(&bob, "prompt", true), [id.as_str()]);
+        let gone = bob.call("DELETE", &format!("/v1/sessions/{}", bob.token), None).unwrap();
+        assert_eq!(gone.status, 200, "{gone:?}");
+        scene.comes_to(&id, "offered");
+    }
+}
+
+#[test]
 fn whatever_is_killed_the_receipts_still_come() {
     let mut scene = Scene::new();
     let send = |scene: &Scene, id: &str| {

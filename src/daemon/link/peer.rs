@@ -352,7 +352,7 @@ impl ws::Peer for Talk<'_> {
             }
             Cmd::Receipts => self.outlet.more(now),
             Cmd::Reconnect => {}
-            Cmd::Stop(farewell) => return self.stop(farewell),
+            Cmd::Stop(farewell) => return self.stop(farewell, out),
         }
         self.perform(out)
     }
@@ -381,7 +381,8 @@ impl ws::Peer for Talk<'_> {
 }
 
 impl Talk<'_> {
-    fn stop(&mut self, farewell: Farewell) -> Flow {
+    fn stop(&mut self, farewell: Farewell, out: &mut Outbox) -> Flow {
+        self.last_words(out);
         self.done.stopped = true;
         let (code, reason) = farewell.close();
         Flow::close(code, reason)

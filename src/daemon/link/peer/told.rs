@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Talk;
 use crate::daemon::link::Reply;
+use crate::daemon::link::receipts::Told;
 use crate::daemon::{inbound, receipts};
 use crate::net::ws::Outbox;
 use crate::wire::client::ClientFrame;
@@ -34,26 +35,39 @@ impl Talk<'_> {
 
     /// Hands in what senders are to be told, a frame's worth.
     pub(super) fn tell_senders(&mut self, now: Instant) {
+        let Some((told, receipts)) = self.due() else { return };
+        self.next_ticket += 1;
+        self.outlet.sent(self.next_ticket, told);
+        let frame = |id| ClientFrame::Receipts(HandIn { receipts, req_id: Some(id) });
+        self.state.call(self.next_ticket, frame, now, &mut self.effects);
+    }
+
+    /// Before the connection is closed: a session that ends can sign nothing later. The answer is not waited for.
+    pub(super) fn last_words(&mut self, out: &mut Outbox) {
+        if self.outlet.is_on()
+            && let Some((_, receipts)) = self.due()
+        {
+            out.text(ClientFrame::Receipts(HandIn { receipts, req_id: None }).encode());
+        }
+    }
+
+    /// A frame's worth of what senders are to be told, signed.
+    fn due(&self) -> Option<(Told, Vec<Receipt>)> {
         let membership = &self.identity.membership;
         let recipient = inbound::recipient(membership.key, self.identity.session_key());
         let due = match self.ctx.inbox.receipts_due(membership.slug.clone(), recipient, MAX_RECEIPTS) {
             Ok(due) => due,
             Err(err) => {
                 log::warn!("inbox: {err}; what senders are to be told waits");
-                return self.ctx.store_failed(&err);
+                self.ctx.store_failed(&err);
+                return None;
             }
         };
-        if due.is_empty() {
-            return;
-        }
         let session = self.identity.session.as_ref().and_then(|session| session.key.as_ref());
         let (key, secret) = session.map_or((membership.key.0, &membership.secret), |pair| (pair.public, &pair.secret));
-        let told = due.iter().map(|due| (due.seq, due.stage, due.at)).collect();
-        let receipts: Vec<Receipt> = due.into_iter().map(|due| receipts::sign(due, &membership.mesh, key, secret)).collect();
-        self.next_ticket += 1;
-        self.outlet.sent(self.next_ticket, told);
-        let frame = |id| ClientFrame::Receipts(HandIn { receipts, req_id: Some(id) });
-        self.state.call(self.next_ticket, frame, now, &mut self.effects);
+        let told: Told = due.iter().map(|due| (due.seq, due.stage, due.at)).collect();
+        let receipts = due.into_iter().map(|due| receipts::sign(due, &membership.mesh, key, secret)).collect();
+        (!told.is_empty()).then_some((told, receipts))
     }
 
     /// Keeps what recipients said of messages that were sent from here, and lets the broker forget it.
