@@ -250,6 +250,16 @@ fn what_expires_or_is_given_up_says_so_and_why() {
 }
 
 #[test]
+fn what_a_broker_refuses_for_good_is_dead_with_its_reason() {
+    let scene = Scene::new();
+    let bob = Typist { home: &scene.world.homes[1], session: Some(&scene.bob) };
+    until("bob's link", || bob.run(&["block", "alice"]).status.success().then_some(()));
+    let refused = scene.typist().run(&["send", &scene.bob.key, "hello?", "--id", "blocked", "--wait"]);
+    assert_eq!(refused.status.code(), Some(UNDELIVERED), "{refused:?}");
+    assert!(refused.out.contains("queued for") && refused.out.contains("dead: blocked by recipient grants"), "{refused:?}");
+}
+
+#[test]
 fn a_message_to_several_is_where_the_last_of_them_has_it() {
     let home = Home::new();
     let daemon = Daemon::start(home.path());

@@ -189,6 +189,8 @@ impl Limits {
 /// What a question costs: one that looks for words or writes out much, as many as several that only say something.
 fn cost(frame: &ClientFrame) -> u32 {
     match frame {
+        // As fast as mail may come.
+        ClientFrame::Receipts(ask) => 1 + u32::try_from(ask.receipts.len() / 10).unwrap_or(ASK_BURST),
         ClientFrame::Recall(_) | ClientFrame::ListSkills(_) | ClientFrame::TopicHistory(_) => 10,
         ClientFrame::ListPeers(_)
         | ClientFrame::ListState(_)

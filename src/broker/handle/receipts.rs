@@ -15,13 +15,24 @@ use crate::wire::server::ServerFrame;
 
 use super::found;
 
+/// Whose turn it is. A word of the daemon's out of its turn costs nothing, whatever it says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Turn {
+    /// It has not asked for any.
+    #[default]
+    Off,
+    /// It waits for some.
+    Ready,
+    /// It was given some, and has to say which it has.
+    Given,
+}
+
 /// What one connection is given.
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Receipts {
     /// Some wait.
     waits: Arc<AtomicBool>,
-    /// It asked for them, and has taken what it was given last.
-    ready: bool,
+    turn: Turn,
     /// Everything up to here has been given.
     cursor: u64,
 }
@@ -48,10 +59,10 @@ impl Receipts {
 
     /// The daemon wants more, and has these.
     pub(in crate::broker) fn take(&mut self, shared: &Shared, seat: &Seat, ask: &TakeReceipts) {
-        if seat.kind != Kind::Member {
+        if seat.kind != Kind::Member || self.turn == Turn::Ready {
             return;
         }
-        if !ask.taken.is_empty() {
+        if self.turn == Turn::Given && !ask.taken.is_empty() {
             let taken = ask.taken.iter().copied().take(MAX_RECEIPTS).collect();
             if let Err(err) = shared.hub.receipts_taken(seat.member.id.clone(), taken) {
                 // Whoever has them is given them once more, and knows them then.
@@ -59,20 +70,20 @@ impl Receipts {
                 shared.store_failed(&err);
             }
         }
-        self.ready = true;
+        self.turn = Turn::Ready;
         self.waits.store(true, Ordering::Release);
     }
 
     /// Gives it the next, if it is ready for them. Mail goes first.
     pub(in crate::broker) fn fetch(&mut self, shared: &Shared, seat: &Seat, out: &mut Outbox) {
-        if !self.ready || !out.has_room() || !self.waits.swap(false, Ordering::AcqRel) {
+        if self.turn != Turn::Ready || !out.has_room() || !self.waits.swap(false, Ordering::AcqRel) {
             return;
         }
         match shared.hub.receipts(seat.member.id.clone(), self.cursor, MAX_RECEIPTS) {
             Ok(receipts) => {
                 let Some(last) = receipts.last() else { return };
                 self.cursor = last.n;
-                self.ready = false;
+                self.turn = Turn::Given;
                 out.text(ServerFrame::Receipts(Frame { receipts }).encode());
             }
             Err(err) => {

@@ -50,8 +50,14 @@ fn a_recipients_word_reaches_the_daemons_of_the_senders_member_until_one_has_it(
     let frame = first.next("receipts");
     assert_eq!(frame["receipts"].as_array().unwrap().len(), 1, "the first word was replaced: {frame}");
     let n = frame["receipts"][0]["n"].clone();
-    // Another member's daemon can take nothing away.
+    // Another member's daemon can take nothing away, when it is its turn neither.
     let stranger = daemon(&world, 1, "d3");
+    let (carols, _) = (world.session(0, 13, "carol's friend"), ());
+    bob.sent("c3", &carols.1.to_hex(), "text");
+    let push = carols.0.next("push");
+    assert_eq!(hand_in(&carols.0, &[receipt(&push, "arrived")]), 1);
+    stranger.say(&json!({"type": "take_receipts", "taken": [n]}));
+    assert_eq!(stranger.next("receipts")["receipts"][0]["clientMessageId"], "c3");
     stranger.say(&json!({"type": "take_receipts", "taken": [n]}));
     stranger.is_quiet();
     second.say(&json!({"type": "take_receipts"}));
