@@ -26,6 +26,7 @@ mod parsers;
 mod races;
 mod receipts;
 mod reference;
+mod sealed;
 mod several;
 mod shared;
 mod siege;

@@ -55,6 +55,9 @@ pub struct Later {
     pub deliver_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
+    /// What is for many is sent in clear.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub plaintext: bool,
 }
 
 impl Client {

@@ -149,6 +149,8 @@ fn item(id: String, mesh: &Slug, now: Millis) -> InboxItem {
         sender_member_pubkey: None,
         unreadable: None,
         plain: true,
+        mentions: Vec::new(),
+        mentioned: false,
         seq: 0,
         offered_at: None,
         offered_by: None,

@@ -20,6 +20,7 @@ use super::channels::Channels;
 use super::drain::{Drain, Epoch};
 use super::flags::Flags;
 use super::guard::Guard;
+use super::keyring::Keyring;
 use super::link::Cmd;
 use super::links::Links;
 use super::meshes::Meshes;
@@ -45,6 +46,7 @@ pub(super) struct Ctx {
     pub(super) links: Links,
     pub(super) rosters: Rosters,
     pub(super) channels: Channels,
+    pub(super) keyring: Keyring,
     pub(super) bus: Arc<Bus>,
     pub(super) guard: Guard,
     pub(super) waiters: Waiters,
@@ -78,6 +80,7 @@ impl Ctx {
             links: Links::default(),
             rosters: Rosters::default(),
             channels: Channels::default(),
+            keyring: Keyring::default(),
             guard: Guard::default(),
             waiters: Waiters::default(),
             sightings: Sightings::default(),

@@ -1,6 +1,6 @@
 //! From a broker's push to a row of the inbox: whose it is, whether it opens, and what it says.
 
-use crate::base::ids::{ClientId, MemberKey, PublicKey, SessionKey, Slug};
+use crate::base::ids::{ClientId, MemberKey, MeshId, PublicKey, SessionKey, Slug};
 use crate::base::names::neutralise_line;
 use crate::base::time::now_millis;
 use crate::crypto::base64;
@@ -8,8 +8,9 @@ use crate::crypto::keys::SecretKey;
 use crate::crypto::random;
 use crate::crypto::sealed::OpenError;
 use crate::store::RowId;
-use crate::store::inbox::{Body, NewInbound, Recipient};
+use crate::store::inbox::{Body, KeptSeal, NewInbound, Recipient};
 use crate::wire::event::{Event, PeerEvent, SystemEvent};
+use crate::wire::key::{Scope, Seal};
 use crate::wire::limits::MAX_FRAME;
 use crate::wire::receipt::MAX_MESSAGE_ID;
 use crate::wire::schedule::REMINDER;
@@ -17,6 +18,8 @@ use crate::wire::server::Push;
 use crate::wire::target::Target;
 
 use super::channels::Channels;
+use super::keyring::Keyring;
+use super::scoped::{self, Came};
 
 /// Largest sealed text that is kept, in bytes: what a broker takes, and as much again.
 const MAX_PUSH: usize = 2 * MAX_FRAME;
@@ -24,10 +27,16 @@ const MAX_PUSH: usize = 2 * MAX_FRAME;
 /// Longest sender name kept, in characters.
 const MAX_NAME: usize = 64;
 
+/// Names kept of those that a message calls out to.
+const MAX_MENTIONS: usize = 16;
+
 /// On whose behalf a link receives.
 #[derive(Debug)]
 pub(super) struct Receiver<'a> {
     pub(super) mesh: &'a Slug,
+    pub(super) mesh_id: &'a MeshId,
+    /// What the recipient is called, if it is a session.
+    pub(super) name: Option<&'a str>,
     pub(super) recipient: Recipient,
     pub(super) member: MemberKey,
     /// The secrets that may open what arrives, likeliest first.
@@ -38,7 +47,7 @@ pub(super) struct Receiver<'a> {
 
 impl Receiver<'_> {
     /// Makes the inbox row of a message.
-    pub(super) fn accept(&self, push: &Push, channels: &Channels) -> NewInbound {
+    pub(super) fn accept(&self, push: &Push, channels: &Channels, keyring: &Keyring) -> NewInbound {
         let broker_id = push.message_id.clone().filter(|id| !id.as_str().is_empty());
         let client_id = push.client_message_id.clone().filter(|id| !id.as_str().is_empty());
         let id = RowId::new(random::uuid_v7(now_millis()));
@@ -53,7 +62,13 @@ impl Receiver<'_> {
             sender_member: push.sender_member_pubkey,
             sender_name: sender_name(push),
             broker_id,
-            body: self.open(push, channels),
+            body: match &push.seal {
+                Some(seal) => self.open_sealed(push, seal, keyring),
+                None => self.open(push, channels),
+            },
+            seal: kept_seal(push),
+            mentioned: self.is_mentioned(push),
+            mentions: push.mentions.iter().take(MAX_MENTIONS).map(|name| clean(name)).collect(),
             topic: push.topic.clone(),
             reply_to: push.reply_to_id.clone(),
             priority: push.priority,
@@ -106,6 +121,40 @@ impl Receiver<'_> {
         })
     }
 
+    /// Opens what was sealed for many. Text in clear is never taken for it.
+    fn open_sealed(&self, push: &Push, seal: &Seal, keyring: &Keyring) -> Body {
+        let opened = self.read_sealed(push, seal, keyring);
+        opened.map_or_else(
+            |reason| Body::Unreadable {
+                reason: reason.to_owned(),
+                nonce: push.nonce.clone(),
+                ciphertext: push.ciphertext.clone(),
+            },
+            Body::Opened,
+        )
+    }
+
+    fn read_sealed(&self, push: &Push, seal: &Seal, keyring: &Keyring) -> Result<String, &'static str> {
+        let (scope, epoch) = key_of(push).ok_or("it names nobody it is for")?;
+        let sender = PublicKey::parse(&push.sender_pubkey).ok_or("the sender has no key")?;
+        let key = keyring.get(self.mesh_id, &scope, epoch).ok_or(scoped::NO_COPY)?;
+        let came = Came {
+            mesh: self.mesh_id,
+            target: push.target_spec.as_deref().unwrap_or_default(),
+            client_id: push.client_message_id.as_ref().map(|id| id.as_str()).unwrap_or_default(),
+            mentions: &push.mentions,
+            sender: &sender,
+            seal,
+            nonce: &push.nonce,
+            ciphertext: &push.ciphertext,
+        };
+        scoped::open(came, &key)
+    }
+
+    fn is_mentioned(&self, push: &Push) -> bool {
+        self.name.is_some_and(|own| push.mentions.iter().any(|name| name.eq_ignore_ascii_case(own)))
+    }
+
     /// Whether this push was for many, or is what one's own member asked to be reminded of. Our broker names its target; the reference's marks a push to many by the sender's
     /// fields and the missing client id, which it never puts together on a direct message.
     fn may_be_plain(&self, push: &Push) -> bool {
@@ -124,6 +173,22 @@ fn is_to_be_told(push: &Push) -> bool {
     let named = push.message_id.as_ref().is_some_and(|id| (1..=MAX_MESSAGE_ID).contains(&id.as_str().len()));
     let by_sender = push.client_message_id.as_ref().is_some_and(|id| !id.as_str().is_empty());
     named && by_sender && push.subtype.is_none() && PublicKey::parse(&push.sender_pubkey).is_some()
+}
+
+/// Which key a push was sealed with, if it was for many.
+pub(super) fn key_of(push: &Push) -> Option<(Scope, u32)> {
+    let seal = push.seal.as_ref()?;
+    Some((Scope::of(&Target::parse(push.target_spec.as_deref()?)?)?, seal.epoch))
+}
+
+/// How it was sealed, for another try later.
+fn kept_seal(push: &Push) -> Option<KeptSeal> {
+    Some(KeptSeal { target: push.target_spec.clone()?, seal: push.seal.clone()?, mentions: push.mentions.clone() })
+}
+
+/// A name that was called out to, fit to be shown.
+fn clean(name: &str) -> String {
+    neutralise_line(name).chars().take(MAX_NAME).collect()
 }
 
 fn plain(ciphertext: &str) -> Option<String> {
@@ -196,8 +261,10 @@ mod tests {
         let mesh = Slug::new("home");
         let recipient = recipient(MemberKey(member.public), Some(SessionKey(bob.public)));
         let (member, secrets) = (MemberKey(member.public), vec![&bob.secret, &member.secret]);
-        let receiver = Receiver { mesh: &mesh, recipient, member, secrets, receipts: true };
-        receiver.accept(&push, &Channels::default())
+        let mesh_id = MeshId::new("m");
+        let (mesh, mesh_id, name) = (&mesh, &mesh_id, Some("bob"));
+        let receiver = Receiver { mesh, mesh_id, name, recipient, member, secrets, receipts: true };
+        receiver.accept(&push, &Channels::default(), &Keyring::default())
     }
 
     fn clear(push: &mut Push, text: &str) {

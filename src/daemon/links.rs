@@ -18,6 +18,8 @@ pub(super) struct Report {
     pub(super) last_error: Option<String>,
     /// The broker's clock minus ours, milliseconds, as of the last hello.
     pub(super) clock_skew_ms: Option<i64>,
+    /// Whether the broker keeps shared keys, as of the last hello.
+    pub(super) keeps_keys: Option<bool>,
 }
 
 #[derive(Debug)]
@@ -38,7 +40,7 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) fn insert(&self, route: Route, serial: u64, handle: Handle<Cmd>) {
-        let report = Report { status: LinkStatus::Connecting, last_error: None, clock_skew_ms: None };
+        let report = Report { status: LinkStatus::Connecting, last_error: None, clock_skew_ms: None, keeps_keys: None };
         self.lock().insert(route, Entry { serial, handle, report, open_since: None });
     }
 
@@ -74,6 +76,11 @@ impl Links {
     /// What a link last said of itself.
     pub(super) fn of(&self, route: &Route) -> Option<Report> {
         self.lock().get(route).map(|entry| entry.report.clone())
+    }
+
+    /// Whether the broker of this link keeps shared keys; `None` until it has said so.
+    pub(super) fn keeps_keys(&self, route: &Route) -> Option<bool> {
+        self.lock().get(route).and_then(|entry| entry.report.keeps_keys)
     }
 
     /// The member link's report, and how many session links of the mesh are open. Where the member link has nothing to

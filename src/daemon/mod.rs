@@ -1,6 +1,7 @@
 //! The daemon of one machine: a private socket for local programs, an outbox and an inbox on disk, one link per joined mesh
 //! and one per session. [`run`] shows the order in which it starts and stops, and nothing else.
 
+mod acquire;
 mod alert;
 mod bus;
 mod canaries;
@@ -13,6 +14,7 @@ mod hold_off;
 mod identity;
 mod inbound;
 mod ipc;
+mod keyring;
 mod link;
 mod links;
 mod local_token;
@@ -28,6 +30,7 @@ mod reopen;
 mod resolve;
 mod rosters;
 mod rpc;
+mod scoped;
 pub mod service;
 mod sessions;
 mod sightings;

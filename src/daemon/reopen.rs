@@ -1,16 +1,46 @@
 //! Messages that could not be opened when they came, tried again with the keys that a link has now.
 
+use std::collections::BTreeSet;
+
 use crate::base::ids::PublicKey;
 use crate::base::time::now_millis;
 use crate::crypto::keys::SecretKey;
-use crate::store::inbox::{Body, Inbound, Recipient};
+use crate::store::inbox::{Body, Inbound, KeptSeal, Recipient};
 use crate::store::{Error, RowId, Seq};
+use crate::wire::key::Scope;
+use crate::wire::target::Target;
 
 use super::ctx::Ctx;
 use super::link::Identity;
+use super::meshes::Membership;
+use super::scoped::{self, Came};
 
 /// Messages tried in one go: some milliseconds' work, and some megabytes.
 const PAGE: usize = 64;
+
+/// Keys asked for at once for what could not be opened.
+const MOST_KEYS: usize = 16;
+
+/// The shared key of what was for many.
+fn key_of(message: &Inbound) -> Option<(Scope, u32)> {
+    let KeptSeal { target, seal, .. } = message.seal.as_ref()?;
+    Some((Scope::of(&Target::parse(target)?)?, seal.epoch))
+}
+
+/// The shared keys that are not known here of the oldest that is kept for this identity and could not be opened.
+pub(super) fn missing_keys(ctx: &Ctx, identity: &Identity) -> Vec<(Scope, u32)> {
+    let member = &identity.membership;
+    let recipient = identity.session_key().map_or(Recipient::Member(member.key), Recipient::Session);
+    let kept = match ctx.inbox.unreadable(member.slug.clone(), recipient, Seq(0), PAGE) {
+        Ok(kept) => kept,
+        Err(err) => {
+            log::warn!("inbox: {err}");
+            return Vec::new();
+        }
+    };
+    let keys: BTreeSet<_> = kept.iter().filter_map(key_of).collect();
+    keys.into_iter().filter(|(scope, epoch)| ctx.keyring.get(&member.mesh, scope, *epoch).is_none()).take(MOST_KEYS).collect()
+}
 
 /// Tries what is kept for this identity, and what is kept for its member.
 pub(super) fn retry(ctx: &Ctx, identity: &Identity) {
@@ -36,8 +66,10 @@ fn retry_for(ctx: &Ctx, identity: &Identity, recipient: Recipient, secrets: &[&S
         let kept = ctx.inbox.unreadable(mesh.clone(), recipient, after, PAGE)?;
         let Some(last) = kept.last() else { break };
         after = last.seq;
-        let texts: Vec<(RowId, String)> =
-            kept.iter().filter_map(|message| Some((message.id.clone(), open(ctx, secrets, message)?))).collect();
+        let texts: Vec<(RowId, String)> = kept
+            .iter()
+            .filter_map(|message| Some((message.id.clone(), open(ctx, &identity.membership, secrets, message)?)))
+            .collect();
         if !texts.is_empty() {
             opened += ctx.inbox.opened(texts, now_millis())?;
             ctx.bus.mail(mesh, &recipient);
@@ -46,9 +78,16 @@ fn retry_for(ctx: &Ctx, identity: &Identity, recipient: Recipient, secrets: &[&S
     Ok(opened)
 }
 
-fn open(ctx: &Ctx, secrets: &[&SecretKey], message: &Inbound) -> Option<String> {
+fn open(ctx: &Ctx, member: &Membership, secrets: &[&SecretKey], message: &Inbound) -> Option<String> {
     let Body::Unreadable { nonce, ciphertext, .. } = &message.body else { return None };
     let sender = PublicKey::parse(&message.sender_pubkey)?;
+    if let Some(KeptSeal { target, seal, mentions }) = &message.seal {
+        let (mesh, client_id) = (&member.mesh, message.client_id.as_str());
+        let came = Came { mesh, target, client_id, mentions, sender: &sender, seal, nonce, ciphertext };
+        let (scope, epoch) = key_of(message)?;
+        let key = ctx.keyring.get(mesh, &scope, epoch)?;
+        return scoped::open(came, &key).ok();
+    }
     secrets.iter().find_map(|secret| {
         let channel = ctx.channels.between(secret, &sender).ok()?;
         String::from_utf8(channel.open(nonce, ciphertext).ok()?).ok()

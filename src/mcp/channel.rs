@@ -97,6 +97,9 @@ fn message_meta(message: &Message) -> Meta {
     meta.set_some("topic", message.topic.as_deref());
     meta.set_some("reply_to_id", message.reply_to_id.as_deref());
     meta.set_some("subtype", message.subtype.as_deref());
+    if message.mentioned {
+        meta.set("mentioned", "true");
+    }
     if message.plain {
         // Nobody vouches for its sender: it came in clear.
         meta.set("plain", "true");

@@ -226,6 +226,8 @@ fn message(item: InboxItem) -> Message {
         recipient_kind: item.recipient_kind,
         unreadable: item.unreadable,
         plain: item.plain,
+        mentions: item.mentions,
+        mentioned: item.mentioned,
     }
 }
 

@@ -45,6 +45,12 @@ pub struct Message {
     pub unreadable: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plain: bool,
+    /// Names that it calls out to, in lower case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<String>,
+    /// It calls out to the session that it is for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mentioned: bool,
 }
 
 /// A peer came or went: `peer_join`, `peer_leave`.

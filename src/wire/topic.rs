@@ -224,6 +224,9 @@ pub struct TopicMessage {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TopicHistoryResponse {
     pub topic: String,
+    /// Its id: part of what was signed. The reference's broker does not say.
+    #[serde(rename = "topicId", default, skip_serializing_if = "Option::is_none")]
+    pub topic_id: Option<String>,
     pub messages: Vec<TopicMessage>,
     /// There were more than fit into one frame.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -176,7 +176,7 @@ fn a_message_to_many_lands_once_in_each_session_it_is_for() {
     // What comes in the moment in which a session opens may come twice.
     let opened = Instant::now();
     until("the sessions to have settled", || (Duration::from_millis(2100) < opened.elapsed()).then_some(()));
-    ann.send("*", "to everyone", "all-1");
+    ann.send_clear("*", "to everyone", "all-1");
     let id = outbox_until(&world.alice, "all-1", "the broadcast to leave", |row| row["status"] == "done");
     let id = id["broker_message_id"].as_str().unwrap().to_owned();
     // Both sessions, and the daemon's own connection.
@@ -184,7 +184,7 @@ fn a_message_to_many_lands_once_in_each_session_it_is_for() {
         let acks = state.seen.of("client_ack").into_iter().filter(|ack| ack["brokerMessageId"] == id.as_str()).count();
         (3 <= acks).then_some(())
     });
-    ann.send("@eng", "to the engineers", "eng-1");
+    ann.send_clear("@eng", "to the engineers", "eng-1");
     for (to, mark) in [(&ben, "mark-ben"), (&bea, "mark-bea"), (&amy, "mark-amy")] {
         ann.send(&to.key, "the end", mark);
     }
@@ -210,7 +210,7 @@ fn a_member_without_sessions_keeps_what_was_for_everyone() {
     let world = World::start(quick());
     let ann = Session::open(&world.alice, "acme", "ann");
     world.broker.until("bob's daemon to be there", |state| state.is_here("bob").then_some(()));
-    ann.send("*", "to everyone", "all-1");
+    ann.send_clear("*", "to everyone", "all-1");
     outbox_until(&world.alice, "all-1", "the broadcast to leave", |row| row["status"] == "done");
     // A session that opens at this very moment finds it too.
     let ben = Session::open(&world.bob, "acme", "ben");
@@ -231,7 +231,7 @@ fn a_session_without_a_key_hears_what_is_for_everyone_beside_one_that_has_a_key(
     let (to_ben, to_kim) = (ben.follow(Some(0)), kim.follow(Some(0)));
     let opened = Instant::now();
     until("ben's link to have been open for a while", || (Duration::from_millis(2500) < opened.elapsed()).then_some(()));
-    ann.send("*", "to everyone", "all-1");
+    ann.send_clear("*", "to everyone", "all-1");
     ann.send(&ben.key, "the end", "m-1");
     to_ben.message("m-1");
     let texts = |events: &[crate::support::follow::Event]| -> Vec<Value> {

@@ -45,7 +45,7 @@ fn a_hello_is_never_too_large_to_be_read() {
     let groups: Vec<String> = (0..6000).map(|n| format!("g{n}")).collect();
     let ann = open_in_groups(&world.alice, "ann", &json!(groups));
     let ben = Session::open(&world.bob, "acme", "ben");
-    ben.send("@g0", "first", "m-1");
+    ben.send_clear("@g0", "first", "m-1");
     ann.follow(Some(0)).count(1);
     world.assert_civil();
 }

@@ -52,16 +52,21 @@ impl RawMesh {
     /// What the `n`th session says first.
     pub(crate) fn hello(&self, n: usize, session: &KeyPair) -> Value {
         let (id, key) = &self.members[n % MEMBERS];
-        let (member, public, now) = (MemberKey(key.public), SessionKey(session.public), now_millis());
-        let word = signed::Attestation::mint(&key.secret, public, now);
-        let hello = signed::SessionHello { mesh_id: &self.id, member, session: public, timestamp: now };
-        json!({"type": "session_hello", "meshId": self.id, "parentMemberId": id, "parentMemberPubkey": member,
+        session_hello(&self.id, (id, key), n, session)
+    }
+}
+
+/// What a session of this member's says first. As the reference's clients, it says nothing of what it can.
+pub(crate) fn session_hello(mesh: &MeshId, (id, key): (&MemberId, &KeyPair), n: usize, session: &KeyPair) -> Value {
+    let (member, public, now) = (MemberKey(key.public), SessionKey(session.public), now_millis());
+    let word = signed::Attestation::mint(&key.secret, public, now);
+    let hello = signed::SessionHello { mesh_id: mesh, member, session: public, timestamp: now };
+    json!({"type": "session_hello", "meshId": mesh, "parentMemberId": id, "parentMemberPubkey": member,
                "sessionPubkey": public,
                "parentAttestation": {"sessionPubkey": public, "parentMemberPubkey": member, "expiresAt": word.expires_at,
                                      "signature": word.signature.to_string()},
                "displayName": format!("peer-{n}"), "sessionId": format!("session-{n}"), "pid": 1, "cwd": "/", "timestamp": now,
                "signature": hello.sign(&session.secret).to_string()})
-    }
 }
 
 /// The request for a WebSocket.

@@ -97,6 +97,14 @@ impl Session {
         self.call("POST", "/v1/send", Some(&json!({"to": to, "message": text, "client_message_id": id})))
     }
 
+    /// As [`Session::send`], once and in clear: to many on a broker or to clients without shared keys.
+    #[track_caller]
+    pub(crate) fn send_clear(&self, to: &str, text: &str, id: &str) {
+        let body = json!({"to": to, "message": text, "client_message_id": id, "plaintext": true});
+        let reply = self.call("POST", "/v1/send", Some(&body)).expect("the daemon answers");
+        assert_eq!(reply.status, 202, "{reply:?}");
+    }
+
     /// Sends until the daemon has said that it has the message, under one id throughout.
     #[track_caller]
     pub(crate) fn send(&self, to: &str, text: &str, id: &str) {

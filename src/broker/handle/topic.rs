@@ -163,7 +163,7 @@ pub(in crate::broker) fn history(shared: &Shared, seat: &Seat, ask: TopicHistory
     let req_id = ask.req_id.as_ref();
     let Some(topic) = known(shared, seat, &ask.topic, req_id, out) else { return };
     let limit = ask.limit.unwrap_or(HISTORY).clamp(1, MAX_HISTORY);
-    let rows = shared.hub.topic_history(topic.id, ask.before_id, usize::try_from(limit).unwrap_or(1));
+    let rows = shared.hub.topic_history(topic.id.clone(), ask.before_id, usize::try_from(limit).unwrap_or(1));
     let Some(rows) = found(shared, rows, req_id, out) else { return };
     let message = |row: TopicMessageRow| TopicMessage {
         id: row.id,
@@ -182,7 +182,7 @@ pub(in crate::broker) fn history(shared: &Shared, seat: &Seat, ask: TopicHistory
         created_at: iso(row.created_at),
     };
     let (messages, truncated) = fitting(rows.into_iter().map(message));
-    let answer = TopicHistoryResponse { topic: ask.topic, messages, truncated, req_id: ask.req_id };
+    let answer = TopicHistoryResponse { topic: ask.topic, topic_id: Some(topic.id), messages, truncated, req_id: ask.req_id };
     out.text(ServerFrame::TopicHistoryResponse(answer).encode());
 }
 

@@ -3,6 +3,7 @@
 mod away;
 mod families;
 mod hello;
+mod keys;
 mod later;
 mod mail;
 mod order;

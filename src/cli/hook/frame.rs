@@ -76,10 +76,11 @@ fn message(item: &InboxItem, now: Millis) -> String {
         (None, _) => "it could not be opened",
     };
     let topic = item.topic.as_deref().map(|topic| format!(", topic {}", word(topic, MAX_NAME))).unwrap_or_default();
+    let calls = if item.mentioned { ", calls out to you" } else { "" };
     let answers = item.reply_to_id.as_deref().map(|id| format!(", answers {}", word(id, MAX_NAME))).unwrap_or_default();
     let id = word(item.broker_message_id.as_ref().map_or(item.id.as_str(), |id| id.as_str()), MAX_NAME);
     let mut text = format!(
-        "\nfrom {name} ({name}@{mesh}, key {key}, {verified}), priority {}, {}{topic}{answers}, id {id}\n",
+        "\nfrom {name} ({name}@{mesh}, key {key}, {verified}), priority {}, {}{topic}{calls}{answers}, id {id}\n",
         priority(item.priority),
         age(parse_iso(&item.received_at), now),
     );

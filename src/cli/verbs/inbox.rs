@@ -120,6 +120,9 @@ pub(super) fn show(item: &InboxItem, with_mesh: bool, out: &mut Out) -> Result<(
         line = line.and(Style::Dim, format!("  [{}]", item.mesh));
     }
     line = line.maybe(Style::Cyan, item.topic.as_ref().map(|topic| format!(" (#{topic})")));
+    if item.mentioned {
+        line = line.and(Style::Yellow, " calls out to you");
+    }
     if item.priority == Priority::Now {
         line = line.and(Style::Yellow, " now");
     }

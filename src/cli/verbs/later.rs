@@ -13,6 +13,7 @@ use crate::wire::json::json;
 use crate::wire::task::{CreateTask, OnTask, Task};
 
 use super::refusal::explain;
+use super::send::PLAINTEXT;
 use super::{millis, words};
 
 const IN: Flag = Flag::valued("--in", "TIME", "How long from now, as in 90s, 30m, 2h or 1d.");
@@ -24,7 +25,7 @@ pub(in crate::cli) const REMIND: Verb = Verb {
     aliases: &["schedule msg"],
     long: "The broker keeps it and sends it once (or each time, with --cron), whether or not you are connected then.",
     operands: &[Operand { name: "TEXT", about: "What to say.", count: Count::OneOrMore, choices: &[] }],
-    flags: &[MESH, IN, AT, CRON, TO],
+    flags: &[MESH, IN, AT, CRON, TO, PLAINTEXT],
     examples: &[
         Example { command: "claudemesh remind look at the build --in 30m", about: "yourself" },
         Example {
@@ -103,6 +104,7 @@ fn remind(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         message: parsed.operands.join(" "),
         deliver_at: when(parsed)?,
         cron: parsed.value(&CRON).map(str::to_owned),
+        plaintext: parsed.is_set(&PLAINTEXT),
     };
     let done = warm(out)?.schedule(&later, parsed.value(&MESH)).map_err(|err| explain(err, "the message"))?;
     if out.is_json() {

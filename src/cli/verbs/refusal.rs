@@ -22,6 +22,7 @@ pub(super) fn explain(err: client::Error, what: &str) -> CliError {
     let why = problem.detail.as_deref().unwrap_or(&problem.error);
     let refused = |exit| CliError::refused(exit, why);
     match (code, *status) {
+        ("recipient_cannot_open", _) => send::explain(err),
         (_, 404) if why.starts_with("the broker of ") => CliError::refused(Exit::NotFound, format!("{what} not found")),
         (_, 404) => refused(Exit::NotFound),
         (_, 403) => refused(Exit::Denied),

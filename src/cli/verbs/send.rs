@@ -30,6 +30,10 @@ const PRIORITY: Flag = Flag {
 };
 pub(super) const REPLY_TO: Flag = Flag::valued("--reply-to", "ID", "The message that this one answers.");
 const ID: Flag = Flag::valued("--id", "CLIENT_ID", "Name the message: sending it again under this name is the same message.");
+pub(super) const PLAINTEXT: Flag = Flag::switch(
+    "--plaintext",
+    "To many: send it in clear, so that clients without shared keys can read it, and the broker too.",
+);
 const TO_SELF: Flag = Flag::switch("--self", "Accepted and not needed: a message to yourself is a message.");
 
 pub(in crate::cli) const VERB: Verb = Verb {
@@ -49,7 +53,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
         Operand { name: "TEXT", about: "What to say; - reads standard input.", count: Count::OneOrMore, choices: &[] },
     ],
     tail: None,
-    flags: &[MESH, PRIORITY, REPLY_TO, ID, TO_SELF, WAIT, TIMEOUT],
+    flags: &[MESH, PRIORITY, REPLY_TO, ID, PLAINTEXT, TO_SELF, WAIT, TIMEOUT],
     effect: Effect::Write,
     examples: &[
         Example { command: "claudemesh send bob \"the build is green\"", about: "to the session called bob" },
@@ -99,6 +103,7 @@ fn send(parsed: &Parsed, to: String, out: &mut Out) -> Result<Exit, CliError> {
         reply_to_id: parsed.value(&REPLY_TO).map(str::to_owned),
         client_message_id: parsed.value(&ID).map(str::to_owned),
         mesh: parsed.value(&MESH).map(str::to_owned),
+        plaintext: parsed.is_set(&PLAINTEXT),
     };
     let wish = message::wish(parsed)?;
     let client = warm(out)?;
@@ -224,6 +229,8 @@ pub(super) fn explain(err: client::Error) -> CliError {
         }
         "idempotency_key_reused" => CliError::refused(Exit::AlreadyExists, "another message was sent under this id")
             .with_hint("leave --id out, or choose another"),
+        "recipient_cannot_open" => CliError::refused(Exit::Failure, detail.unwrap_or_else(|| error.clone()))
+            .with_hint("--plaintext sends it in clear: they can read it then, and the broker, too"),
         "invalid 'to'" => CliError::usage(detail.unwrap_or_else(|| error.clone())),
         _ => err.into(),
     }

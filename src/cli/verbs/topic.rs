@@ -2,12 +2,12 @@
 
 use crate::base::exit::Exit;
 use crate::base::ids::{MemberKey, PublicKey};
+use crate::base::names::neutralise_line;
 use crate::cli::context::warm;
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb};
-use crate::crypto::base64;
 use crate::wire::json::{self, json};
 use crate::wire::topic::{OfTopic, TopicCreate, TopicHistory, TopicJoin, TopicMessage, TopicRole, Visibility};
 
@@ -86,7 +86,7 @@ pub(in crate::cli) const POST: Verb = Verb {
         TOPIC,
         Operand { name: "TEXT", about: "What to say; - reads standard input.", count: Count::OneOrMore, choices: &[] },
     ],
-    flags: &[MESH, super::send::REPLY_TO],
+    flags: &[MESH, super::send::REPLY_TO, super::send::PLAINTEXT],
     examples: &[Example { command: "claudemesh topic post deploys \"@bob it is out\"", about: "to everybody in it" }],
     ..Verb::new(Group::Shared, Effect::Write, "topic post", "Say something in a topic.", super::send::post)
 };
@@ -190,9 +190,10 @@ fn members(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
-/// What was said, where it was said in clear.
-fn text(message: &TopicMessage) -> Option<String> {
-    String::from_utf8(base64::decode(&message.ciphertext)?).ok()
+/// What stands in the place of what was said and can not be read.
+fn unread(message: &TopicMessage) -> String {
+    let why = message.unreadable.clone().unwrap_or_else(|| format!("{} bytes", message.ciphertext.len()));
+    format!("(sealed: {})", neutralise_line(&why))
 }
 
 fn history(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
@@ -207,7 +208,7 @@ fn history(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     if out.is_json() {
         let row = |message: &TopicMessage| {
             let mut row = json::value(message);
-            row["text"] = text(message).into();
+            row["text"] = message.body.clone().into();
             row
         };
         out.json_pretty(&messages.iter().map(row).collect::<Vec<_>>())?;
@@ -216,9 +217,11 @@ fn history(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     } else {
         messages.iter().rev().try_for_each(|message| {
             let line = Line::new().and(Style::Dim, format!("{} ", message.created_at)).and(Style::Bold, &message.sender_name);
+            let clear = message.seal.is_none().then(|| " sent in clear".to_owned());
             let reply = message.reply_to_id.as_ref().map(|id| format!(" ↳ {:.8}", id));
-            out.line(&line.maybe(Style::Cyan, reply).and(Style::Dim, format!(" · {}", message.id)))?;
-            out.body(&text(message).unwrap_or_else(|| format!("(encrypted, {} bytes)", message.ciphertext.len())))
+            let line = line.maybe(Style::Cyan, reply).and(Style::Dim, format!(" · {}", message.id));
+            out.line(&line.maybe(Style::Yellow, clear))?;
+            out.body(&message.body.clone().unwrap_or_else(|| unread(message)))
         })?;
     }
     Ok(Exit::Success)

@@ -2,9 +2,12 @@
 //! mesh or session hold up another.
 
 mod clock;
+mod seal;
 mod state;
 
+use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -13,12 +16,15 @@ use crate::base::ids::{PublicKey, Slug};
 use crate::base::thread::{self, Running};
 use crate::base::time::{Millis, now_millis};
 use crate::crypto::random;
+use crate::net::ws::Handle;
 use crate::store;
 use crate::store::RowId;
 use crate::store::outbox::{self, Outbox, Outcome, Route, Row};
 use crate::wire::client::Send;
+use crate::wire::key::{SEALED_BODY, Scope};
 
 use self::clock::Clock;
+use self::seal::{Sealer, Sealing};
 pub(super) use self::state::Epoch;
 use self::state::State;
 use super::ctx::Ctx;
@@ -52,6 +58,8 @@ pub(super) enum Event {
     Answered(Route, Vec<(RowId, Answer)>),
     /// A peer came back: what waits for it goes at once.
     PeerBack(Slug, PublicKey),
+    /// There is a key to seal with.
+    KeyReady(Slug, Scope),
     Stop,
 }
 
@@ -73,15 +81,26 @@ pub(super) fn queue() -> (Drain, Receiver<Event>) {
 }
 
 /// Starts the thread. It ends after [`Event::Stop`], with everything that was in flight back in the outbox.
-pub(super) fn start(events: Receiver<Event>, ctx: &Ctx) -> io::Result<Running> {
+pub(super) fn start(events: Receiver<Event>, ctx: &Arc<Ctx>) -> io::Result<Running> {
     let (outbox, links, watch) = (ctx.outbox.clone(), ctx.links.clone(), ctx.watch.clone());
+    let sealer = Sealer::new(ctx.clone());
     let alarm = Alarm { thread: "drain", supervisor: ctx.supervisor.clone() };
     thread::spawn("drain", thread::CONNECTION_STACK, move || {
         let supervisor = alarm.supervisor.clone();
         let _alarm = alarm;
         let clock = Clock::new(Instant::now(), now_millis());
-        Worker { outbox, links, supervisor, watch, clock, state: State::default(), unsettled: Vec::new() }.run(&events);
+        let (state, unsettled) = (State::default(), Vec::new());
+        Worker { outbox, links, supervisor, watch, clock, state, sealer, unsettled }.run(&events);
     })
+}
+
+/// Rows on their way from the outbox to one link.
+struct Pass {
+    link: Option<Handle<Cmd>>,
+    /// The link takes no more.
+    full: bool,
+    /// Targets of rows that wait: what is for the same waits behind them.
+    held: HashSet<String>,
 }
 
 struct Worker {
@@ -91,6 +110,7 @@ struct Worker {
     watch: Watch,
     clock: Clock,
     state: State,
+    sealer: Sealer,
     /// Outcomes that the store could not take yet.
     unsettled: Vec<(RowId, Outcome)>,
 }
@@ -142,23 +162,31 @@ impl Worker {
                 self.state.link_up(route, window, epoch);
             }
             Event::LinkDown(route, epoch) => self.state.link_down(&route, epoch),
-            Event::LinkDied(route) => outcomes.extend(self.state.link_died(&route)),
+            Event::LinkDied(route) => {
+                self.sealer.link_died(&route);
+                outcomes.extend(self.state.link_died(&route));
+            }
             Event::Answered(route, answers) => {
                 let now = now_millis();
                 for (row, answer) in answers {
+                    self.sealer.answered(&row, &answer);
                     outcomes.extend(self.state.answered(&route, row, answer, now, random::unit_f64()));
                 }
             }
             Event::PeerBack(mesh, key) => {
                 self.state.peer_back(&mesh);
-                self.wake_target(mesh, &key);
+                self.wake_target(mesh, key.to_string());
+            }
+            Event::KeyReady(mesh, scope) => {
+                let targets = self.sealer.key_ready(&mesh, &scope);
+                targets.into_iter().for_each(|target| self.wake_target(mesh.clone(), target));
             }
             Event::Stop => {}
         }
     }
 
-    fn wake_target(&mut self, mesh: Slug, key: &PublicKey) {
-        match self.outbox.wake_target(mesh, key.to_string(), now_millis()) {
+    fn wake_target(&mut self, mesh: Slug, target: String) {
+        match self.outbox.wake_target(mesh, target, now_millis()) {
             Ok(routes) => routes.iter().for_each(|route| self.state.wake(route)),
             Err(err) => self.failed(&err, "what waits for a peer that is back waits on"),
         }
@@ -222,20 +250,42 @@ impl Worker {
             let ids = claimed.rows.iter().map(|row| (row.id.clone(), row.attempts));
             self.state.claimed(&route, ids.collect::<Vec<_>>().into_iter(), room, claimed.next_due);
             let mut outcomes = Vec::new();
-            let link = self.links.get(&route);
-            let mut sent = true;
+            let mut pass = Pass { link: self.links.get(&route), full: false, held: HashSet::new() };
             for row in claimed.rows {
                 let id = row.id.clone();
-                let cmd = Cmd::Send(Box::new(outgoing(row, epoch)));
-                // After the first that does not fit none may be tried: it would overtake.
-                sent = sent && link.as_ref().is_some_and(|link| link.try_send(cmd).is_ok());
-                if !sent {
-                    outcomes.extend(self.state.answered(&route, id, Answer::Lost, now_millis(), 0.0));
+                let Some(answer) = self.pass_on(&route, epoch, row, &mut pass) else { continue };
+                outcomes.extend(self.state.answered(&route, id, answer, now_millis(), random::unit_f64()));
+                if pass.full {
                     self.state.claim_failed(&route, now_millis() + STORE_PAUSE);
                 }
             }
             self.settle(outcomes);
         }
+    }
+
+    /// Hands one row to its link. What is returned is what became of one that could not be: then nothing may follow that
+    /// would overtake it.
+    fn pass_on(&mut self, route: &Route, epoch: Epoch, mut row: Row, pass: &mut Pass) -> Option<Answer> {
+        if pass.full || pass.held.contains(&row.target) {
+            return Some(Answer::Lost);
+        }
+        let sealing = match self.sealer.seal(route, pass.link.as_ref(), &mut row) {
+            Ok(sealing) => sealing,
+            Err(answer) => {
+                if !seal::is_final(&answer) {
+                    pass.held.insert(row.target);
+                }
+                return Some(answer);
+            }
+        };
+        let id = row.id.clone();
+        let cmd = Cmd::Send(Box::new(outgoing(row, epoch, sealing)));
+        if pass.link.as_ref().is_some_and(|link| link.try_send(cmd).is_ok()) {
+            return None;
+        }
+        pass.full = true;
+        self.sealer.answered(&id, &Answer::Lost);
+        Some(Answer::Lost)
     }
 
     fn claim_failed(&mut self, route: &Route, err: &store::Error) {
@@ -262,7 +312,7 @@ impl Worker {
     }
 }
 
-fn outgoing(row: Row, epoch: Epoch) -> Outgoing {
+fn outgoing(row: Row, epoch: Epoch, sealing: Sealing) -> Outgoing {
     let frame = Send {
         // The reference's clients use one id for both, and so can any log that follows a message.
         id: row.client_id.to_string(),
@@ -273,9 +323,9 @@ fn outgoing(row: Row, epoch: Epoch) -> Outgoing {
         nonce: row.nonce,
         ciphertext: row.ciphertext,
         reply_to_id: row.reply_to,
-        mentions: Vec::new(),
-        body_version: None,
-        seal: None,
+        mentions: sealing.mentions,
+        body_version: sealing.seal.as_ref().map(|_| SEALED_BODY),
+        seal: sealing.seal,
     };
     Outgoing { row: row.id, epoch, membership: row.membership, frame }
 }

@@ -213,7 +213,7 @@ impl State {
                         let outcome = later(lane, now, wait, text);
                         // What follows on this link would meet the same refusal, unless this is about the one message: what
                         // goes to the same recipient waits behind it anyway.
-                        if !matches!(code, Code::Other(_) | Code::Timeout) {
+                        if !matches!(code, Code::Other(_) | Code::Timeout | Code::KeyClosed | Code::KeyPending) {
                             // Until the last of those that were refused together is due: the broker counts from each.
                             lane.paused_until = lane.paused_until.max(outcome.due());
                         }

@@ -102,5 +102,7 @@ fn message(row: Inbound) -> Event {
         recipient_kind,
         unreadable,
         plain,
+        mentions: row.mentions,
+        mentioned: row.mentioned,
     }))
 }

@@ -104,6 +104,8 @@ pub(super) fn item(row: Inbound) -> InboxItem {
         sender_member_pubkey: row.sender_member.map(|key| key.to_string()),
         unreadable,
         plain,
+        mentions: row.mentions,
+        mentioned: row.mentioned,
         seq: row.seq.0,
         offered_at: row.offered_at.map(iso),
         offered_by: row.offered_by,

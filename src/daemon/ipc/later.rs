@@ -1,14 +1,23 @@
 //! What is sent later (`/v1/schedule`), and tasks (`/v1/tasks`).
 
-use crate::base::ids::Slug;
-use crate::crypto::sealed;
+use std::time::Instant;
+
+use crate::base::ids::{ClientId, Slug};
+use crate::crypto::keys::SecretKey;
+use crate::crypto::random;
+use crate::crypto::sealed::{self, Sealed};
+use crate::daemon::meshes::Membership;
 use crate::daemon::resolve;
+use crate::daemon::scoped::{self, Place};
 use crate::wire::address::Address;
-use crate::wire::json::{Map, Value};
+use crate::wire::json::{self, Map, Value};
+use crate::wire::key::{Scope, Seal};
+use crate::wire::limits::AGGREGATE_DEADLINE;
 use crate::wire::schedule::ScheduledMessage;
 use crate::wire::server::ServerFrame;
 use crate::wire::target::Target;
 
+use super::keys;
 use super::mesh;
 use super::pass;
 use super::reply::Reply;
@@ -42,12 +51,21 @@ fn add(call: &Call<'_>) -> Result<Reply, Reply> {
         }
     };
     let target = resolved.map_err(|err| unroutable(&membership.slug, &err))?;
+    let plaintext = fields.remove("plaintext") == Some(Value::Bool(true));
     let body = match &target {
         Target::Key(key) => {
             let channel = call.ctx.channels.between(speaker.secret, key);
             channel.map_err(|err| bad(&format!("this key can not be sealed to: {err}")))?.seal(text.as_bytes())
         }
-        Target::Group(_) | Target::Topic(_) | Target::Everyone => sealed::plain(text.as_bytes()),
+        Target::Group(_) | Target::Topic(_) | Target::Everyone if plaintext => sealed::plain(text.as_bytes()),
+        Target::Group(_) | Target::Topic(_) | Target::Everyone => {
+            let repeats = fields.get("cron").is_some_and(|cron| !cron.is_null());
+            let id = ClientId::new(random::uuid_v4());
+            let (body, seal) = seal(call, &membership, (&target, &id, repeats), text.as_bytes(), speaker.secret)?;
+            fields.insert("seal".to_owned(), json::value(&seal));
+            fields.insert("client_message_id".to_owned(), id.as_str().into());
+            body
+        }
     };
     let more = [
         ("to", target.to_string()),
@@ -60,6 +78,23 @@ fn add(call: &Call<'_>) -> Result<Reply, Reply> {
     pass::ask(call, "schedule", fields)
 }
 
+/// Seals what is for many with the key of now: who comes later does not get it, and who is gone by then does not either.
+fn seal(
+    call: &Call<'_>,
+    membership: &Membership,
+    (target, client_id, repeats): (&Target, &ClientId, bool),
+    text: &[u8],
+    secret: &SecretKey,
+) -> Result<(Sealed, Seal), Reply> {
+    keys::check(call, membership, target)?;
+    let scope = Scope::of(target).ok_or_else(|| Reply::from(Reply::error(400, "invalid 'to'")))?;
+    let (epoch, key) = keys::in_use(call, membership, scope).map_err(|code| mesh::refused(&membership.slug, &code))?;
+    let to = target.to_string();
+    // Whoever is called out to is looked for when something is said, and this is only put down.
+    let place = Place { mesh: &membership.mesh, target: &to, client_id, repeats, mentions: &[] };
+    Ok(scoped::seal(place, text, (epoch, &key), secret))
+}
+
 pub(super) fn scheduled(call: &Call<'_>) -> Reply {
     list(call).unwrap_or_else(|refused| refused)
 }
@@ -70,6 +105,7 @@ fn list(call: &Call<'_>) -> Result<Reply, Reply> {
     let (slug, mut answer) = pass::exchange(call, "list_scheduled", fields)?;
     if let (Some(ServerFrame::ScheduledList(list)), Some(membership)) = (&mut answer, call.ctx.meshes.get(&slug)) {
         let session = call.caller.session().and_then(|session| session.key.as_ref()).map(|key| &key.secret);
+        let until = Instant::now() + AGGREGATE_DEADLINE;
         for message in &mut list.messages {
             let opened = session.into_iter().chain([&membership.secret]).find_map(|secret| {
                 let Some(Target::Key(key)) = Target::parse(&message.to) else { return None };
@@ -77,8 +113,10 @@ fn list(call: &Call<'_>) -> Result<Reply, Reply> {
                 let bytes = channel.open(message.nonce.as_deref()?, message.ciphertext.as_deref()?).ok()?;
                 String::from_utf8(bytes).ok()
             });
-            let text = opened.unwrap_or_else(|| std::mem::take(&mut message.message));
-            *message = ScheduledMessage { message: text, nonce: None, ciphertext: None, ..std::mem::take(message) };
+            let opened = opened.or_else(|| keys::own_text(call, &membership, message, until));
+            let kept = std::mem::take(message);
+            let text = opened.unwrap_or_else(|| kept.message.clone());
+            *message = ScheduledMessage { message: text, nonce: None, ciphertext: None, client_message_id: None, ..kept };
         }
     }
     Ok(Reply::ok(&pass::shown(&slug, answer)))

@@ -5,6 +5,7 @@ mod canary;
 mod delivery;
 mod events;
 mod inbox;
+mod keys;
 mod later;
 mod line;
 mod memory;

@@ -31,6 +31,11 @@ pub(super) fn change_item(call: &Call<'_>, kind: &'static str, field: &str) -> R
 
 /// Asks for something: each key of the query that stands in `keys` becomes the field beside it.
 pub(super) fn question(call: &Call<'_>, kind: &'static str, keys: &[(&str, &str)]) -> Reply {
+    ask(call, kind, queried(call, keys)).unwrap_or_else(|refused| refused)
+}
+
+/// The fields of a question.
+pub(super) fn queried(call: &Call<'_>, keys: &[(&str, &str)]) -> Map<String, Value> {
     let mut fields = Map::new();
     for (key, field) in [("mesh", "mesh")].iter().chain(keys) {
         if let Some(text) = call.query(key) {
@@ -39,7 +44,7 @@ pub(super) fn question(call: &Call<'_>, kind: &'static str, keys: &[(&str, &str)
             fields.insert((*field).to_owned(), value);
         }
     }
-    ask(call, kind, fields).unwrap_or_else(|refused| refused)
+    fields
 }
 
 /// The body's fields.

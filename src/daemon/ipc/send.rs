@@ -11,16 +11,19 @@ use crate::crypto::sealed::{self, Sealed};
 use crate::daemon::drain;
 use crate::daemon::meshes::Membership;
 use crate::daemon::resolve::{self, Resolved};
+use crate::daemon::scoped::{self, UNSEALED};
 use crate::store::RowId;
 use crate::store::outbox::{self, Accepted, Existing, NewRow, Route, Sender, Status};
 use crate::wire::address::Address;
 use crate::wire::client::{ClientFrame, Send};
 use crate::wire::ipc::{Recipient, SendReceipt, SendStatus};
 use crate::wire::json::{self, Map, Value};
+use crate::wire::key::{SEALED_BODY, Seal};
 use crate::wire::limits::{MAX_FRAME, MAX_SEALED};
 use crate::wire::priority::Priority;
 use crate::wire::target::Target;
 
+use super::keys;
 use super::mesh;
 use super::reply::{Refusal, Reply};
 use super::routes::Call;
@@ -33,7 +36,13 @@ const MAX_CLIENT_ID: usize = 128;
 const UUID: usize = 36;
 
 /// What an envelope adds to the text: the box's 16 bytes, the nonce and the target beside it.
-const ENVELOPE: usize = 16 + 32 + 64;
+const ENVELOPE: usize = BOX + NONCE_TEXT + 64;
+
+/// A box's authenticator, in bytes.
+const BOX: usize = 16;
+
+/// A nonce, in characters.
+const NONCE_TEXT: usize = 32;
 
 pub(super) fn post(call: &Call<'_>) -> Reply {
     accept(call).unwrap_or_else(|refused| refused)
@@ -48,6 +57,8 @@ struct Wanted {
     /// Canonical JSON.
     meta: Option<String>,
     mesh: Option<String>,
+    /// What is for many goes out in clear.
+    plaintext: bool,
     /// Named by the caller; else made here, and then it can not be there already.
     client_id: Option<ClientId>,
 }
@@ -116,7 +127,7 @@ fn address(call: &Call<'_>, wanted: &Wanted) -> Result<Addressed, Reply> {
         address => resolve::resolve(address, speaker.key, at_hand, || rosters.of(&membership.slug, links)),
     };
     let resolved = resolved.map_err(|err| unroutable(&membership.slug, &err))?;
-    let sealed = seal(call, wanted, &resolved.target, speaker.secret)?;
+    let sealed = seal(call, wanted, &membership, &resolved.target, speaker.secret)?;
     check_frame(wanted, &resolved.target, &sealed)?;
     let sender = speaker.sender;
     Ok(Addressed { membership, resolved, sender, sealed })
@@ -181,6 +192,7 @@ fn read(call: &Call<'_>) -> Result<Wanted, Reply> {
         reply_to: text("reply_to_id").map(str::to_owned),
         meta,
         mesh: text("mesh").map(str::trim).filter(|mesh| !mesh.is_empty()).map(str::to_owned),
+        plaintext: fields.get("plaintext") == Some(&Value::Bool(true)),
         client_id: named.map(ClientId::new),
     })
 }
@@ -225,7 +237,8 @@ impl<'a> Speaker<'a> {
     }
 }
 
-fn seal(call: &Call<'_>, wanted: &Wanted, target: &Target, secret: &SecretKey) -> Result<Sealed, Reply> {
+/// What is for many is sealed when it is sent: the key may be another by then.
+fn seal(call: &Call<'_>, wanted: &Wanted, membership: &Membership, target: &Target, secret: &SecretKey) -> Result<Sealed, Reply> {
     let body = wanted.message.as_bytes();
     let weight = (body.len() + ENVELOPE).div_ceil(3) * 4;
     if MAX_SEALED < weight {
@@ -240,13 +253,18 @@ fn seal(call: &Call<'_>, wanted: &Wanted, target: &Target, secret: &SecretKey) -
             })?;
             Ok(channel.seal(body))
         }
-        Target::Group(_) | Target::Topic(_) | Target::Everyone => Ok(sealed::plain(body)),
+        Target::Group(_) | Target::Topic(_) | Target::Everyone if wanted.plaintext => Ok(sealed::plain(body)),
+        Target::Group(_) | Target::Topic(_) | Target::Everyone => {
+            keys::check(call, membership, target)?;
+            Ok(Sealed { nonce_b64: UNSEALED.to_owned(), ciphertext_b64: UNSEALED.to_owned() })
+        }
     }
 }
 
 /// Refuses what the frame around the envelope would make too large: ids may be long, and grow when they are written as JSON.
 fn check_frame(wanted: &Wanted, target: &Target, sealed: &Sealed) -> Result<(), Reply> {
     let id = wanted.client_id.as_ref().map_or_else(|| "0".repeat(UUID), ToString::to_string);
+    let is_sealed_later = sealed.ciphertext_b64 == UNSEALED;
     let empty = ClientFrame::Send(Send {
         client_message_id: Some(ClientId::new(id.as_str())),
         id,
@@ -256,12 +274,14 @@ fn check_frame(wanted: &Wanted, target: &Target, sealed: &Sealed) -> Result<(), 
         nonce: String::new(),
         ciphertext: String::new(),
         reply_to_id: wanted.reply_to.clone(),
-        mentions: Vec::new(),
-        body_version: None,
-        seal: None,
+        mentions: if is_sealed_later { scoped::mentions(target, &wanted.message) } else { Vec::new() },
+        body_version: is_sealed_later.then_some(SEALED_BODY),
+        seal: is_sealed_later.then(|| Seal { epoch: u32::MAX, repeats: false, signature: "0".repeat(128) }),
     });
     // Base64 is written as it is.
-    let frame = empty.encode().len() + sealed.nonce_b64.len() + sealed.ciphertext_b64.len();
+    let later = NONCE_TEXT + (wanted.message.len() + BOX).div_ceil(3) * 4;
+    let sealed = if is_sealed_later { later } else { sealed.nonce_b64.len() + sealed.ciphertext_b64.len() };
+    let frame = empty.encode().len() + sealed;
     if frame <= MAX_FRAME {
         return Ok(());
     }

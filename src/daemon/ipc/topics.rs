@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use crate::base::ids::Slug;
+use crate::crypto::base64;
 use crate::daemon::resolve::{Error, Resolved};
 use crate::daemon::rpc;
+use crate::daemon::scoped::Came;
 use crate::wire::client::ClientFrame;
 use crate::wire::code::Code;
 use crate::wire::limits::AGGREGATE_DEADLINE;
@@ -12,6 +14,7 @@ use crate::wire::server::ServerFrame;
 use crate::wire::target::Target;
 use crate::wire::topic::TopicList;
 
+use super::keys;
 use super::mesh::own_route;
 use super::pass;
 use super::reply::Reply;
@@ -42,7 +45,39 @@ pub(super) fn members(call: &Call<'_>) -> Reply {
 }
 
 pub(super) fn history(call: &Call<'_>) -> Reply {
-    pass::question(call, "topic_history", &[("topic", "topic"), ("limit", "limit"), ("before", "beforeId")])
+    said(call).unwrap_or_else(|refused| refused)
+}
+
+/// What was said, opened as far as this member has the keys.
+fn said(call: &Call<'_>) -> Result<Reply, Reply> {
+    let keys = [("topic", "topic"), ("limit", "limit"), ("before", "beforeId")];
+    let (slug, mut answer) = pass::exchange(call, "topic_history", pass::queried(call, &keys))?;
+    if let (Some(ServerFrame::TopicHistoryResponse(page)), Some(membership)) = (&mut answer, call.ctx.meshes.get(&slug)) {
+        let until = Instant::now() + AGGREGATE_DEADLINE;
+        let target = page.topic_id.as_ref().map(|id| format!("#{id}")).unwrap_or_default();
+        for message in &mut page.messages {
+            match &message.seal {
+                None => message.body = base64::decode(&message.ciphertext).and_then(|bytes| String::from_utf8(bytes).ok()),
+                Some(seal) => {
+                    let came = Came {
+                        mesh: &membership.mesh,
+                        target: &target,
+                        client_id: message.client_message_id.as_ref().map(|id| id.as_str()).unwrap_or_default(),
+                        mentions: &message.mentions,
+                        sender: &message.sender_pubkey,
+                        seal,
+                        nonce: &message.nonce,
+                        ciphertext: &message.ciphertext,
+                    };
+                    match keys::open(call, &membership, came, until) {
+                        Ok(text) => message.body = Some(text),
+                        Err(why) => message.unreadable = Some(why.to_owned()),
+                    }
+                }
+            }
+        }
+    }
+    Ok(Reply::ok(&pass::shown(&slug, answer)))
 }
 
 /// The topic of this name: a broker knows it by its id.

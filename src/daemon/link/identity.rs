@@ -12,6 +12,7 @@ use crate::daemon::sessions::Session;
 use crate::store::outbox::{self, Route};
 use crate::sys::process;
 use crate::wire::client::{About, ClientFrame, Hello, SessionHello};
+use crate::wire::key::SCOPE_KEYS;
 
 /// Groups named in a hello: it must stay a frame that a broker reads, or the session would never be connected.
 const MAX_GROUPS: usize = 128;
@@ -87,6 +88,7 @@ fn member_about() -> About {
         hostname: Some(process::hostname()),
         peer_type: Some("ai".to_owned()),
         channel: Some("claudemesh-daemon".to_owned()),
+        capabilities: vec![SCOPE_KEYS.to_owned()],
         ..About::default()
     }
 }
@@ -110,6 +112,7 @@ fn session_about(session: &Session) -> About {
         groups: Some(session.outward().groups.into_iter().take(MAX_GROUPS).collect())
             .filter(|groups: &Vec<_>| !groups.is_empty()),
         role: session.role.clone(),
+        capabilities: vec![SCOPE_KEYS.to_owned()],
         ..About::default()
     }
 }

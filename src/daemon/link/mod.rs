@@ -22,6 +22,7 @@ use crate::store::outbox::Route;
 use crate::wire::client::ClientFrame;
 use crate::wire::code::Code;
 use crate::wire::ipc::LinkStatus;
+use crate::wire::key::Scope;
 use crate::wire::server::ServerFrame;
 
 pub(super) use self::identity::Identity;
@@ -65,6 +66,8 @@ pub(super) enum Cmd {
     Call(Box<Call>),
     /// There may be something to tell senders.
     Receipts,
+    /// The key that a mesh or a topic uses is wanted: the drain hears of it once it is there.
+    NeedKey(Scope),
     /// Dial now, whatever the reason was not to; where there is a connection it means nothing.
     Reconnect,
     Stop(Farewell),
@@ -206,7 +209,7 @@ impl Link {
             }
             // Whoever asked is told, or has stopped waiting.
             Cmd::Call(call) => drop(call.reply.send(Err(Code::ConnectionLost))),
-            Cmd::Reconnect | Cmd::Receipts | Cmd::Stop(_) => {}
+            Cmd::NeedKey(_) | Cmd::Reconnect | Cmd::Receipts | Cmd::Stop(_) => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! The link's conversation put to work: what [`State`] decides is done to the socket, the stores and the other threads.
 
+mod keys;
 mod told;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use crate::wire::receipt::Forwarded;
 use crate::wire::server::{Feature, HelloAck, Push};
 use crate::wire::state::StateChange;
 
+use self::keys::Keys;
 use super::receipts::Outlet;
 use super::state::{Answer, Effect, Ending, Outgoing, State};
 use super::{Cmd, Farewell, Identity, Reply};
@@ -68,6 +70,7 @@ pub(super) struct Talk<'a> {
     outlet: Outlet,
     /// What recipients said of messages that were sent from here.
     said: Vec<Forwarded>,
+    keys: Keys,
 }
 
 /// How a conversation ended, for the thread that decides what follows.
@@ -108,6 +111,7 @@ impl<'a> Talk<'a> {
             early: Vec::new(),
             outlet: Outlet::default(),
             said: Vec::new(),
+            keys: Keys::default(),
         }
     }
 
@@ -150,7 +154,10 @@ impl<'a> Talk<'a> {
                     self.done.useful |= matches!(answer, Answer::Accepted { .. });
                     self.answered.push((row, answer));
                 }
-                Effect::Replied(ticket, reply) => self.reply(ticket, reply),
+                Effect::Replied(ticket, reply) => match self.keys.take(ticket) {
+                    Some(answered) => self.key_answered(answered, reply, out),
+                    None => self.reply(ticket, reply),
+                },
                 // A second hello of a member would be a second connection to the reference's broker. What that held back while
                 // the member was gone its sessions are given; where there are none, only a new connection is.
                 Effect::Greet if self.identity.session.is_some() => out.text(self.identity.hello().encode()),
@@ -175,10 +182,12 @@ impl<'a> Talk<'a> {
         let ordered = ack.features.contains(&Feature::OrderedSend);
         self.ctx.links.report(self.route, self.serial, |report| {
             report.clock_skew_ms = ack.server_time.map(|time| time - now_millis());
+            report.keeps_keys = Some(ack.features.contains(&Feature::ScopeKeys));
         });
         if ack.features.contains(&Feature::Receipts) {
             self.receipts_pass(out);
         }
+        self.keys.kept = ack.features.contains(&Feature::ScopeKeys);
         // A new connection begins blank; what the session said of itself is said again.
         for frame in self.identity.session.iter().flat_map(|session| session.outward().frames()) {
             out.text(frame.encode());
@@ -187,19 +196,13 @@ impl<'a> Talk<'a> {
         // A broker that answers out of order gets one message at a time, or the order of a conversation would be lost.
         let window = if ordered && !self.one_at_a_time { SEND_WINDOW } else { 1 };
         self.ctx.drain.tell(drain::Event::LinkUp(self.route.clone(), window, self.epoch));
+        self.want_late_keys(out);
     }
 
     /// Nobody waits for this answer; if there is none, the state ends the connection.
     fn ask(&mut self, out: &mut Outbox) {
-        self.next_ticket += 1;
         let frame = |id| ClientFrame::ListPeers(ListPeers { req_id: Some(id), away: false });
-        let mut effects = Vec::new();
-        self.state.call(self.next_ticket, frame, Instant::now(), &mut effects);
-        for effect in effects {
-            if let Effect::Frame(frame) = effect {
-                out.text(frame.encode());
-            }
-        }
+        self.put(Box::new(frame), out);
     }
 
     /// Whether a message was accepted for this link's mesh, by its member. Its name may have come to mean another.
@@ -233,6 +236,7 @@ impl<'a> Talk<'a> {
         }
         let mesh = &self.identity.membership.slug;
         self.ctx.rosters.forget(mesh);
+        self.ctx.keyring.forget_unable(&self.identity.membership.mesh);
         let own = |key: &crate::base::ids::PublicKey| {
             self.identity.membership.key.0 == *key || self.ctx.sessions.by_key(&crate::base::ids::SessionKey(*key)).is_some()
         };
@@ -253,7 +257,7 @@ impl<'a> Talk<'a> {
 
     /// Stores what has arrived, in one transaction, and only then acknowledges it.
     fn keep(&mut self, out: &mut Outbox) -> Flow {
-        if self.arrived.is_empty() {
+        if self.arrived.is_empty() || self.awaits_keys(out) {
             return Flow::Go;
         }
         let pushes = std::mem::take(&mut self.arrived);
@@ -261,6 +265,8 @@ impl<'a> Talk<'a> {
         let session_secret = self.identity.session.as_ref().and_then(|session| session.key.as_ref()).map(|key| &key.secret);
         let receiver = inbound::Receiver {
             mesh: &membership.slug,
+            mesh_id: &membership.mesh,
+            name: self.identity.session.as_ref().map(|session| session.name.as_str()),
             recipient: inbound::recipient(membership.key, self.identity.session_key()),
             member: membership.key,
             secrets: session_secret.into_iter().chain([&membership.secret as &SecretKey]).collect(),
@@ -272,7 +278,7 @@ impl<'a> Talk<'a> {
         let keyless = own_copies && self.ctx.sessions.has_keyless(&membership.slug);
         let row = |push| {
             let has_copies = own_copies && inbound::is_for_every_connection(push);
-            let row = (!has_copies || keyless).then(|| receiver.accept(push, &self.ctx.channels))?;
+            let row = (!has_copies || keyless).then(|| receiver.accept(push, &self.ctx.channels, &self.ctx.keyring))?;
             Some(if has_copies { NewInbound { recipient: Recipient::Keyless(membership.key), ..row } } else { row })
         };
         let rows: Vec<NewInbound> = pushes.iter().filter_map(row).collect();
@@ -351,6 +357,7 @@ impl ws::Peer for Talk<'_> {
                 self.state.call(self.next_ticket, call.frame, now, &mut self.effects);
             }
             Cmd::Receipts => self.outlet.more(now),
+            Cmd::NeedKey(scope) => self.need_key(scope, out),
             Cmd::Reconnect => {}
             Cmd::Stop(farewell) => return self.stop(farewell, out),
         }

@@ -23,6 +23,8 @@ fn mail(name: &str, body: Option<&str>) -> Message {
         recipient_kind: None,
         unreadable: None,
         plain: false,
+        mentions: Vec::new(),
+        mentioned: false,
     }
 }
 

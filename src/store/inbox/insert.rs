@@ -68,9 +68,10 @@ fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
         "INSERT INTO inbox (id, client_message_id, broker_message_id, mesh, topic, sender_pubkey, sender_name, body, meta,
                             received_at, reply_to_id, recipient_pubkey, recipient_kind, seq, client_id,
                             sender_member_pubkey, priority, subtype, created_at, nonce, ciphertext, unreadable, plain,
-                            receipts)
+                            receipts, seal, mentions, mentioned)
          VALUES (?1, CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE client_message_id = ?2) THEN ?1 ELSE ?2 END,
-                 ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?2, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23)",
+                 ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?2, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
+                 ?24, ?25, ?26)",
         params![
             message.id.as_str(),
             message.client_id.as_str(),
@@ -95,6 +96,9 @@ fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
             sealed.map(|(reason, _, _)| reason),
             plain,
             message.receipts.then_some(1),
+            sealed.and(message.seal.as_ref()).map(json::encode),
+            Some(&message.mentions).filter(|names| !names.is_empty()).map(json::encode),
+            message.mentioned,
         ],
     )?;
     Ok(())
@@ -108,7 +112,7 @@ pub(super) fn opened(db: &Db<'_>, messages: Vec<(RowId, String)>, now: Millis) -
     for (id, body) in messages {
         // Rowids grow with `seq`, and every index gives its rows in the order of both. Times do so too.
         let changed = db.execute(
-            "UPDATE inbox SET body = ?2, unreadable = NULL, nonce = NULL, ciphertext = NULL, seen_at = NULL, offered_at = NULL,
+            "UPDATE inbox SET body = ?2, unreadable = NULL, nonce = NULL, ciphertext = NULL, seal = NULL, seen_at = NULL, offered_at = NULL,
                     offered_by = NULL, claimed_by = NULL, claimed_until = NULL, seq = ?3, received_at = max(received_at, ?4),
                     rowid = (SELECT max(rowid) FROM inbox) + 1
               WHERE id = ?1 AND unreadable IS NOT NULL",

@@ -11,11 +11,14 @@ mod scope;
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::owner::{self, Kind, commands};
 use super::{Error, RowId, Seq, damage};
 use crate::base::ids::{ClientId, MemberKey, MessageId, SessionKey, Slug};
 use crate::base::thread::Running;
 use crate::base::time::Millis;
+use crate::wire::key::Seal;
 use crate::wire::priority::Priority;
 use crate::wire::receipt::Stage;
 
@@ -42,6 +45,16 @@ pub enum Body {
     Unreadable { reason: String, nonce: String, ciphertext: String },
 }
 
+/// How a message to many was sealed that could not be opened: what another try needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptSeal {
+    /// As the wire writes it.
+    pub target: String,
+    pub seal: Seal,
+    #[serde(default)]
+    pub mentions: Vec<String>,
+}
+
 /// A message to keep.
 #[derive(Debug, Clone)]
 pub struct NewInbound {
@@ -55,7 +68,12 @@ pub struct NewInbound {
     pub client_id: ClientId,
     pub broker_id: Option<MessageId>,
     pub body: Body,
+    /// Kept while it can not be opened.
+    pub seal: Option<KeptSeal>,
     pub topic: Option<String>,
+    /// Names that it calls out to, and whether the recipient's is one of them.
+    pub mentions: Vec<String>,
+    pub mentioned: bool,
     pub reply_to: Option<String>,
     pub priority: Priority,
     pub subtype: Option<String>,
@@ -87,7 +105,10 @@ pub struct Inbound {
     pub client_id: ClientId,
     pub broker_id: Option<MessageId>,
     pub body: Body,
+    pub seal: Option<KeptSeal>,
     pub topic: Option<String>,
+    pub mentions: Vec<String>,
+    pub mentioned: bool,
     pub reply_to: Option<String>,
     pub priority: Priority,
     pub subtype: Option<String>,

@@ -17,7 +17,8 @@ use crate::wire::priority::Priority;
 /// The first column orders rows by arrival.
 const COLUMNS: &str = "rowid AS place, seq, id, mesh, recipient_pubkey, recipient_kind, sender_pubkey, sender_member_pubkey,
     sender_name, coalesce(client_id, client_message_id), broker_message_id, body, unreadable, nonce, ciphertext, plain,
-    topic, reply_to_id, priority, subtype, created_at, meta, received_at, seen_at, offered_at, offered_by";
+    topic, reply_to_id, priority, subtype, created_at, meta, received_at, seen_at, offered_at, offered_by,
+    seal, mentions, mentioned";
 
 /// How far back a search in the text goes: about a tenth of a second.
 const SEARCHED_ROWS: i64 = 100_000;
@@ -51,7 +52,10 @@ pub(super) fn read(row: &SqlRow<'_>) -> rusqlite::Result<Inbound> {
         client_id: ClientId::new(row.get::<_, String>(9)?),
         broker_id: text("broker_message_id")?.map(MessageId::new),
         body: body(row)?,
+        seal: text("seal")?.and_then(|seal| json::decode(seal.as_bytes()).ok()),
         topic: text("topic")?,
+        mentions: text("mentions")?.and_then(|names| json::decode(names.as_bytes()).ok()).unwrap_or_default(),
+        mentioned: row.get::<_, Option<bool>>("mentioned")? == Some(true),
         reply_to: text("reply_to_id")?,
         priority: text("priority")?.and_then(|text| Priority::parse(&text)).unwrap_or_default(),
         subtype: text("subtype")?,

@@ -6,7 +6,7 @@ use crate::store::Error;
 use crate::store::migrate::{Step, add_columns};
 
 pub(super) const STEPS: &[Step] =
-    &[complete, |conn| Ok(conn.execute_batch(include_str!("../schema/inbox_deleted.sql"))?), offered, receipts];
+    &[complete, |conn| Ok(conn.execute_batch(include_str!("../schema/inbox_deleted.sql"))?), offered, receipts, sealed_for_many];
 
 fn offered(conn: &Connection) -> Result<(), Error> {
     let columns = [("offered_at", "INTEGER"), ("offered_by", "TEXT"), ("claimed_by", "TEXT"), ("claimed_until", "INTEGER")];
@@ -17,6 +17,11 @@ fn offered(conn: &Connection) -> Result<(), Error> {
 fn receipts(conn: &Connection) -> Result<(), Error> {
     add_columns(conn, "inbox", &[("receipts", "INTEGER")])?;
     Ok(conn.execute_batch(include_str!("../schema/inbox_receipt.sql"))?)
+}
+
+/// How what is for many was sealed, and whom it calls out to.
+fn sealed_for_many(conn: &Connection) -> Result<(), Error> {
+    add_columns(conn, "inbox", &[("seal", "TEXT"), ("mentions", "TEXT"), ("mentioned", "INTEGER")])
 }
 
 fn complete(conn: &Connection) -> Result<(), Error> {

@@ -89,7 +89,7 @@ fn take(db: &Db<'_>, rowid: i64, now: Millis) -> Result<Option<Row>, Error> {
     let row = db.first(
         "UPDATE outbox SET status = 'inflight', attempts = attempts + 1, next_attempt_at = ?2 WHERE rowid = ?1
          RETURNING id, client_message_id, request_fingerprint, target_spec, nonce, ciphertext, priority, reply_to_id, meta,
-                   attempts, enqueued_at, mesh_id, member_pubkey",
+                   attempts, enqueued_at, mesh_id, member_pubkey, CASE WHEN ciphertext LIKE '-%' THEN payload END",
         params![rowid, now + LEASE_MILLIS],
         read,
     )?;
@@ -112,6 +112,7 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Option<Row>> {
         target: row.get(3)?,
         nonce,
         ciphertext,
+        text: row.get(13)?,
         priority: priority.and_then(|text| Priority::parse(&text)).unwrap_or_default(),
         reply_to: row.get(7)?,
         meta: row.get(8)?,

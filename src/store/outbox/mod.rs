@@ -118,6 +118,8 @@ pub struct Row {
     pub target: String,
     pub nonce: String,
     pub ciphertext: String,
+    /// The text as the sender gave it, where it begins with a hyphen what stands for its sealed form: that is still to be made.
+    pub text: Option<Vec<u8>>,
     pub priority: Priority,
     pub reply_to: Option<String>,
     pub meta: Option<String>,

@@ -76,6 +76,7 @@ fn one_row_per_client_id() {
         target: "t".to_owned(),
         nonce: "n".to_owned(),
         ciphertext: "sealed a".to_owned(),
+        text: None,
         priority: Priority::Now,
         reply_to: Some("r".to_owned()),
         meta: Some("{}".to_owned()),

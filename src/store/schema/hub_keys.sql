@@ -34,10 +34,11 @@ CREATE TRIGGER member_shut_out AFTER UPDATE OF revoked_at ON member
    WHERE mesh_id = new.mesh_id AND state <> 'closed'
      AND (scope = '*' OR scope IN (SELECT '#' || topic_id FROM topic_member WHERE member_id = new.id));
 END;
+-- What was said while somebody was shut out stays closed to it.
 CREATE TRIGGER member_let_in_again AFTER UPDATE OF revoked_at ON member
   WHEN old.revoked_at IS NOT NULL AND new.revoked_at IS NULL BEGIN
-  UPDATE scope_epoch SET state = 'pending'
-   WHERE mesh_id = new.mesh_id AND state = 'open'
+  UPDATE scope_epoch SET state = 'closed'
+   WHERE mesh_id = new.mesh_id AND state <> 'closed'
      AND (scope = '*' OR scope IN (SELECT '#' || topic_id FROM topic_member WHERE member_id = new.id));
 END;
 CREATE TRIGGER topic_member_added AFTER INSERT ON topic_member BEGIN

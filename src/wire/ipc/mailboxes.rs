@@ -34,6 +34,12 @@ pub struct InboxItem {
     /// The body came in clear: nobody vouches for who wrote it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plain: bool,
+    /// Names that it calls out to, in lower case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mentions: Vec<String>,
+    /// It calls out to the session that it is for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mentioned: bool,
     /// Its place in the event stream.
     #[serde(default)]
     pub seq: u64,

@@ -222,6 +222,9 @@ pub struct SendRequest {
     pub client_message_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mesh: Option<String>,
+    /// What is for many goes out in clear, so that clients without shared keys can read it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plaintext: bool,
 }
 
 /// What became of a send that was accepted now or before.

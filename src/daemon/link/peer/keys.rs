@@ -1,0 +1,173 @@
+//! The shared keys that a connection is after: those to seal with, which the drain asks for, and those that something which
+//! arrived was sealed with. Nothing waits for them but what they are for.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Talk;
+use crate::base::ids::MeshId;
+use crate::daemon::acquire::{self, Acquire, Frame, Next};
+use crate::daemon::drain;
+use crate::daemon::inbound;
+use crate::daemon::link::Reply;
+use crate::daemon::link::state::Effect;
+use crate::daemon::reopen;
+use crate::net::ws::Outbox;
+use crate::wire::key::Scope;
+use crate::wire::server::ServerFrame;
+
+/// Messages that are held back while a key is asked for, at most: more than a broker has on its way to one recipient.
+const MOST_HELD: usize = 1024;
+
+/// How long a key that could not be had is not asked for again on the same connection.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// Keys about which that is remembered.
+const REMEMBERED: usize = 1024;
+
+/// What one connection has asked for.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    /// The broker keeps shared keys.
+    pub(super) kept: bool,
+    acquiring: HashMap<u64, Acquire>,
+    reading: HashMap<u64, (Scope, u32)>,
+    asked: HashMap<(Scope, u32), Instant>,
+    /// Some of what is asked for is for messages that are in the inbox already.
+    late: bool,
+}
+
+/// Something asked about keys, whose answer has come.
+pub(super) enum Answered {
+    Acquiring(Acquire),
+    Reading(Scope, u32),
+}
+
+impl Keys {
+    /// What was asked under this ticket, if it was about keys.
+    pub(super) fn take(&mut self, ticket: u64) -> Option<Answered> {
+        let acquiring = self.acquiring.remove(&ticket).map(Answered::Acquiring);
+        acquiring.or_else(|| self.reading.remove(&ticket).map(|(scope, epoch)| Answered::Reading(scope, epoch)))
+    }
+}
+
+impl Talk<'_> {
+    fn mesh(&self) -> &MeshId {
+        &self.identity.membership.mesh
+    }
+
+    /// Asks the broker something; the answer comes under the ticket that is returned.
+    pub(super) fn put(&mut self, frame: Frame, out: &mut Outbox) -> u64 {
+        self.next_ticket += 1;
+        let mut effects = Vec::new();
+        self.state.call(self.next_ticket, frame, Instant::now(), &mut effects);
+        for effect in effects {
+            if let Effect::Frame(frame) = effect {
+                out.text(frame.encode());
+            }
+        }
+        self.next_ticket
+    }
+
+    /// The drain has something to seal and no key for it.
+    pub(super) fn need_key(&mut self, scope: Scope, out: &mut Outbox) {
+        if !self.state.is_open() || !self.keys.kept || self.keys.acquiring.values().any(|one| *one.scope() == scope) {
+            return;
+        }
+        if self.ctx.keyring.in_use(self.mesh(), &scope).is_some() {
+            // Another link of this daemon was quicker.
+            return self.key_ready(scope);
+        }
+        let (acquire, first) = Acquire::begin(scope);
+        let ticket = self.put(first, out);
+        self.keys.acquiring.insert(ticket, acquire);
+    }
+
+    fn key_ready(&self, scope: Scope) {
+        self.ctx.drain.tell(drain::Event::KeyReady(self.identity.membership.slug.clone(), scope));
+    }
+
+    pub(super) fn key_answered(&mut self, answered: Answered, reply: Reply, out: &mut Outbox) {
+        match answered {
+            Answered::Acquiring(acquire) => self.acquired(acquire, reply, out),
+            Answered::Reading(scope, epoch) => self.read(&scope, epoch, reply),
+        }
+    }
+
+    fn acquired(&mut self, mut acquire: Acquire, reply: Reply, out: &mut Outbox) {
+        let next = match reply {
+            Ok(answer) => acquire.answered(answer, &self.identity.membership),
+            Err(code) => Next::Failed(code),
+        };
+        let scope = acquire.scope().clone();
+        match next {
+            Next::Ask(frame) => {
+                let ticket = self.put(frame, out);
+                self.keys.acquiring.insert(ticket, acquire);
+            }
+            Next::InUse(epoch, key) => {
+                self.ctx.keyring.use_from_now(self.mesh(), &scope, epoch, key);
+                self.key_ready(scope);
+            }
+            // What waits for it is tried again, and asks again.
+            Next::Failed(code) => log::info!("link {}: there is no key for {scope} now: {code}", self.route.mesh),
+        }
+    }
+
+    fn read(&mut self, scope: &Scope, epoch: u32, reply: Reply) {
+        let Ok(Some(ServerFrame::KeyState(state))) = reply else { return };
+        let key = acquire::open_copy(&state, &self.identity.membership).filter(|_| state.epoch == epoch && state.scope == *scope);
+        let Some(key) = key else { return };
+        self.ctx.keyring.learn(self.mesh(), scope, epoch, Arc::new(key));
+        if self.keys.late {
+            reopen::retry(self.ctx, self.identity);
+        }
+    }
+
+    /// Asks for a key to read with, unless that was done of late.
+    fn want(&mut self, place: (Scope, u32), out: &mut Outbox) {
+        if self.keys.asked.get(&place).is_some_and(|at| at.elapsed() < AGAIN_AFTER) {
+            return;
+        }
+        if REMEMBERED <= self.keys.asked.len() {
+            self.keys.asked.clear();
+        }
+        self.keys.asked.insert(place.clone(), Instant::now());
+        let (scope, epoch) = place.clone();
+        let ticket = self.put(acquire::ask(scope, Some(epoch), false), out);
+        self.keys.reading.insert(ticket, place);
+    }
+
+    /// Whether what has arrived must wait for a key. What came later waits with it, or it would overtake.
+    pub(super) fn awaits_keys(&mut self, out: &mut Outbox) -> bool {
+        if MOST_HELD <= self.arrived.len() {
+            return false;
+        }
+        let mesh = self.mesh();
+        let places = self.arrived.iter().filter_map(inbound::key_of);
+        let missing: HashSet<_> = places.filter(|(scope, epoch)| self.ctx.keyring.get(mesh, scope, *epoch).is_none()).collect();
+        if missing.is_empty() {
+            return false;
+        }
+        if !self.state.is_open() {
+            // It is asked for once the hello has been accepted, or everything comes again on the next connection.
+            return true;
+        }
+        for place in &missing {
+            self.want(place.clone(), out);
+        }
+        self.keys.reading.values().any(|place| missing.contains(place))
+    }
+
+    /// Asks for the keys of what is in the inbox and could not be opened when it came.
+    pub(super) fn want_late_keys(&mut self, out: &mut Outbox) {
+        if !self.keys.kept {
+            return;
+        }
+        for place in reopen::missing_keys(self.ctx, self.identity) {
+            self.keys.late = true;
+            self.want(place, out);
+        }
+    }
+}
