@@ -150,3 +150,81 @@ pub(super) fn forget(db: &Db<'_>, before: Millis) -> Result<usize, Error> {
         params![before, limit_sql(FORGET_STEP)],
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{message, open, scope, session};
+    use super::*;
+    use crate::store::inbox::Inbox;
+
+    fn told_of(inbox: &Inbox) -> Vec<(String, Stage, String, Millis)> {
+        let due = inbox.receipts_due(Slug::new("home"), session(1), 50).unwrap();
+        due.into_iter().map(|due| (due.client.to_string(), due.stage, due.detail, due.at)).collect()
+    }
+
+    fn row(id: &str) -> Vec<RowId> {
+        vec![RowId::new(format!("row-{id}"))]
+    }
+
+    #[test]
+    fn the_last_word_of_each_waits_until_a_broker_has_exactly_that() {
+        let (_dir, inbox) = open();
+        let wanted = |id: &str, at| NewInbound { receipts: true, ..message(id, at) };
+        inbox.insert(vec![wanted("a", 1), message("b", 2), wanted("c", 3)]).unwrap();
+        let arrived = |id: &str, at| (id.to_owned(), Stage::Arrived, String::new(), at);
+        assert_eq!(told_of(&inbox), [arrived("a", 1), arrived("c", 3)], "of b nobody is to be told");
+        let all = || scope("home", Some(1));
+        inbox.offered(row("a"), "prompt".into(), all(), 10).unwrap();
+        inbox.offered(row("b"), "prompt".into(), all(), 10).unwrap();
+        inbox.withheld(row("c"), "repeat".into(), all(), 11).unwrap();
+        let offered = ("a".to_owned(), Stage::Offered, "prompt".to_owned(), 10);
+        assert_eq!(told_of(&inbox), [offered.clone(), ("c".to_owned(), Stage::Held, "repeat".to_owned(), 11)]);
+        assert_eq!(inbox.receipts_told(vec![(Seq(1), Stage::Arrived, 1)]), Ok(0), "an earlier word");
+        assert_eq!(inbox.receipts_told(vec![(Seq(3), Stage::Held, 11)]), Ok(1));
+        // It is deleted, and what it was before is to be told still.
+        assert_eq!(inbox.delete(RowId::new("row-a"), Scope::Everything), Ok(true));
+        assert_eq!(told_of(&inbox), [offered]);
+        assert_eq!((inbox.forget_receipts(10), inbox.forget_receipts(11), told_of(&inbox)), (Ok(0), Ok(1), vec![]));
+    }
+
+    #[test]
+    fn what_can_not_be_opened_is_held_and_never_said_to_stand_before_a_model() {
+        let (_dir, inbox) = open();
+        let body = Body::Unreadable { reason: "no key".into(), nonce: "n".into(), ciphertext: "c".into() };
+        inbox.insert(vec![NewInbound { receipts: true, body, ..message("a", 1) }]).unwrap();
+        let held = ("a".to_owned(), Stage::Held, "unreadable".to_owned(), 1);
+        inbox.offered(row("a"), "prompt".into(), Scope::Everything, 5).unwrap();
+        assert_eq!(told_of(&inbox), std::slice::from_ref(&held));
+        assert_eq!(inbox.opened(vec![(RowId::new("row-a"), "at last".into())], 9), Ok(1));
+        assert_eq!(told_of(&inbox), [held, ("a".to_owned(), Stage::Arrived, String::new(), 9)]);
+        inbox.offered(row("a"), "prompt".into(), Scope::Everything, 12).unwrap();
+        assert_eq!(told_of(&inbox)[1].1, Stage::Offered);
+    }
+
+    #[test]
+    fn who_is_held_is_told_so_once_and_only_of_what_waits() {
+        let (_dir, inbox) = open();
+        let from = |id: &str, byte: u8, priority| NewInbound {
+            receipts: true,
+            sender_pubkey: PublicKey::from_bytes([byte; 32]).to_string(),
+            priority,
+            ..message(id, 1)
+        };
+        let (now, low) = (Priority::Now, Priority::Low);
+        inbox.insert(vec![from("a", 6, now), from("b", 7, now), from("c", 6, low), from("d", 6, now)]).unwrap();
+        inbox.offered(row("d"), "wake".into(), Scope::Everything, 2).unwrap();
+        let hold = |senders: Option<u8>, now| Hold {
+            scope: scope("home", Some(1)),
+            senders: senders.map(|byte| vec![PublicKey::from_bytes([byte; 32]).to_string()]),
+            priorities: vec![Priority::Now],
+            why: "budget".into(),
+            now,
+        };
+        assert_eq!((inbox.hold(hold(Some(6), 5)), inbox.hold(hold(Some(6), 6))), (Ok(1), Ok(0)));
+        let held = |id: &str, at| (id.to_owned(), Stage::Held, "budget".to_owned(), at);
+        assert_eq!(told_of(&inbox)[0], held("a", 5));
+        assert_eq!(inbox.hold(hold(None, 7)), Ok(1));
+        assert_eq!(told_of(&inbox)[1], held("b", 7));
+        assert_eq!(told_of(&inbox).iter().filter(|(_, stage, ..)| *stage == Stage::Held).count(), 2);
+    }
+}

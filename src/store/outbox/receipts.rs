@@ -179,3 +179,70 @@ fn standing(db: &Db<'_>, row: &RowId) -> Result<Option<Standing>, Error> {
     let said = said.into_iter().filter_map(|(key, known)| Some((key?, known))).collect();
     Ok(Some(Standing { listed, told, said }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{claim, open, route, row, settle};
+    use super::super::{Outbox, Outcome};
+    use super::*;
+    use crate::wire::standing::State;
+
+    fn found(outbox: &Outbox, id: &str) -> Option<Standing> {
+        match outbox.lookup(id.to_owned(), None).unwrap() {
+            Lookup::Found(standing) => Some(*standing),
+            Lookup::NotFound => None,
+            Lookup::Ambiguous => panic!("{id} is ambiguous"),
+        }
+    }
+
+    fn word(id: &str, byte: u8, stage: Stage, at: Millis) -> Word {
+        let row = RowId::new(format!("row-{id}"));
+        Word { row, recipient: PublicKey::from_bytes([byte; 32]), stage, detail: "prompt".into(), at }
+    }
+
+    #[test]
+    fn a_message_is_found_by_each_of_its_names_and_by_what_only_one_begins_with() {
+        let (_dir, outbox) = open();
+        outbox.accept(row("message-one", "t", 1)).unwrap();
+        outbox.accept(row("message-two", "t", 2)).unwrap();
+        claim(&outbox, &route(None), 5, 10);
+        settle(&outbox, "message-one", Outcome::Done { broker_id: MessageId::new("Broker1xyz"), at: 9, told: true });
+        for id in ["message-one", "row-message-one", "Broker1xyz", "message-o", "Broker", "row-message-o"] {
+            let standing = found(&outbox, id).unwrap_or_else(|| panic!("{id}"));
+            assert_eq!((standing.listed.client_id.as_str(), standing.told), ("message-one", Some(true)), "{id}");
+        }
+        for id in ["Broke", "messa", "other-message", "broker1xyz", ""] {
+            assert_eq!(found(&outbox, id), None, "{id}");
+        }
+        assert_eq!(outbox.lookup("message-".into(), None), Ok(Lookup::Ambiguous));
+        let stranger = route(Some(3)).sender;
+        assert_eq!(outbox.lookup("message-one".into(), Some(stranger)), Ok(Lookup::NotFound));
+        assert_eq!(found(&outbox, "message-two").unwrap().told, None, "no broker has it");
+    }
+
+    #[test]
+    fn what_recipients_said_is_kept_beside_the_message_and_goes_with_it() {
+        let (_dir, outbox) = open();
+        outbox.accept(row("a", "@eng", 1)).unwrap();
+        let ids = ["a", "b"].map(ClientId::new).to_vec();
+        let rows = outbox.addressed(Slug::new("home"), ids.clone()).unwrap();
+        assert_eq!(rows.iter().map(|row| row.as_ref().map(|row| row.target.as_str())).collect::<Vec<_>>(), [Some("@eng"), None]);
+        assert_eq!(outbox.addressed(Slug::new("other"), ids).unwrap(), [None, None]);
+        let words = vec![
+            word("a", 1, Stage::Arrived, 5),
+            word("a", 1, Stage::Offered, 6),
+            word("a", 1, Stage::Arrived, 5),
+            word("a", 2, Stage::Held, 7),
+            word("gone", 1, Stage::Arrived, 5),
+        ];
+        assert_eq!(outbox.learn(words), Ok(vec![true, true, false, true, false]));
+        let said = found(&outbox, "row-a").unwrap().said;
+        let states: Vec<_> = said.iter().map(|(key, known)| (key.as_bytes()[0], known.state().0, known.arrived_at)).collect();
+        assert_eq!(states, [(1, State::Offered, Some(5)), (2, State::Held, None)]);
+        claim(&outbox, &route(None), 5, 10);
+        settle(&outbox, "a", Outcome::Done { broker_id: MessageId::new("M"), at: 9, told: true });
+        assert_eq!(outbox.prune(10), Ok(1));
+        outbox.accept(row("a", "@eng", 20)).unwrap();
+        assert_eq!(found(&outbox, "row-a").unwrap().said, [], "another message of that name");
+    }
+}

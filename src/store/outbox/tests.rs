@@ -4,12 +4,12 @@ use super::*;
 use crate::base::ids::PublicKey;
 use crate::store::test_dir::TestDir;
 
-fn route(sender: Option<u8>) -> Route {
+pub(super) fn route(sender: Option<u8>) -> Route {
     let sender = sender.map_or(Sender::Member, |byte| Sender::Session(SessionKey(PublicKey::from_bytes([byte; 32]))));
     Route { mesh: Slug::new("home"), sender }
 }
 
-fn row(id: &str, target: &str, now: Millis) -> NewRow {
+pub(super) fn row(id: &str, target: &str, now: Millis) -> NewRow {
     NewRow {
         id: RowId::new(format!("row-{id}")),
         client_id: ClientId::new(id),
@@ -27,18 +27,18 @@ fn row(id: &str, target: &str, now: Millis) -> NewRow {
     }
 }
 
-fn open() -> (TestDir, Outbox) {
+pub(super) fn open() -> (TestDir, Outbox) {
     let dir = TestDir::new();
     let outbox = Outbox::open(&dir.file("outbox.db")).unwrap().0;
     (dir, outbox)
 }
 
 /// The client ids that a claim takes.
-fn claim(outbox: &Outbox, route: &Route, now: Millis, limit: usize) -> Vec<String> {
+pub(super) fn claim(outbox: &Outbox, route: &Route, now: Millis, limit: usize) -> Vec<String> {
     outbox.claim(route.clone(), now, limit).unwrap().rows.into_iter().map(|row| row.client_id.to_string()).collect()
 }
 
-fn settle(outbox: &Outbox, id: &str, outcome: Outcome) {
+pub(super) fn settle(outbox: &Outbox, id: &str, outcome: Outcome) {
     outbox.settle(vec![(RowId::new(format!("row-{id}")), outcome)]).unwrap();
 }
 
