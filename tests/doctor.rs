@@ -199,7 +199,7 @@ fn a_test_goes_down_each_way_and_is_nobodys_mail() {
     waiter.say("{}");
     waiter.close_input();
     until("the waiter", || (daemon.get("/v1/sessions").json()["sessions"][0]["delivery"]["waiting"] == true).then_some(()));
-    let flown = patient.shell("claudemesh doctor --live --json");
+    let flown = patient.shell("claudemesh doctor --live --json --wait 1s");
     let report: Value = serde_json::from_str(&flown.out).unwrap();
     let of = |path: &str| {
         let lines = report["checks"].as_array().unwrap().iter().filter(|line| line["check"] == "live");

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const STACK: usize = 128 * 1024;
 
 /// The version that every way into a session was tried with.
-const TRIED: [u32; 3] = [2, 1, 330];
+const TRIED: [u32; 3] = [2, 1, 197];
 
 /// What gives a machine the client.
 const GET: &str = "npm install -g @anthropic-ai/claude-code";
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn versions_are_compared_as_numbers() {
-        assert_eq!(number("2.1.330 (Claude Code)\n"), Some(TRIED));
+        assert_eq!(number("2.1.197 (Claude Code)\n"), Some(TRIED));
         assert!(number("2.1.99").is_some_and(|version| version < TRIED));
         for odd in ["", "claude", "2.1", "2.x.3"] {
             assert_eq!(number(odd), None, "{odd}");

@@ -43,10 +43,8 @@ pub(super) fn fly(call: &Call<'_>) -> Reply {
 /// The canaries of one session. A waiter takes its own at once, and the turn that it begins has an end.
 fn of(call: &Call<'_>, session: &Session) -> Vec<Canary> {
     let delivery = call.ctx.sightings.of(session);
-    let idle = delivery.waiting && session.outward().status != Some(Status::Working);
     let due = |path: Path| match path {
-        Path::Wake => delivery.waiting,
-        Path::Stop => idle && delivery.seen.iter().any(|sighting| sighting.path == Path::Stop),
+        Path::Wake | Path::Stop => delivery.waiting,
         Path::Channel => delivery.channel,
         _ => false,
     };
@@ -77,12 +75,14 @@ fn wait(call: &Call<'_>, test: &Running<'_>, patience: Duration) {
 
 fn view(sessions: &[Arc<Session>], canary: Canary) -> Option<CanaryView> {
     let session = sessions.iter().find(|session| session.serial == canary.session)?;
+    // A turn may be longer than a test.
+    let works_on = canary.path == Path::Stop && session.outward().status == Some(Status::Working);
     Some(CanaryView {
         session_id: session.id.to_string(),
         display_name: session.name.clone(),
         mesh: session.mesh.clone(),
         path: canary.path,
-        due: canary.due,
+        due: canary.due && !works_on,
         state: canary.state,
     })
 }

@@ -147,6 +147,7 @@ fn view(call: &Call<'_>, session: &Arc<Session>) -> SessionView {
         registered_at: session.registered_at,
         link: report.as_ref().map(|report| report.status),
         last_error: report.and_then(|report| report.last_error),
+        status: session.outward().status,
         delivery: Some(call.ctx.sightings.of(session)),
         token_prefix: session.token_prefix.clone(),
     }

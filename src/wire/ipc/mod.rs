@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::base::ids::{ClientId, MessageId, SessionKey, Slug};
 
-use super::peer::Peer;
+use super::peer::{Peer, Status};
 use super::priority::Priority;
 
 pub use self::delivery::*;
@@ -170,6 +170,9 @@ pub struct SessionView {
     /// State of the session's own link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkStatus>,
+    /// What it does, where it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
     /// By which ways its mail gets in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
