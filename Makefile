@@ -35,8 +35,12 @@ run: build
 build:
 	$(call cargo,build) --release
 
+# What is left out without the client is said last, where it is seen.
+claude = $(or $(CLAUDEMESH_TEST_CLAUDE),target/claude-code/node_modules/.bin/claude)
+
 test:
 	$(call cargo,test)
+	@test -f "$(claude)" || echo "There is no claude at $(claude): the tests of the real client were left out (make test-deps)."
 
 # The table of promises. `make bench BENCH="--quick 7 9"` runs some of its rows with fewer rounds.
 bench:

@@ -53,26 +53,40 @@ pub(crate) fn version(scale: Scale) -> Vec<Measured> {
     vec![Measured::times("`--version`, whole process", times, 2 * MS, None)]
 }
 
-/// A hook with nothing to say: what every use of a tool and every turn pays.
+/// A hook with nothing to say: what every use of a tool and every turn pays, with a daemon that answers, one that hangs, and none.
 pub(crate) fn hook(scale: Scale) -> Vec<Measured> {
     let home = Home::new();
-    let daemon = Daemon::start(home.path());
+    let mut daemon = Daemon::start(home.path());
     let alice = Session::open(&daemon, "home", "alice");
-    let measure = |args: &[&str], what: &str, most: Duration| {
-        let run = || {
-            let mut command = home.command(args);
-            command.env("CLAUDEMESH_IPC_TOKEN", &alice.token).env("CLAUDEMESH_SESSION_ID", &alice.id);
-            wall(command)
-        };
-        run();
-        let times = (0..scale.rounds(400)).map(|_| run()).collect();
-        Measured::times(&format!("`{}`{what}, whole process", args.join(" ")), times, most, None)
+    let run = |event: &str| {
+        let mut command = home.command(&["hook", event]);
+        command.env("CLAUDEMESH_IPC_TOKEN", &alice.token).env("CLAUDEMESH_SESSION_ID", &alice.id);
+        wall(command)
     };
-    vec![
-        measure(&["hook", "PostToolUse"], " with nothing to say", 5 * MS),
-        measure(&["hook", "UserPromptSubmit"], " with nothing to say", 5 * MS),
-        measure(&["status-line"], "", 50 * MS),
-    ]
+    let measure = |event: &str, what: &str, rounds: usize, target: Duration| {
+        run(event);
+        let times = (0..scale.rounds(rounds)).map(|_| run(event)).collect();
+        Measured::times_and_worst(&format!("`hook {event}`, {what}"), times, target, Duration::from_millis(50))
+    };
+    let mut measured: Vec<Measured> = ["PostToolUse", "UserPromptSubmit", "Stop", "SessionStart"]
+        .into_iter()
+        .map(|event| measure(event, "nothing to say, whole process", 400, 5 * MS))
+        .collect();
+    let pid = rustix::process::Pid::from_raw(daemon.pid().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    measured.push(measure("Stop", "beside a daemon that hangs", 40, 50 * MS));
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    let status_line = || {
+        let mut command = home.command(&["status-line"]);
+        command.env("CLAUDEMESH_IPC_TOKEN", &alice.token).env("CLAUDEMESH_SESSION_ID", &alice.id);
+        wall(command)
+    };
+    status_line();
+    let times = (0..scale.rounds(400)).map(|_| status_line()).collect();
+    measured.push(Measured::times("`status-line`, whole process", times, 50 * MS, None));
+    daemon.kill();
+    measured.push(measure("Stop", "without a daemon", 400, 5 * MS));
+    measured
 }
 
 pub(crate) fn daemon_start(scale: Scale) -> Vec<Measured> {

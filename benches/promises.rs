@@ -18,6 +18,7 @@ mod flow;
 mod growth;
 mod sizes;
 mod table;
+mod wake;
 
 use table::{Row, Scale};
 
@@ -36,6 +37,7 @@ const ROWS: &[Row] = &[
     Row { number: 11, run: broker::messages },
     Row { number: 12, run: broker::memory },
     Row { number: 13, run: growth::growth },
+    Row { number: 14, run: wake::wake },
 ];
 
 fn main() {

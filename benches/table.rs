@@ -54,6 +54,16 @@ impl Measured {
         }
     }
 
+    /// Times, against what the middle and the worst of them may be.
+    pub(crate) fn times_and_worst(promise: &str, times: Vec<Duration>, p50: Duration, most: Duration) -> Measured {
+        let worst = times.iter().max().copied().unwrap_or_default();
+        let mut measured = Measured::times(promise, times, p50, None);
+        measured.target.push_str(&format!(", max ≤ {}", show(most)));
+        measured.p99.push_str(&format!(", max {}", show(worst)));
+        measured.kept &= worst <= most;
+        measured
+    }
+
     pub(crate) fn at_most<T: PartialOrd + Display>(promise: &str, unit: &str, figure: T, limit: T) -> Measured {
         let kept = figure <= limit;
         Measured::figure(promise, format!("≤ {limit} {unit}"), format!("{figure} {unit}"), kept)

@@ -8,7 +8,7 @@ use claudemesh::base::time::now_millis;
 use claudemesh::crypto::keys::KeyPair;
 use claudemesh::crypto::{random, sealed};
 use claudemesh::store::RowId;
-use claudemesh::store::inbox::{Body, Inbox, NewInbound, Recipient, Scope};
+use claudemesh::store::inbox::{Body, Claim, Inbox, NewInbound, Recipient, Scope};
 use claudemesh::wire::priority::Priority;
 use serde_json::{Value, json};
 
@@ -135,6 +135,22 @@ fn the_inbox_is_searched_by_sender_text_and_time() {
     assert!(ended.out.contains("deploy is red") && !ended.out.contains("GREEN"), "{ended:?}");
 }
 
+/// Everything, for this path alone.
+fn claimed(path: &str) -> Claim {
+    let now = now_millis();
+    let priorities = vec![Priority::Now, Priority::Next, Priority::Low];
+    Claim {
+        scope: Scope::Everything,
+        path: path.into(),
+        priorities,
+        held: Vec::new(),
+        only: None,
+        limit: 1000,
+        now,
+        until: now + 30_000,
+    }
+}
+
 #[test]
 fn a_message_that_could_not_be_opened_is_read_when_its_key_appears() {
     let mut world = World::pair();
@@ -177,6 +193,7 @@ fn a_message_that_could_not_be_opened_is_read_when_its_key_appears() {
     let id = rows[151].id.clone();
     let all: Vec<RowId> = rows.iter().map(|row| row.id.clone()).collect();
     inbox.insert(rows).unwrap();
+    inbox.claim(claimed("prompt")).unwrap();
     inbox.offered(all, "prompt".into(), Scope::Everything, now_millis()).unwrap();
     let last = inbox.last_seq().unwrap();
     drop(inbox);

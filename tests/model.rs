@@ -1,10 +1,12 @@
 //! A peer's message reaches the model. The real client runs on a stand-in for its model; what that was asked is what the model
 //! saw. Without the client these tests say so and pass; what the daemon and the hooks do is tested without it as well.
 
+mod client;
 mod doctor;
 mod hooks;
 mod install;
 mod reach;
+mod waiting;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -67,6 +67,8 @@ pub struct Settings {
     max_streams: u32,
     /// A command that is run when mail comes for a session that nothing wakes, with the sender's name and the mesh behind it.
     pub notify_command: Vec<String>,
+    /// The mesh of a claude that nobody launched, where several are joined.
+    pub default_mesh: Option<String>,
 }
 
 impl Default for Settings {
@@ -84,6 +86,7 @@ impl Default for Settings {
             wake_budget: 20,
             max_streams: 4096,
             notify_command: Vec::new(),
+            default_mesh: None,
         }
     }
 }

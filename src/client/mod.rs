@@ -12,6 +12,7 @@ pub mod spawn;
 pub mod token;
 
 mod http;
+mod tool;
 
 #[cfg(test)]
 pub(crate) mod fake;
@@ -56,6 +57,7 @@ pub struct Client {
     socket: PathBuf,
     token: Option<Token>,
     deadline: Option<Duration>,
+    end: Option<Instant>,
     /// Guards the connection that showed the daemon to be there, until the first request takes it.
     parked: Mutex<Option<(Connection, Instant)>>,
     daemon_version: OnceLock<String>,
@@ -134,6 +136,7 @@ impl Client {
             socket,
             token: None,
             deadline: None,
+            end: None,
             parked: Mutex::new(None),
             daemon_version: OnceLock::new(),
             started_in: None,
@@ -150,6 +153,12 @@ impl Client {
     /// Every call may take this long instead of its own default.
     pub fn with_deadline(mut self, deadline: Duration) -> Client {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// All calls together are over by then, however many they are.
+    pub fn with_end(mut self, end: Instant) -> Client {
+        self.end = Some(end);
         self
     }
 
@@ -178,7 +187,7 @@ impl Client {
 
     /// Opens the connection that the next call will use: the cheapest proof that a daemon is there.
     pub fn connect(&self) -> Result<(), Error> {
-        let connection = Connection::open(&self.socket, Instant::now() + self.deadline.unwrap_or(CALL_DEADLINE))?;
+        let connection = Connection::open(&self.socket, self.due(CALL_DEADLINE))?;
         *self.parked.lock().unwrap_or_else(PoisonError::into_inner) = Some((connection, Instant::now()));
         Ok(())
     }
@@ -251,14 +260,6 @@ impl Client {
     /// `POST /v1/inbox/offered`: these stand before the model now.
     pub fn offered(&self, path: DeliveryPath, ids: &[String]) -> Result<Changed, Error> {
         self.post("/v1/inbox/offered", &Handled { ids: ids.to_vec(), path })
-    }
-
-    /// Notes that the session read these with a command. A daemon that knows no claims is told that they were seen.
-    pub fn read_by_tool(&self, ids: &[String]) -> Result<(), Error> {
-        match self.offered(DeliveryPath::Tool, ids) {
-            Err(Error::Refused { status: 404, .. }) => self.mark_seen(ids).map(drop),
-            told => told.map(drop),
-        }
     }
 
     /// `POST /v1/inbox/unclaim`: these could not be put before the model.
@@ -340,7 +341,7 @@ impl Client {
 
     fn call<R: DeserializeOwned>(&self, method: &str, path: &str, body: Option<String>, within: Duration) -> Result<R, Error> {
         let ask = Ask { method, path, token: self.token.as_ref(), body };
-        let reply = self.exchange(&ask, Instant::now() + self.deadline.unwrap_or(within))?;
+        let reply = self.exchange(&ask, self.due(within))?;
         if let Some(version) = reply.daemon_version {
             // Only the first is kept: one process sees one daemon, or warns about the one it began with.
             let _ = self.daemon_version.set(version);
@@ -349,6 +350,12 @@ impl Client {
             return json::decode(&reply.body).map_err(|err| Error::Protocol(format!("the reply to {method} {path}: {err}")));
         }
         Err(refusal(reply.status, &reply.body))
+    }
+
+    /// When a call that may take `within` by itself has to be over.
+    fn due(&self, within: Duration) -> Instant {
+        let due = Instant::now() + self.deadline.unwrap_or(within);
+        self.end.map_or(due, |end| due.min(end))
     }
 
     fn exchange(&self, ask: &Ask<'_>, deadline: Instant) -> Result<http::Reply, Error> {

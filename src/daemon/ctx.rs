@@ -28,6 +28,7 @@ use super::rosters::Rosters;
 use super::sessions::Sessions;
 use super::sightings::Sightings;
 use super::supervisor;
+use super::turns::Turns;
 use super::waiters::Waiters;
 use super::watch::Watch;
 
@@ -49,6 +50,7 @@ pub(super) struct Ctx {
     pub(super) keyring: Keyring,
     pub(super) bus: Arc<Bus>,
     pub(super) guard: Guard,
+    pub(super) turns: Turns,
     pub(super) waiters: Waiters,
     pub(super) sightings: Sightings,
     pub(super) watch: Watch,
@@ -82,6 +84,7 @@ impl Ctx {
             channels: Channels::default(),
             keyring: Keyring::default(),
             guard: Guard::default(),
+            turns: Turns::default(),
             waiters: Waiters::default(),
             sightings: Sightings::default(),
             watch: Watch::default(),

@@ -8,13 +8,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::ids::SessionId;
-use crate::wire::ipc::GuardReport;
+use crate::wire::ipc::{GuardReport, HeldPair};
 
 /// Pairs remembered at once. When full, those that were quiet for longest are forgotten.
 const MAX_PAIRS: usize = 2048;
 
 /// Messages of one pair that are remembered: as many as one claim takes at most.
 const MAX_TEXTS: usize = 200;
+
+/// Pairs that a report names.
+const NAMED: usize = 20;
 
 /// How much is allowed.
 #[derive(Debug, Clone, Copy)]
@@ -113,8 +116,9 @@ impl Guard {
     pub(super) fn report(&self, budget: Budget, now: Instant) -> GuardReport {
         let mut known = self.lock();
         known.forget(budget, now);
-        let held_pairs = known.pairs.values().filter(|pair| budget.wakes <= pair.wakes.len()).count();
-        GuardReport { held_pairs, repeats: known.repeats }
+        let held = || known.pairs.iter().filter(|(_, pair)| budget.wakes <= pair.wakes.len()).map(|(key, _)| key);
+        let named = |(session, sender): &(SessionId, String)| HeldPair { session: session.to_string(), sender: sender.clone() };
+        GuardReport { held_pairs: held().count(), repeats: known.repeats, pairs: held().take(NAMED).map(named).collect() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -170,7 +174,8 @@ mod tests {
         wake(&guard, &one, "alice", at(30));
         assert_eq!(guard.held(&one, BUDGET, at(31)), ["alice"]);
         assert_eq!(guard.held(&two, BUDGET, at(31)), [""; 0]);
-        assert_eq!(guard.report(BUDGET, at(31)), GuardReport { held_pairs: 1, repeats: 0 });
+        let pairs = vec![HeldPair { session: "one".into(), sender: "alice".into() }];
+        assert_eq!(guard.report(BUDGET, at(31)), GuardReport { held_pairs: 1, repeats: 0, pairs });
         assert_eq!(guard.held(&one, BUDGET, at(60)), [""; 0], "the first is out of the window");
         wake(&guard, &one, "alice", at(61));
         assert_eq!(guard.held(&one, BUDGET, at(62)), ["alice"]);

@@ -35,6 +35,7 @@ pub mod service;
 mod sessions;
 mod sightings;
 mod supervisor;
+mod turns;
 mod upkeep;
 mod waiters;
 mod watch;

@@ -200,6 +200,7 @@ impl Supervisor {
                     Event::Deregister { token, done } => {
                         if let Some(session) = self.ctx.sessions.remove(&token) {
                             self.ctx.waiters.end(&session.id);
+                            self.ctx.turns.end(&session.id);
                             self.ended(&session);
                         }
                         saved.push(done);
@@ -208,6 +209,7 @@ impl Supervisor {
                     Event::Gone(serial) => {
                         if let Some(session) = self.ctx.sessions.remove_serial(serial) {
                             self.ctx.waiters.end(&session.id);
+                            self.ctx.turns.end(&session.id);
                             log::info!("session {} ({}) has ended", session.id, session.name);
                             self.ended(&session);
                             changed = true;

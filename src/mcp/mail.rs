@@ -151,7 +151,7 @@ impl Follower {
 
     /// Whatever waits for this session, and for no other path.
     fn offer_waiting(&mut self) -> Result<(), Ended> {
-        let claim = Claim { path: DeliveryPath::Channel, limit: Some(CLAIM), wait_ms: None, priorities: None };
+        let claim = Claim { limit: Some(CLAIM), ..Claim::of(DeliveryPath::Channel) };
         while self.claims {
             match self.client.claim(&claim) {
                 Ok(claimed) if claimed.items.is_empty() => return Ok(()),

@@ -50,8 +50,18 @@ fn claude_gets_its_session_and_its_server() {
     assert_eq!(fresh[6..8], ["--model", "opus"].map(str::to_owned));
     assert_eq!(fresh[8], fresh[1], "one id for claude and for the mesh");
     assert!(!home.join(".claude").exists() && !home.join(".claude.json").exists(), "for this run alone");
-    let own = launch(&["--", "--settings", "{}"]);
-    assert_eq!(own[4..6], ["--settings", "{}"].map(str::to_owned), "the user's own settings are not overridden");
+    let own = launch(&["--", "--settings", r#"{"model":"opus"}"#, "--verbose"]);
+    assert_eq!(own[4], "--settings");
+    assert!(own[5].contains(r#""model":"opus""#) && own[5].contains("UserPromptSubmit"), "both: {}", own[5]);
+    assert_eq!(own[6], "--verbose", "once");
+    let named = launch(&["--", "--resume", &fresh[1]]);
+    assert_eq!(named.iter().filter(|word| **word == fresh[1]).count(), 2, "the id that was named is the session's: {named:?}");
+    assert!(!named.contains(&"--session-id".to_owned()), "{named:?}");
+    // Once they are in the user's own settings, hooks of the run would be second ones.
+    assert!(Process::run(home.command(&["install"])).status.success());
+    assert!(!launch(&[]).contains(&"--settings".to_owned()));
+    assert!(launch(&["--", "--setting-sources", "project"]).contains(&"--settings".to_owned()));
+    assert!(Process::run(home.command(&["uninstall"])).status.success());
     let resumed = launch(&["--resume", &fresh[1]]);
     assert_eq!(resumed[..2], ["--resume".to_owned(), fresh[1].clone()]);
     assert_eq!(resumed.last(), fresh.get(1));

@@ -17,4 +17,5 @@ pub(crate) mod reference_files;
 pub(crate) mod sandbox;
 pub(crate) mod servers;
 pub(crate) mod session;
+pub(crate) mod terminal;
 pub(crate) mod wait;

@@ -20,17 +20,21 @@ pub(crate) fn claude() -> Option<PathBuf> {
     if found.is_file() {
         return Some(found);
     }
+    let required = std::env::var_os("CLAUDEMESH_REQUIRE_CLAUDE").is_some_and(|value| value == "1");
+    assert!(!required, "there is no claude at {}, and it must be tested", found.display());
     eprintln!("there is no claude at {}: what needs the real client is left out (make test-deps)", found.display());
     None
 }
 
 /// What a turn of the model does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// Says something, and the turn is over.
     Say,
     /// Runs `true` in the shell first.
     UseTool,
+    /// Runs this in the shell first.
+    Run(String),
 }
 
 type Script = Box<dyn Fn(usize) -> Turn + Send + Sync>;
@@ -68,6 +72,20 @@ impl Model {
         text
     }
 
+    /// Waits until a question has this text in it.
+    #[track_caller]
+    pub(crate) fn hears(&self, text: &str) -> String {
+        until(text, || {
+            let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut texts = asked.iter().map(|body| {
+                let mut all = String::new();
+                gather(&body["messages"], &mut all);
+                all
+            });
+            texts.find(|all| all.contains(text))
+        })
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
@@ -83,6 +101,8 @@ impl Model {
             .env("ANTHROPIC_BASE_URL", format!("http://127.0.0.1:{}", self.port))
             .env("ANTHROPIC_API_KEY", "sk-ant-test")
             .env("IS_SANDBOX", "1")
+            // A busy machine is no reason to miss what is tested.
+            .env("CLAUDEMESH_HOOK_MS", "5000")
             .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1");
         command
     }
@@ -151,13 +171,18 @@ fn answer(path: &str, body: &Value, log: &Mutex<Vec<Value>>, script: &Script) ->
     if body["stream"] != true {
         return message(json!([{ "type": "text", "text": "ok" }]), json!("end_turn")).to_string();
     }
+    let run = |command: &str| {
+        let input = json!({ "command": command, "description": "nothing" }).to_string();
+        (
+            json!({ "type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {} }),
+            json!({ "type": "input_json_delta", "partial_json": input }),
+            "tool_use",
+        )
+    };
     let (block, delta, stop) = match turn {
         Turn::Say => (json!({ "type": "text", "text": "" }), json!({ "type": "text_delta", "text": "ok" }), "end_turn"),
-        Turn::UseTool => (
-            json!({ "type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {} }),
-            json!({ "type": "input_json_delta", "partial_json": "{\"command\":\"true\",\"description\":\"nothing\"}" }),
-            "tool_use",
-        ),
+        Turn::UseTool => run("true"),
+        Turn::Run(command) => run(&command),
     };
     let events = [
         json!({ "type": "message_start", "message": message(json!([]), Value::Null) }),

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::atomic_file;
-use crate::base::config::Config;
+use crate::base::config::{Config, Mesh};
 use crate::base::ids::{SessionId, Token};
 use crate::base::names::{is_display_name, is_uuid};
 use crate::base::paths::Paths;
+use crate::base::settings::Settings;
 use crate::cli::context::one_mesh;
 use crate::cli::verbs::launch;
 use crate::client::{Client, token};
@@ -38,6 +39,14 @@ pub(super) struct Input {
     pub(super) source: Option<String>,
     /// What was asked, if it was a person who asked: a client that was woken submits a prompt of its own.
     pub(super) is_prompted: bool,
+    /// Where the client writes down what is said.
+    pub(super) transcript: Option<PathBuf>,
+    /// The client's name of the event.
+    pub(super) event: Option<String>,
+    /// It is the event of a helper that the model started, not of the session itself.
+    pub(super) is_helpers: bool,
+    /// The end of a turn, after another end that a hook held up.
+    pub(super) is_held: bool,
 }
 
 impl Input {
@@ -54,6 +63,10 @@ impl Input {
             cwd: text("cwd"),
             source: text("source"),
             is_prompted: text("prompt").is_none_or(|prompt| !prompt.starts_with("<task-notification>")),
+            transcript: text("transcript_path").map(PathBuf::from),
+            event: text("hook_event_name"),
+            is_helpers: text("agent_id").is_some(),
+            is_held: value.get("stop_hook_active") == Some(&Value::Bool(true)),
         }
     }
 }
@@ -91,19 +104,51 @@ pub(super) fn is_launched(input: &Input) -> bool {
     let launched = env("CLAUDEMESH_SESSION_ID");
     let starts_anew = input.source.as_deref() == Some("startup");
     match (launched, &input.session_id) {
+        // A client that the session's own shell runs has its environment, and is another process.
         (Some(launched), Some(id)) => {
-            launched.eq_ignore_ascii_case(id) || !starts_anew && token::from_env().is_ok_and(|token| token.is_some())
+            let has_token = || token::from_env().is_ok_and(|token| token.is_some());
+            launched.eq_ignore_ascii_case(id) || !starts_anew && is_launched_process() && has_token()
         }
         (Some(_), None) => true,
         (None, _) => false,
     }
 }
 
-/// Makes the client a session of its own. `None` if there is no mesh for it, or several to choose from.
-pub(super) fn register(client: &Client, paths: &Paths, input: &Input) -> Option<Token> {
-    let id = SessionId::new(input.session_id.as_deref()?.to_ascii_lowercase());
-    let config = Config::load(&paths.config_file()).ok()?;
-    let mesh = one_mesh(&config, env("CLAUDEMESH_MESH").as_deref()).ok()?;
+/// Whether the client is the process that `launch` became.
+fn is_launched_process() -> bool {
+    match (env(launch::PROCESS), env("CLAUDE_PID")) {
+        (Some(launched), Some(client)) => launched == client,
+        _ => true,
+    }
+}
+
+/// Why a client is no session.
+#[derive(Debug)]
+pub(super) enum Unregistered {
+    /// It can not be one.
+    No,
+    /// Nobody has chosen one of these meshes for it.
+    Several(Vec<String>),
+    /// The daemon does not answer, or refuses.
+    Failed,
+}
+
+/// Makes the client a session of its own.
+pub(super) fn register(client: &Client, paths: &Paths, input: &Input) -> Result<Token, Unregistered> {
+    let id = input.session_id.as_deref().ok_or(Unregistered::No)?;
+    let config = Config::load(&paths.config_file()).map_err(|_| Unregistered::Failed)?;
+    if config.meshes.is_empty() {
+        // A daemon that has just started is about to make one.
+        return Err(Unregistered::Failed);
+    }
+    let chosen = env("CLAUDEMESH_MESH").or_else(|| Settings::load(&paths.settings_file()).ok()?.default_mesh);
+    let Ok(mesh) = one_mesh(&config, chosen.as_deref()) else {
+        return Err(Unregistered::Several(config.meshes.iter().map(|mesh| mesh.slug.to_string()).collect()));
+    };
+    register_on(client, paths, input, mesh, SessionId::new(id.to_ascii_lowercase())).ok_or(Unregistered::Failed)
+}
+
+fn register_on(client: &Client, paths: &Paths, input: &Input, mesh: &Mesh, id: SessionId) -> Option<Token> {
     let pid = client_pid()?;
     // Two hooks of one event run side by side: the second finds what the first has made.
     let run = paths.session_token(id.as_str()).parent()?.to_owned();
@@ -138,6 +183,7 @@ pub(super) fn register(client: &Client, paths: &Paths, input: &Input) -> Option<
         role: env("CLAUDEMESH_ROLE"),
         groups: Vec::new(),
         presence: json::decode(json::encode(&presence).as_bytes()).ok(),
+        hooks: true,
     };
     let file = launch::write_token(paths, &id, &token).ok()?;
     if client.register(&registration).is_err() {
@@ -202,8 +248,17 @@ mod tests {
         let whole = read(&format!(r#"{{"session_id":"{id}","cwd":"/x","source":"startup","hook_event_name":"SessionStart"}}"#));
         assert_eq!(
             whole,
-            Input { session_id: Some(id.into()), cwd: Some("/x".into()), source: Some("startup".into()), is_prompted: true }
+            Input {
+                session_id: Some(id.into()),
+                cwd: Some("/x".into()),
+                source: Some("startup".into()),
+                is_prompted: true,
+                event: Some("SessionStart".into()),
+                ..Input::default()
+            }
         );
+        let stop = read(r#"{"agent_id":"a1","stop_hook_active":true}"#);
+        assert!(stop.is_helpers && stop.is_held);
         assert!(!read(r#"{"prompt":"<task-notification>\nStop hook feedback"}"#).is_prompted);
         for odd in ["", "{", "[]", "7", r#"{"session_id":7}"#, r#"{"session_id":"../../etc"}"#] {
             assert_eq!(read(odd).cwd, None, "{odd}");

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use crate::base::exit::Exit;
 use crate::base::paths::Paths;
 use crate::cli::error::CliError;
+use crate::cli::hook;
 use crate::wire::json::{self, Value};
 use crate::wire::tree::Tree;
 
@@ -62,6 +63,11 @@ impl Client {
         }
         let home = dir("HOME").ok_or(CliError::NoHome)?;
         Ok(Client { state: home.join(".claude.json"), dir: home.join(".claude") })
+    }
+
+    /// Whether an installation has put hooks into the user's own settings.
+    pub(super) fn has_hooks(&self) -> bool {
+        self.settings().is_ok_and(|settings| hook::settings::has_ours(&settings))
     }
 
     /// What an installation of `program` changes.

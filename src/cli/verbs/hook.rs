@@ -15,7 +15,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
     about: "Bring a session its mail at an event of its client.",
     long: "Run by the client, not by hand: it reads the client's JSON on standard input and writes the client's JSON. \
            `claudemesh install` and `claudemesh launch` tell claude how. Events: SessionStart, UserPromptSubmit, PostToolUse, \
-           PostToolBatch, Stop, SessionEnd; Wait stays beside an idle session and ends with status 2 when there is mail for it.\n\n\
+           PostToolBatch, Stop, StopFailure, Notification, SessionEnd; Wait stays beside an idle session and ends with status 2 when there is mail for it.\n\n\
            A daemon that is away is no error: the hook ends with status 0 and says nothing.",
     operands: &[Operand::one("EVENT", "The event, by the client's name for it.")],
     tail: None,

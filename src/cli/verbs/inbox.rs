@@ -9,7 +9,7 @@ use crate::cli::parse::Parsed;
 use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Effect, Example, Flag, Group, MESH, Verb};
 use crate::client::InboxQuery;
-use crate::wire::ipc::InboxItem;
+use crate::wire::ipc::{InboxItem, REPEAT};
 use crate::wire::priority::Priority;
 
 pub(super) const FOLLOW: Flag = Flag {
@@ -67,6 +67,10 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     };
     let page = client.inbox(&query)?;
     let items = page.items;
+    // Looking at everything from outside does not mean that each session has seen its mail.
+    let is_new = |item: &&InboxItem| item.seen_at.is_none() && client.token().is_some();
+    let new: Vec<String> = items.iter().filter(is_new).map(|item| item.id.clone()).collect();
+    let claimed = if new.is_empty() { Vec::new() } else { client.claim_for_tool(new.clone(), out.is_watched())? };
     if out.is_json() {
         out.json_pretty(&items)?;
     } else {
@@ -79,11 +83,7 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         out.remark(&format!("nothing older than {back_to} was searched; go on with --until {back_to}"))?;
     }
     out.flush()?;
-    let new: Vec<String> = items.into_iter().filter(|item| item.seen_at.is_none()).map(|item| item.id).collect();
-    // Looking at everything from outside does not mean that each session has seen its mail.
-    if client.token().is_some() && !new.is_empty() {
-        client.read_by_tool(&new)?;
-    }
+    client.read_by_tool(&new, &claimed)?;
     note_skew(&client, out)?;
     Ok(Exit::Success)
 }
@@ -109,6 +109,16 @@ fn list(items: &[InboxItem], mesh: Option<&str>, unread: bool, out: &mut Out) ->
     items.iter().try_for_each(|item| show(item, mesh.is_none(), out))
 }
 
+/// By which way it came before the model, or why it was kept from it.
+fn offered(item: &InboxItem) -> Option<String> {
+    let path = neutralise_line(item.offered_by.as_deref()?);
+    if path == REPEAT {
+        return Some("  held: it repeats an earlier one".to_owned());
+    }
+    let time = item.offered_at.as_deref().and_then(|at| at.get(11..19)).unwrap_or_default();
+    Some(format!("  offered by {path} {time}Z"))
+}
+
 /// One message for a person: who, where, when, what.
 pub(super) fn show(item: &InboxItem, with_mesh: bool, out: &mut Out) -> Result<(), CliError> {
     let key: String = item.sender_pubkey.chars().take(8).collect();
@@ -127,6 +137,7 @@ pub(super) fn show(item: &InboxItem, with_mesh: bool, out: &mut Out) -> Result<(
         line = line.and(Style::Yellow, " now");
     }
     line = line.and(Style::Dim, format!(" {time}Z"));
+    line = line.maybe(Style::Dim, offered(item));
     if item.plain {
         line = line.and(Style::Yellow, " sent in clear: nobody vouches for the sender");
     }

@@ -9,6 +9,7 @@ use crate::cli::render::Out;
 use crate::client::events::{self, Item, Lost};
 use crate::client::{self, Client, InboxQuery, host};
 use crate::wire::event::Event;
+use crate::wire::ipc::InboxItem;
 
 /// Rows of one listing; the most that the daemon gives.
 const PAGE: u32 = 1000;
@@ -16,7 +17,7 @@ const PAGE: u32 = 1000;
 pub(super) fn run(client: &Client, mesh: Option<String>, out: &mut Out) -> Result<Exit, CliError> {
     let (events, stop) = events::subscribe(client, None);
     let _watch = host::on_end(move || stop.stop()).map_err(|err| CliError::io("signals can not be watched", err))?;
-    let mut follower = Follower { client, mesh, shown: BTreeSet::new(), lost: false };
+    let mut follower = Follower { client, mesh, shown: BTreeSet::new(), claimed: Vec::new(), lost: false };
     for item in events {
         match item {
             Item::Connected => follower.show_unread(out)?,
@@ -37,6 +38,8 @@ struct Follower<'a> {
     mesh: Option<String>,
     /// Rows that were shown and that the daemon may still hold as unread: one page at most.
     shown: BTreeSet<String>,
+    /// Those of them that are this command's alone.
+    claimed: Vec<String>,
     /// The daemon is away, and that was said.
     lost: bool,
 }
@@ -61,6 +64,9 @@ impl Follower<'_> {
             let unread: BTreeSet<String> = page.items.iter().map(|item| item.id.clone()).collect();
             self.shown.retain(|id| unread.contains(id));
             let fresh: Vec<_> = page.items.into_iter().rev().filter(|item| !self.shown.contains(&item.id)).collect();
+            if !self.claim(&fresh)? {
+                return Ok(());
+            }
             for item in &fresh {
                 if out.is_json() {
                     out.json(item)?;
@@ -78,6 +84,19 @@ impl Follower<'_> {
         }
     }
 
+    /// Takes them for this command, so that no hook shows them meanwhile. False if the daemon can not be asked now.
+    fn claim(&mut self, items: &[InboxItem]) -> Result<bool, CliError> {
+        if items.is_empty() || self.client.token().is_none() {
+            return Ok(true);
+        }
+        match self.client.claim_for_tool(items.iter().map(|item| item.id.clone()).collect(), false) {
+            Ok(claimed) => self.claimed.extend(claimed),
+            Err(err) if is_passing(&err) => return Ok(false),
+            Err(err) => return Err(err.into()),
+        }
+        Ok(true)
+    }
+
     /// Tells the daemon what was shown to its session. False when it could not be told now.
     fn mark(&mut self) -> Result<bool, CliError> {
         // From outside of any session the mail is only looked at: each session has still to see its own.
@@ -85,9 +104,10 @@ impl Follower<'_> {
             return Ok(true);
         }
         let ids: Vec<String> = self.shown.iter().cloned().collect();
-        match self.client.read_by_tool(&ids) {
+        match self.client.read_by_tool(&ids, &self.claimed) {
             Ok(_) => {
                 self.shown.clear();
+                self.claimed.clear();
                 Ok(true)
             }
             Err(err) if is_passing(&err) => Ok(false),

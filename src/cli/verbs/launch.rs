@@ -1,6 +1,8 @@
 //! `launch`: a session that others can write to. Registers this process and becomes the session, so that the daemon sees the
 //! session's end as the end of the process it knows.
 
+mod claude;
+
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -16,18 +18,16 @@ use crate::base::paths::Paths;
 use crate::base::time::{iso, now_millis};
 use crate::cli::context::{one_mesh, paths};
 use crate::cli::error::CliError;
-use crate::cli::hook;
 use crate::cli::parse::Parsed;
 use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb};
 use crate::cli::verbs::down::offer_restart;
-use crate::cli::verbs::mcp::CHANNELS;
 use crate::client::{Client, spawn, token};
 use crate::crypto::keys::{KeyPair, SecretKey};
 use crate::crypto::random;
 use crate::store::session_keys;
 use crate::wire::ipc::{Presence, Register};
-use crate::wire::json::{self, Value, json};
+use crate::wire::json::{self, Value};
 use crate::wire::session_key::SessionKeyFile;
 
 const NAME: Flag = Flag::valued("--name", "NAME", "What others call the session; default $USER.");
@@ -63,8 +63,8 @@ pub(in crate::cli) const VERB: Verb = Verb {
     run,
 };
 
-/// With this claude shows what an MCP server notifies it of.
-const CHANNELS_FLAG: &str = "--dangerously-load-development-channels";
+/// Names the process that became the session.
+pub(in crate::cli) const PROCESS: &str = "CLAUDEMESH_SESSION_PID";
 
 /// Everything that is known before the daemon is asked.
 struct Session {
@@ -86,7 +86,7 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let keys = keys(&paths, mesh, &session.id)?;
     let token = random::token();
     let file = write_token(&paths, &session.id, &token)?;
-    let registered = client.register(&registration(&session, mesh, &keys, &token));
+    let registered = client.register(&registration(&session, mesh, &keys, &token, runs_claude(parsed)));
     if let Err(err) = registered {
         remove(&file);
         return Err(err.into());
@@ -142,72 +142,36 @@ fn session(parsed: &Parsed) -> Result<Session, CliError> {
 }
 
 fn session_id(parsed: &Parsed) -> Result<SessionId, CliError> {
-    let last = || if parsed.is_set(&CONTINUE) { last_session() } else { None };
-    match parsed.value(&RESUME) {
-        Some(id) if is_uuid(id) => Ok(SessionId::new(id.to_ascii_lowercase())),
-        Some(id) => Err(CliError::usage(format!("--resume: \"{id}\" is no session id")).with_hint("a session's id is a UUID")),
-        None => Ok(SessionId::new(last().unwrap_or_else(random::uuid_v4))),
-    }
-}
-
-/// The id of the session that claude would continue here: its newest transcript of this directory.
-fn last_session() -> Option<String> {
-    let dir = std::env::current_dir().ok()?.to_str()?.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-    let transcripts = PathBuf::from(std::env::var_os("HOME")?).join(".claude/projects").join(dir);
-    let newest = fs::read_dir(transcripts)
-        .ok()?
-        .filter_map(Result::ok)
-        .filter_map(|entry| {
-            let id = entry.file_name().to_str()?.strip_suffix(".jsonl")?.to_owned();
-            Some((entry.metadata().ok()?.modified().ok()?, id))
-        })
-        .filter(|(_, id)| is_uuid(id))
-        .max()?;
-    Some(newest.1)
+    let asked = match parsed.value(&RESUME) {
+        Some(id) if is_uuid(id) => Some(id.to_owned()),
+        Some(id) => {
+            return Err(CliError::usage(format!("--resume: \"{id}\" is no session id")).with_hint("a session's id is a UUID"));
+        }
+        None if parsed.is_set(&CONTINUE) => claude::last_session(),
+        None if runs_claude(parsed) => claude::session_of(&parsed.tail),
+        None => None,
+    };
+    Ok(SessionId::new(asked.map_or_else(random::uuid_v4, |id| id.to_ascii_lowercase())))
 }
 
 /// The command that becomes the session. Looked for first, so that nothing is registered for one that is not there.
 fn command(parsed: &Parsed, session: &Session) -> Result<Command, CliError> {
-    let missing = |name: &str| CliError::refused(Exit::CommandMissing, format!("\"{name}\" is not installed, or not on PATH"));
     if let Some(first) = parsed.tail.first().filter(|first| !first.to_string_lossy().starts_with('-')) {
         let path = find(first).ok_or_else(|| missing(&first.to_string_lossy()))?;
         let mut command = Command::new(path);
         command.arg0(first).args(&parsed.tail[1..]);
         return Ok(command);
     }
-    let claude = claude().ok_or_else(|| {
-        missing("claude").with_hint("install Claude Code, or name another command: claudemesh launch -- <command>")
-    })?;
-    let mut command = Command::new(claude);
-    match (parsed.value(&RESUME), parsed.is_set(&CONTINUE)) {
-        (Some(id), _) => command.args(["--resume", id]),
-        (None, true) => command.arg("--continue"),
-        (None, false) => command.args(["--session-id", session.id.as_str()]),
-    };
-    command.arg("--mcp-config").arg(mcp_config()?);
-    // Settings of the user's own are the only ones the client takes: then its hooks are those of the installation.
-    if !has(parsed, "--settings") {
-        command.arg("--settings").arg(settings()?);
-    }
-    command.env(CHANNELS, if has(parsed, CHANNELS_FLAG) { "on" } else { "off" }).args(&parsed.tail);
-    Ok(command)
+    claude::command(parsed, session)
 }
 
-/// Whether a flag is among what goes to claude.
-fn has(parsed: &Parsed, flag: &str) -> bool {
-    parsed.tail.iter().any(|word| word.to_string_lossy().split('=').next() == Some(flag))
+/// Whether the session is claude, and not another command.
+fn runs_claude(parsed: &Parsed) -> bool {
+    parsed.tail.first().is_none_or(|first| first.to_string_lossy().starts_with('-'))
 }
 
-/// This program's hooks, as claude's `--settings` takes them: for this run alone.
-fn settings() -> Result<String, CliError> {
-    let me = std::env::current_exe().map_err(|err| CliError::io("this program's own path is not known", err))?;
-    Ok(json::encode(&json!({ "hooks": hook::settings::hooks(&me.to_string_lossy()) })))
-}
-
-/// This program's MCP server, as claude's `--mcp-config` takes it.
-fn mcp_config() -> Result<String, CliError> {
-    let me = std::env::current_exe().map_err(|err| CliError::io("this program's own path is not known", err))?;
-    Ok(json::encode(&json!({ "mcpServers": { "claudemesh": { "command": me.to_string_lossy(), "args": ["mcp"] } } })))
+fn missing(name: &str) -> CliError {
+    CliError::refused(Exit::CommandMissing, format!("\"{name}\" is not installed, or not on PATH"))
 }
 
 /// Where claude is: along PATH, or where it installs itself.
@@ -256,13 +220,14 @@ pub(in crate::cli) fn write_token(paths: &Paths, id: &SessionId, token: &Token) 
     Ok(file)
 }
 
-fn registration(session: &Session, mesh: &Mesh, keys: &KeyPair, token: &Token) -> Register {
+fn registration(session: &Session, mesh: &Mesh, keys: &KeyPair, token: &Token, hooks: bool) -> Register {
     let presence = Presence {
         session_pubkey: keys.public.to_hex(),
         session_secret_key: keys.secret.to_secret_text().reveal().to_owned(),
         parent_attestation: None,
     };
     Register {
+        hooks,
         token: token.reveal(),
         session_id: session.id.to_string(),
         mesh: mesh.slug.to_string(),
@@ -293,6 +258,7 @@ fn become_session(mut command: Command, session: &Session, token_file: &Path) ->
     command
         .env(token::TOKEN_FILE, token_file)
         .env("CLAUDEMESH_SESSION_ID", session.id.as_str())
+        .env(PROCESS, std::process::id().to_string())
         .env("CLAUDEMESH_DISPLAY_NAME", &session.name)
         .env_remove(token::TOKEN)
         .env_remove("CLAUDEMESH_CONFIG_DIR");

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::base::exit::Exit;
+use crate::base::names::neutralise_line;
 use crate::cli::context::{VERSION, cold, paths, say_skew, skew};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
@@ -104,6 +105,10 @@ fn show(health: &Health, version: Option<&str>, out: &mut Out) -> Result<(), Cli
     if health.guard.held_pairs != 0 {
         let pairs = format!("mail of {} waits for a person: it woke a session too often", health.guard.held_pairs);
         out.warn(&pairs, Some("it comes with the next prompt, or with: claudemesh inbox"))?;
+        for pair in &health.guard.pairs {
+            let sender: String = pair.sender.chars().take(16).collect();
+            out.info(&format!("  from {} for {}", neutralise_line(&sender), neutralise_line(&pair.session)))?;
+        }
     }
     if health.outbox.dead != 0 {
         out.hint("see what could not be delivered with: claudemesh daemon outbox list --failed")?;

@@ -13,7 +13,7 @@ use crate::daemon::guard::{Budget, Message};
 use crate::daemon::sessions::Session;
 use crate::store::RowId;
 use crate::store::inbox::{self, Inbound, Scope};
-use crate::wire::ipc::{Changed, Claim, Claimed, Handled, InboxItem, Path};
+use crate::wire::ipc::{Changed, Claim, Claimed, Handled, InboxItem, Path, REPEAT};
 use crate::wire::limits::{CLAIM_LEASE, MAX_CLAIM_WAIT};
 use crate::wire::peer::Status;
 use crate::wire::priority::Priority;
@@ -25,6 +25,9 @@ use super::routes::Call;
 /// Messages of one claim: as asked, within these bounds.
 const DEFAULT_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 200;
+
+/// Messages of one claim that names them: a page of the inbox.
+const MAX_NAMED: usize = 1000;
 
 /// As long as one message follows the other, they are gathered; but the first waits for the others no longer than this.
 const MAX_GATHER: Duration = Duration::from_millis(5);
@@ -58,16 +61,34 @@ pub(super) fn claim(call: &Call<'_>) -> (Reply, Option<Given>) {
         Err(refused) => return (refused, None),
     };
     call.ctx.sightings.saw(session.serial, claim.path, now_millis());
-    if claim.path.has_a_person() {
+    if claim.has_a_person() {
         call.ctx.guard.reset(&session.id);
+    }
+    if claim.path.is_hook() {
+        call.ctx.turns.heard(&session.id, claim.path, Instant::now());
+    }
+    let welcomed = claim.source.as_deref().is_some_and(|source| call.ctx.turns.greet(&session.id, source, Instant::now()));
+    if claim.turn.is_some_and(|end| !call.ctx.turns.may_hold(&session.id, end)) {
+        // The client would drop it: the hook that waits beside the idle session brings it.
+        return (Reply::ok(&Claimed::default()), None);
     }
     match wait(call, session, &claim) {
         Ok(claimed) => {
             let ids = claimed.items.iter().map(|item| RowId::new(item.id.clone())).collect();
-            (Reply::ok(&claimed), Some(Given { ids, path: claim.path, scope: call.caller.scope(call.ctx) }))
+            let working = claim.path == Path::Wake && session.outward().status == Some(Status::Working);
+            let reply = Reply::ok(&Claimed { more: more(call, &claim, claimed.items.len()), welcomed, working, ..claimed });
+            (reply, Some(Given { ids, path: claim.path, scope: call.caller.scope(call.ctx) }))
         }
         Err(refused) => (refused, None),
     }
+}
+
+/// How many unread messages there are beside those of this claim. Not counted for hooks that have nothing to say.
+fn more(call: &Call<'_>, claim: &Claim, claimed: usize) -> usize {
+    if claimed == 0 && claim.path != Path::SessionStart {
+        return 0;
+    }
+    call.ctx.inbox.unread(call.caller.scope(call.ctx)).unwrap_or_default().saturating_sub(claimed)
 }
 
 pub(super) fn offered(call: &Call<'_>) -> Reply {
@@ -118,7 +139,7 @@ fn changed(changed: Result<usize, crate::store::Error>) -> Reply {
 fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claimed, Reply> {
     let patience = claim.wait_ms.map_or(Duration::ZERO, Duration::from_millis).min(MAX_CLAIM_WAIT);
     if patience.is_zero() {
-        return Ok(Claimed { items: take_all(call, session, claim)?, displaced: false });
+        return Ok(Claimed { items: take_all(call, session, claim)?, ..Claimed::default() });
     }
     let until = Instant::now() + patience;
     let scope = call.caller.scope(call.ctx);
@@ -132,13 +153,13 @@ fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claime
         let mut items = take_all(call, session, claim)?;
         if !items.is_empty() {
             gather(call, session, claim, &subscription, &mut items);
-            return Ok(Claimed { items, displaced: false });
+            return Ok(Claimed { items, ..Claimed::default() });
         }
         // A claim of another path that came to nothing falls back without a word.
         let left = until.saturating_duration_since(Instant::now());
         let pause = left.min(CLAIM_LEASE);
         select! {
-            recv(place.displaced) -> _ => return Ok(Claimed { items: Vec::new(), displaced: true }),
+            recv(place.displaced) -> _ => return Ok(Claimed { displaced: true, ..Claimed::default() }),
             recv(subscription.news) -> news => match news {
                 Ok(News::Mail) if call.ctx.guard.woken_within(&session.id, LATELY, Instant::now()) => settle(&subscription, until),
                 Ok(News::Mail) => subscription.mail_noticed(),
@@ -150,7 +171,7 @@ fn wait(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Claime
             },
         }
     }
-    Ok(Claimed { items: Vec::new(), displaced: true })
+    Ok(Claimed { displaced: true, ..Claimed::default() })
 }
 
 /// Takes along what came while the first were being claimed.
@@ -165,7 +186,10 @@ fn gather(call: &Call<'_>, session: &Arc<Session>, claim: &Claim, subscription: 
 
 /// Messages of one claim, as asked, within bounds.
 fn limit(claim: &Claim) -> usize {
-    claim.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT)
+    match &claim.ids {
+        Some(ids) => ids.len().clamp(1, MAX_NAMED),
+        None => claim.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT),
+    }
 }
 
 /// Lets a burst of messages come to its end.
@@ -192,7 +216,10 @@ fn take_all(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Ve
 
 /// One claim, without waiting; what must not be offered automatically is left out.
 fn take(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Vec<InboxItem>, Reply> {
-    let priorities = priorities(claim, session.outward().status);
+    let now = Instant::now();
+    let has_hooks = call.ctx.turns.has_hooks(&session.id, now);
+    let status = session.outward().status.filter(|status| *status != Status::Working || call.ctx.turns.is_busy(&session.id, now));
+    let priorities = priorities(claim, status, has_hooks);
     if priorities.is_empty() {
         if session.outward().status == Some(Status::Dnd) {
             hold(call, None, Priority::ALL.to_vec(), "dnd")?;
@@ -201,7 +228,6 @@ fn take(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Vec<In
     }
     let settings = call.ctx.settings();
     let budget = Budget { window: settings.wake_window(), wakes: settings.wake_budget() };
-    let now = Instant::now();
     let automatic = claim.path.is_automatic();
     let held = if automatic { call.ctx.guard.held(&session.id, budget, now) } else { Vec::new() };
     if !held.is_empty() {
@@ -214,6 +240,7 @@ fn take(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Vec<In
         path: claim.path.as_str().to_owned(),
         priorities,
         held,
+        only: claim.ids.clone().map(row_ids),
         limit: limit(claim),
         now: wall,
         until: wall.saturating_add(lease),
@@ -227,7 +254,7 @@ fn take(call: &Call<'_>, session: &Arc<Session>, claim: &Claim) -> Result<Vec<In
     let (rows, repeats): (Vec<Inbound>, Vec<Inbound>) = rows.into_iter().partition(admitted);
     if !repeats.is_empty() {
         let ids = repeats.into_iter().map(|row| row.id).collect();
-        let withheld = call.ctx.inbox.withheld(ids, "repeat".to_owned(), call.caller.scope(call.ctx), wall);
+        let withheld = call.ctx.inbox.withheld(ids, REPEAT.to_owned(), call.caller.scope(call.ctx), wall);
         withheld.map_err(|err| Reply::store(&err))?;
         call.ctx.receipts(&call.caller.scope(call.ctx));
     }
@@ -244,12 +271,14 @@ fn hold(call: &Call<'_>, senders: Option<Vec<String>>, priorities: Vec<Priority>
     Ok(())
 }
 
-/// What a path may bring now: `now` interrupts, `next` waits for the end of the turn, `low` for a person.
-fn priorities(claim: &Claim, status: Option<Status>) -> Vec<Priority> {
+/// What a path may bring now: `now` interrupts, `next` waits for the end of the turn, `low` for a person. Where hooks bring the
+/// mail a channel brings none: its client may drop what it is told without a word.
+fn priorities(claim: &Claim, status: Option<Status>, has_hooks: bool) -> Vec<Priority> {
     let may: &[Priority] = match (claim.path, status) {
-        (Path::Wake | Path::Stop | Path::ToolUse, Some(Status::Dnd)) => &[],
-        (Path::Wake, Some(Status::Working)) | (Path::Stop | Path::ToolUse, _) => &[Priority::Now],
-        (Path::Wake, _) => &[Priority::Now, Priority::Next],
+        (Path::Wake | Path::Stop | Path::ToolUse | Path::Channel, Some(Status::Dnd)) => &[],
+        (Path::Channel, _) if has_hooks => &[],
+        (Path::Wake | Path::Channel, Some(Status::Working)) | (Path::Stop | Path::ToolUse, _) => &[Priority::Now],
+        (Path::Wake | Path::Channel, _) => &[Priority::Now, Priority::Next],
         _ => &Priority::ALL,
     };
     let asked = |priority: &&Priority| claim.priorities.as_ref().is_none_or(|asked| asked.contains(priority));
@@ -271,12 +300,17 @@ mod tests {
             (Path::Stop, Some(Status::Working), None, &[Now]),
             (Path::ToolUse, Some(Status::Dnd), None, &[]),
             (Path::Prompt, Some(Status::Dnd), None, &[Now, Next, Low]),
-            (Path::Channel, None, None, &[Now, Next, Low]),
+            (Path::SessionStart, None, None, &[Now, Next, Low]),
+            (Path::Channel, None, None, &[Now, Next]),
+            (Path::Channel, Some(Status::Working), None, &[Now]),
+            (Path::Channel, Some(Status::Dnd), None, &[]),
             (Path::Wake, None, Some(vec![Low, Next]), &[Next]),
             (Path::Prompt, None, Some(vec![]), &[]),
         ] {
-            let claim = Claim { path, limit: None, wait_ms: None, priorities: asked };
-            assert_eq!(priorities(&claim, status), expected, "{path:?} {status:?}");
+            let claim = Claim { priorities: asked, ..Claim::of(path) };
+            assert_eq!(priorities(&claim, status, false), expected, "{path:?} {status:?}");
+            let with_hooks = if path == Path::Channel { &[] } else { expected };
+            assert_eq!(priorities(&claim, status, true), with_hooks, "{path:?} {status:?}");
         }
     }
 }

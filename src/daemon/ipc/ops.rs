@@ -55,7 +55,12 @@ pub(super) fn health(call: &Call<'_>) -> Reply {
     }
     let settings = ctx.settings();
     let budget = Budget { window: settings.wake_window(), wakes: settings.wake_budget() };
-    let guard = ctx.guard.report(budget, Instant::now());
+    let mut guard = ctx.guard.report(budget, Instant::now());
+    for pair in &mut guard.pairs {
+        if let Some(session) = sessions.iter().find(|session| session.id.as_str() == pair.session) {
+            pair.session.clone_from(&session.name);
+        }
+    }
     let pid = std::process::id();
     // A service manager starts it anew with what its unit says.
     let is_service = service::is_service(|name| std::env::var_os(name), pid);

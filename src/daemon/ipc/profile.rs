@@ -8,6 +8,7 @@ use crate::base::names::{is_group_name, neutralise_line};
 use crate::daemon::outward::{Change, parse_group};
 use crate::daemon::rpc::{self, Asking};
 use crate::daemon::supervisor::Event;
+use crate::store::inbox::Recipient;
 use crate::store::outbox::Sender;
 use crate::wire::code::Code;
 use crate::wire::ipc::ProfileSet;
@@ -118,6 +119,10 @@ fn tell(call: &Call<'_>, mesh: &Slug, changes: &[Change]) -> Result<Vec<Asking>,
         session.change(|outward| changes.iter().cloned().for_each(|change| outward.apply(change)));
         // Only what a restart would forget hangs on this.
         let _ = call.ctx.supervisor.try_send(Event::Shown);
+        if let Some(key) = session.public_key().filter(|_| changes.iter().any(|change| matches!(change, Change::Status(_)))) {
+            // Whoever waits for mail that may come now is told to look again.
+            call.ctx.bus.mail(mesh, &Recipient::Session(key));
+        }
     }
     changes.iter().cloned().map(|change| rpc::ask(&call.ctx.links, &route, move |id| change.frame(Some(id)))).collect()
 }

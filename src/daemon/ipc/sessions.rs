@@ -32,12 +32,15 @@ const MAX_TEXT: usize = 1024;
 const UNNAMED: &str = "session";
 
 pub(super) fn register(call: &Call<'_>) -> Reply {
-    let session = match read(call.body) {
-        Ok(session) => session,
+    let (session, has_hooks) = match read(call.body) {
+        Ok(read) => read,
         Err(reply) => return reply,
     };
     if let Err(err) = registry::keep_key(&call.ctx.paths, &session) {
         return Reply::error(503, "store_unavailable").detail(&format!("the session's key can not be kept: {err}")).into();
+    }
+    if has_hooks {
+        call.ctx.turns.expect(&session.id, Instant::now());
     }
     let answer = Registered { ok: true, registered_at: session.registered_at, presence_accepted: session.key.is_some() };
     log::info!("session {} ({}) registers on {}, pid {}", session.id, session.name, session.mesh, session.pid);
@@ -50,7 +53,8 @@ pub(super) fn register(call: &Call<'_>) -> Reply {
     Reply::ok(&answer)
 }
 
-fn read(body: &[u8]) -> Result<Session, Reply> {
+/// The session, and whether its client has hooks.
+fn read(body: &[u8]) -> Result<(Session, bool), Reply> {
     if body.is_empty() {
         return Err(Reply::error(400, "missing body").into());
     }
@@ -70,7 +74,7 @@ fn read(body: &[u8]) -> Result<Session, Reply> {
         return Err(bad("no process has this pid"));
     }
     let groups = request.groups.iter().filter_map(|group| group.as_str()).filter_map(parse_group).collect();
-    Ok(Session {
+    let session = Session {
         serial: Serial::default(),
         token: TokenHash::of(&token),
         token_prefix: token.prefix(),
@@ -84,7 +88,8 @@ fn read(body: &[u8]) -> Result<Session, Reply> {
         role: request.role.as_deref().map(short_line),
         outward: Mutex::new(Outward { groups, ..Outward::default() }),
         registered_at: now_millis(),
-    })
+    };
+    Ok((session, request.hooks))
 }
 
 /// A text as it may be kept and shown. The reference takes any; refusing one would cost a session its mail.

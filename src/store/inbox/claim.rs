@@ -19,6 +19,8 @@ pub struct Claim {
     pub priorities: Vec<Priority>,
     /// Only messages of other senders than these (keys as they are stored).
     pub held: Vec<String>,
+    /// Only these, if any are named.
+    pub only: Option<Vec<RowId>>,
     pub limit: usize,
     pub now: Millis,
     /// Until when the messages are this path's alone.
@@ -57,6 +59,11 @@ fn conditions(claim: &Claim, values: &mut Values) -> String {
         text.push_str(" AND instr(:held, ' ' || sender_pubkey || ' ') = 0");
         values.set(":held", format!(" {} ", claim.held.join(" ")));
     }
+    if let Some(only) = &claim.only {
+        text.push_str(" AND instr(:only, ' ' || id || ' ') != 0");
+        let ids: Vec<&str> = only.iter().map(RowId::as_str).collect();
+        values.set(":only", format!(" {} ", ids.join(" ")));
+    }
     text
 }
 
@@ -65,11 +72,11 @@ pub(super) fn names(priorities: &[Priority]) -> String {
     priorities.iter().map(|priority| format!("'{}'", priority.as_str())).collect::<Vec<_>>().join(",")
 }
 
-/// Notes that `path` put these before the model: they count as seen, and nobody offers them again. Returns how many it was
-/// news for.
+/// Notes that `path` put these before the model: they count as seen, and nobody offers them again. What another path has claimed
+/// is that one's to offer. Returns how many it was news for.
 pub(super) fn offered(db: &Db<'_>, ids: Vec<RowId>, path: String, scope: Scope, now: Millis) -> Result<usize, Error> {
     let set = "offered_at = :now, offered_by = :path, seen_at = coalesce(seen_at, :now), claimed_by = NULL, claimed_until = NULL";
-    change(db, ids, path, &scope, set, ("+offered_at IS NULL", Some(Stage::Offered)), now)
+    change(db, ids, path, &scope, set, ("+offered_at IS NULL AND coalesce(claimed_by, :path) = :path", Some(Stage::Offered)), now)
 }
 
 /// Notes that these are not to be offered, although the model has not seen them: a person finds them in the inbox.

@@ -7,7 +7,7 @@ const ALL: [Priority; 3] = [Priority::Now, Priority::Next, Priority::Low];
 
 fn ask(path: &str, now: Millis) -> Claim {
     let scope = scope("home", Some(1));
-    Claim { scope, path: path.into(), priorities: ALL.to_vec(), held: Vec::new(), limit: 50, now, until: now + 30 }
+    Claim { scope, path: path.into(), priorities: ALL.to_vec(), held: Vec::new(), only: None, limit: 50, now, until: now + 30 }
 }
 
 fn rows(names: &[&str]) -> Vec<RowId> {
@@ -60,8 +60,20 @@ fn what_was_offered_is_seen_and_not_offered_again() {
     let listed = inbox.list(Filter::newest(mine(), 9), None).unwrap().rows;
     let told: Vec<_> = listed.iter().map(|row| (row.offered_at, row.offered_by.as_deref(), row.seen_at)).collect();
     assert_eq!(told, [(None, None, Some(122)), (Some(110), Some("wake"), Some(110)), (Some(121), Some("repeat"), None)]);
+    assert_eq!(inbox.unclaim(rows(&["other"]), "wake".into(), Scope::Everything), Ok(0));
     let all = Claim { scope: Scope::Everything, ..ask("tool", 9000) };
     assert_eq!(ids(&inbox.claim(all).unwrap()), ["other"]);
+}
+
+#[test]
+fn only_the_path_that_claimed_it_has_offered_it() {
+    let (_dir, inbox) = filled();
+    let offered = |path: &str, now| inbox.offered(rows(&["next"]), path.into(), scope("home", Some(1)), now);
+    inbox.claim(ask("wake", 100)).unwrap();
+    assert_eq!(offered("tool", 101), Ok(0));
+    inbox.claim(Claim { only: Some(rows(&["next"])), ..ask("tool", 130) }).unwrap();
+    assert_eq!(offered("wake", 131), Ok(0), "it was too slow");
+    assert_eq!(offered("tool", 161), Ok(1), "late, and nobody else has it");
 }
 
 #[test]
@@ -79,4 +91,7 @@ fn a_claim_can_be_narrowed() {
         let claim = Claim { priorities: priorities.to_vec(), held: held.clone(), limit, ..ask("wake", 1) };
         assert_eq!(ids(&inbox.claim(claim).unwrap()), expected, "{priorities:?} {held:?} {limit}");
     }
+    let (_dir, inbox) = filled();
+    let claim = Claim { only: Some(rows(&["now", "other", "nothing"])), ..ask("tool", 1) };
+    assert_eq!(ids(&inbox.claim(claim).unwrap()), ["now"], "named, and its own");
 }

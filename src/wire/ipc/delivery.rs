@@ -49,12 +49,10 @@ impl Path {
     pub fn is_automatic(self) -> bool {
         matches!(self, Path::Stop | Path::Wake | Path::Channel)
     }
-
-    /// Whether a person is there: what was held back from automatic paths may come now.
-    pub fn has_a_person(self) -> bool {
-        matches!(self, Path::Prompt | Path::Tool)
-    }
 }
+
+/// `offered_by` of a message that is kept from the model, because it repeats an earlier one word for word.
+pub const REPEAT: &str = "repeat";
 
 /// `POST /v1/inbox/claim`: the session's messages that nobody has read or offered, for one path alone until its lease ends.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,6 +66,40 @@ pub struct Claim {
     /// Only these; without it, those that the path may bring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priorities: Option<Vec<Priority>>,
+    /// Only these rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+    /// At the start of a session: why it starts, in the client's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// At the end of a turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<TurnEnd>,
+    /// Somebody sits before the terminal on which the messages are shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub watched: bool,
+}
+
+/// The end of a turn, which a hook can hold up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnEnd {
+    /// A hook held up the end before this one.
+    pub held: bool,
+    /// How often in a row the client lets its hooks do that: what is said beyond it is lost. `None`: without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u32>,
+}
+
+impl Claim {
+    /// Everything that this path may bring now.
+    pub fn of(path: Path) -> Claim {
+        Claim { path, limit: None, wait_ms: None, priorities: None, ids: None, source: None, turn: None, watched: false }
+    }
+
+    /// Whether a person is there: what was held back from automatic paths may come now.
+    pub fn has_a_person(&self) -> bool {
+        self.path == Path::Prompt || self.path == Path::Tool && self.watched
+    }
 }
 
 /// Reply to [`Claim`], oldest first.
@@ -78,6 +110,19 @@ pub struct Claimed {
     /// Another waiter of the same session took this one's place: do not come back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub displaced: bool,
+    /// Unread messages beside these; counted only where there is something to say, and not for ever.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more: usize,
+    /// Another hook of this start has said who the session is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub welcomed: bool,
+    /// To a waiter: the session works, as far as is known.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub working: bool,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// `POST /v1/inbox/offered` and `POST /v1/inbox/unclaim`.
@@ -94,13 +139,25 @@ pub struct Changed {
 }
 
 /// What is held back so that two sessions do not keep each other awake.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GuardReport {
     /// Pairs of sender and session whose mail waits for a person.
     pub held_pairs: usize,
     /// Messages that repeated an earlier one word for word and were left in the inbox.
     pub repeats: u64,
+    /// Some of those pairs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<HeldPair>,
+}
+
+/// A sender whose mail does not wake a session any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldPair {
+    /// The session's name; its id if it has ended.
+    pub session: String,
+    /// The key.
+    pub sender: String,
 }
 
 /// What the daemon has seen of a session's ways into its model, as `GET /v1/sessions` shows it.

@@ -118,6 +118,9 @@ pub struct Register {
     pub groups: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<Value>,
+    /// Its client was started with this program's hooks.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hooks: bool,
 }
 
 impl std::fmt::Debug for Register {
