@@ -129,8 +129,6 @@ fn sends_that_make_no_sense_are_refused_with_words() {
         json!({}),
         json!({"token": "00", "session_id": "s", "mesh": "home", "display_name": "x", "pid": 1}),
         json!({"token": "00".repeat(32), "session_id": "s", "mesh": "../..", "display_name": "x", "pid": 1}),
-        json!({"token": "00".repeat(32), "session_id": "s", "mesh": "home", "display_name": "@x", "pid": 1}),
-        json!({"token": "00".repeat(32), "session_id": "s", "mesh": "home", "display_name": "a\nb", "pid": 1}),
         json!({"token": "00".repeat(32), "session_id": "s", "mesh": "home", "display_name": "x", "pid": -1}),
         json!({"token": "00".repeat(32), "session_id": "s", "mesh": "home", "display_name": "x", "pid": 1e300}),
     ];
