@@ -17,12 +17,13 @@ fn a_test_wakes_the_real_client_and_comes_again_at_the_end_of_that_turn() {
     command.args(["--output-format", "stream-json"]).env("CLAUDEMESH_WAKE", "always");
     let mut bob = Process::spawn(command);
     bob.say(&json!({ "type": "user", "message": { "role": "user", "content": "hello" } }).to_string());
-    until("the session to be idle and waited for", || {
+    let is_waited_for = || {
         let sessions = daemon.get("/v1/sessions").json();
         let of_bob = sessions["sessions"].as_array()?.iter().find(|session| session["displayName"] == "bob")?.clone();
         let seen = of_bob["delivery"]["seen"].as_array()?.iter().any(|sighting| sighting["path"] == "prompt");
         (seen && of_bob["status"] == "idle" && of_bob["delivery"]["waiting"] == true).then_some(())
-    });
+    };
+    until("the session to be idle and waited for", is_waited_for);
     let test = || {
         let ended = Process::run(model.command(&home, &claude, &["doctor", "--live", "--json", "--wait", "20s"]));
         serde_json::from_str::<Value>(&ended.out).unwrap_or_else(|err| panic!("{err}: {ended:?}"))
@@ -43,5 +44,7 @@ fn a_test_wakes_the_real_client_and_comes_again_at_the_end_of_that_turn() {
         (last.matches("[claudemesh] A test by the user of this machine").count() >= 2).then_some(last)
     });
     assert!(!said.contains("from peers on the mesh"), "{said}");
+    // A hook that begins when its client has gone would take the daemon's end for a fault, and start another.
+    until("the next hook to wait", is_waited_for);
     bob.kill();
 }
