@@ -250,6 +250,23 @@ fn what_expires_or_is_given_up_says_so_and_why() {
 }
 
 #[test]
+fn who_wants_to_tell_nobody_is_not_taken_for_one_who_has_nothing() {
+    let home = Home::new();
+    std::fs::create_dir(home.join("daemon")).unwrap();
+    std::fs::write(home.join("daemon/settings.json"), r#"{"receipts":false}"#).unwrap();
+    let daemon = Daemon::start(home.path());
+    let (alice, bob) = (Session::open(&daemon, "home", "alice"), Session::open(&daemon, "home", "bob"));
+    let heard = bob.follow(Some(0));
+    alice.send(&bob.key, "hello", "m-1");
+    heard.message("m-1");
+    assert_eq!(claim(&bob, "prompt", true), ["m-1"]);
+    let typist = Typist { home: &home, session: Some(&alice) };
+    let waited = typist.run(&["message", "status", "m-1", "--wait=arrived", "--timeout", "1"]);
+    assert_eq!(waited.status.code(), Some(TIMEOUT), "{waited:?}");
+    assert!(waited.out.contains("relayed") && waited.out.contains("the recipient has not signed for it"), "{waited:?}");
+}
+
+#[test]
 fn what_a_broker_refuses_for_good_is_dead_with_its_reason() {
     let scene = Scene::new();
     let bob = Typist { home: &scene.world.homes[1], session: Some(&scene.bob) };

@@ -63,6 +63,8 @@ pub struct Settings {
     /// Within so many seconds one sender may wake a session [`Settings::wake_budget`] times without a person.
     wake_window_seconds: u32,
     wake_budget: u32,
+    /// Whether senders are told what becomes of their messages here.
+    pub receipts: bool,
     /// Event streams and waiting hooks at once; the next one is answered 429. Read when the daemon starts.
     max_streams: u32,
     /// A command that is run when mail comes for a session that nothing wakes, with the sender's name and the mesh behind it.
@@ -84,6 +86,7 @@ impl Default for Settings {
             log_mib: 8,
             wake_window_seconds: 600,
             wake_budget: 20,
+            receipts: true,
             max_streams: 4096,
             notify_command: Vec::new(),
             default_mesh: None,

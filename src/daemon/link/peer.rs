@@ -270,7 +270,7 @@ impl<'a> Talk<'a> {
             recipient: inbound::recipient(membership.key, self.identity.session_key()),
             member: membership.key,
             secrets: session_secret.into_iter().chain([&membership.secret as &SecretKey]).collect(),
-            receipts: self.outlet.is_on(),
+            receipts: self.outlet.is_on() && self.ctx.settings().receipts,
         };
         // Sessions see their member's mail too: what each of them was given itself must not be there a second time.
         let is_member = self.identity.session.is_none();
