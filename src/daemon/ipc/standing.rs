@@ -285,3 +285,99 @@ fn at_recipient(
     }
     at_recipient
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::{ClientId, MessageId, PublicKey, Slug};
+    use crate::store::RowId;
+    use crate::store::outbox::Listed;
+    use crate::wire::receipt::Stage;
+
+    fn key() -> PublicKey {
+        PublicKey::from_bytes([2; 32])
+    }
+
+    /// A direct message that a broker has, and what its recipient said.
+    fn here(said: &[(Stage, &str)]) -> outbox::Standing {
+        let mut known = Known::default();
+        (7..).zip(said).for_each(|(at, (stage, detail))| assert!(known.learn(*stage, detail, at)));
+        let listed = Listed {
+            id: RowId::new("row"),
+            client_id: ClientId::new("c"),
+            status: Status::Done,
+            attempts: 1,
+            enqueued_at: 1,
+            next_attempt_at: 4,
+            delivered_at: Some(3),
+            broker_id: Some(MessageId::new("M")),
+            last_error: None,
+            aborted_at: None,
+            aborted_by: None,
+            superseded_by: None,
+            payload_bytes: 0,
+            mesh: Some(Slug::new("home")),
+            target: Some(key().to_hex()),
+            sender_session: None,
+            priority: Priority::Next,
+        };
+        outbox::Standing { listed, told: Some(true), said: vec![(key(), known)] }
+    }
+
+    fn row(change: impl FnOnce(&mut Listed)) -> outbox::Standing {
+        let mut here = here(&[]);
+        here.said.clear();
+        change(&mut here.listed);
+        here
+    }
+
+    fn broker(status: &str) -> MessageStatusResult {
+        let one =
+            RecipientStatus { name: "bob".into(), pubkey: key().to_hex(), status: status.into(), ..RecipientStatus::default() };
+        let delivered = status == "delivered";
+        MessageStatusResult { recipients: vec![one], recipient_count: 1, delivered, ..MessageStatusResult::default() }
+    }
+
+    #[test]
+    fn each_state_is_said_by_who_knows_it() {
+        use State::{Arrived, Dead, Expired, Held, Offered, Queued, Relayed};
+        let pending = |row: &mut Listed| (row.status, row.last_error) = (Status::Pending, Some("busy".into()));
+        let dead = |row: &mut Listed| (row.status, row.last_error) = (Status::Dead, Some("too_large".into()));
+        let aborted = |row: &mut Listed| {
+            row.status = Status::Aborted;
+            (row.aborted_by, row.superseded_by) = (Some("ann".into()), Some(RowId::new("next")));
+        };
+        for (here, broker, state, detail, delivered) in [
+            (row(pending), None, Queued, Some("busy"), false),
+            (row(dead), None, Dead, Some("too_large"), false),
+            (row(aborted), None, Dead, Some("given up by ann, and sent again as next"), false),
+            (row(|_| {}), None, Relayed, None, false),
+            (row(|_| {}), Some(broker("disconnected")), Relayed, None, false),
+            (row(|_| {}), Some(broker("held")), Relayed, None, false),
+            (row(|_| {}), Some(broker("delivered")), Relayed, None, true),
+            (here(&[(Stage::Arrived, "")]), None, Arrived, None, true),
+            (here(&[(Stage::Arrived, ""), (Stage::Held, "repeat")]), None, Held, Some("repeat"), true),
+            (here(&[(Stage::Offered, "wake")]), None, Offered, Some("wake"), true),
+            (here(&[(Stage::Expired, "")]), None, Expired, None, false),
+        ] {
+            let view = view(&here, broker.as_ref(), None);
+            let seen = (view.state, view.detail.as_deref(), view.delivered);
+            assert_eq!(seen, (Some(state), detail, delivered), "{here:?} {broker:?}");
+            assert_eq!(view.outbox.is_some(), here.listed.status != Status::Done);
+        }
+    }
+
+    #[test]
+    fn of_many_those_who_said_nothing_do_not_have_it() {
+        let many = |here: outbox::Standing| {
+            let listed = Listed { target: Some("@eng".into()), ..here.listed };
+            outbox::Standing { listed, ..here }
+        };
+        let offered = many(here(&[(Stage::Offered, "wake")]));
+        let of = |count: usize| MessageStatusResult { recipient_count: count, ..MessageStatusResult::default() };
+        assert_eq!(view(&offered, Some(&of(1)), None).state, Some(State::Offered));
+        assert_eq!(view(&offered, Some(&of(2)), None).state, Some(State::Relayed));
+        let nobody = view(&many(row(|_| {})), Some(&of(0)), None);
+        assert_eq!((nobody.state, nobody.detail.as_deref()), (Some(State::Relayed), Some("nobody was there")));
+    }
+}
