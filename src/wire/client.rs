@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::base::ids::{ClientId, MessageId};
 
 use super::admin::{Ban, Expel, ListBans};
+use super::apikey::{CreateApiKey, ListApiKeys, RevokeApiKey};
 use super::code::Code;
 use super::grant::{ListGrants, SetGrants};
 use super::json::{self, DecodeError, Map, Value, without_position};
@@ -77,6 +78,9 @@ pub enum ClientFrame {
     KeyCheck(KeyCheck),
     Receipts(HandIn),
     TakeReceipts(TakeReceipts),
+    ApikeyCreate(CreateApiKey),
+    ApikeyList(ListApiKeys),
+    ApikeyRevoke(RevokeApiKey),
 }
 
 /// A member's hello (role `control-plane`). Signed: `meshId|memberId|pubkey|timestamp`, by the member key.

@@ -77,6 +77,8 @@ codes! {
     CannotOpen = "recipient_cannot_open",
     InvalidArgument = "invalid_argument",
     InvalidCron = "invalid_cron",
+    /// What a request is about is missing.
+    InvalidArgs = "invalid_args",
     /// Shut out for a while.
     Kicked = "kicked",
     /// The same client message id with other content.
@@ -132,6 +134,7 @@ impl Code {
             | Code::AmbiguousPrefix
             | Code::InvalidArgument
             | Code::InvalidCron
+            | Code::InvalidArgs
             | Code::Kicked
             | Code::Malformed
             | Code::UnknownType

@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod admin;
+pub mod apikey;
 pub mod client;
 pub mod code;
 pub mod event;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, MessageId, PresenceId};
 
 use super::admin::{BanAck, Expelled, ListBansResult, UnbanAck};
+use super::apikey::{ApiKeyCreated, ApiKeyList, ApiKeyRevoked};
 use super::code::Code;
 use super::grant::{GrantsList, GrantsSet};
 use super::key::{KeyCheckResult, KeyState, KeyTaken, Seal};
@@ -60,6 +61,9 @@ pub enum ServerFrame {
     KeyCheckResult(KeyCheckResult),
     ReceiptsAck(HandedIn),
     Receipts(Receipts),
+    ApikeyCreated(ApiKeyCreated),
+    ApikeyListResponse(ApiKeyList),
+    ApikeyRevokeResponse(ApiKeyRevoked),
     #[serde(other)]
     Unknown,
 }
@@ -247,6 +251,9 @@ impl ServerFrame {
             ServerFrame::KeyTaken(frame) => frame.req_id.as_deref(),
             ServerFrame::KeyCheckResult(frame) => frame.req_id.as_deref(),
             ServerFrame::ReceiptsAck(frame) => frame.req_id.as_deref(),
+            ServerFrame::ApikeyCreated(frame) => frame.req_id.as_deref(),
+            ServerFrame::ApikeyListResponse(frame) => frame.req_id.as_deref(),
+            ServerFrame::ApikeyRevokeResponse(frame) => frame.req_id.as_deref(),
             ServerFrame::HelloAck(_)
             | ServerFrame::Push(_)
             | ServerFrame::StateChange(_)

@@ -26,7 +26,7 @@ pub(super) fn explain(err: client::Error, what: &str) -> CliError {
         (_, 404) if why.starts_with("the broker of ") => CliError::refused(Exit::NotFound, format!("{what} not found")),
         (_, 404) => refused(Exit::NotFound),
         (_, 403) => refused(Exit::Denied),
-        ("ambiguous_prefix" | "invalid" | "invalid_argument" | "invalid_cron", _) => refused(Exit::Usage),
+        ("ambiguous_prefix" | "invalid" | "invalid_argument" | "invalid_args" | "invalid_cron", _) => refused(Exit::Usage),
         (_, 501) => CliError::refused(Exit::Failure, "the broker of this mesh does not know of that"),
         (_, 502..=504) => refused(Exit::Network).with_hint("see what is wrong with: claudemesh status"),
         _ => refused(Exit::Failure),

@@ -30,6 +30,8 @@ pub enum Event {
     Kicked,
     /// Somebody changed what it allows another.
     GrantsSet,
+    ApiKeyCreated,
+    ApiKeyRevoked,
 }
 
 impl Event {
@@ -44,6 +46,8 @@ impl Event {
             Event::MemberLeft => "member_left",
             Event::Kicked => "kicked",
             Event::GrantsSet => "grants_set",
+            Event::ApiKeyCreated => "apikey_created",
+            Event::ApiKeyRevoked => "apikey_revoked",
         }
     }
 }

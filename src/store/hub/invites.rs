@@ -236,6 +236,7 @@ pub(super) fn archive_mesh(db: &Db<'_>, mesh: MeshId, now: Millis) -> Result<boo
         "scope_epoch",
         "sealed_key",
         "receipt",
+        "api_key",
     ] {
         db.execute(&format!("DELETE FROM {table} WHERE mesh_id = ?1"), [id])?;
     }

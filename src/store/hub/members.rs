@@ -3,6 +3,7 @@
 use rusqlite::types::Type;
 use rusqlite::{Row as SqlRow, params};
 
+use super::api_keys;
 use super::audit::{self, Actor, Entry, Event};
 use super::room::policy;
 use super::{Member, Mesh, NewMember, NewMesh, Removed, Role};
@@ -26,6 +27,7 @@ pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_delivered.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_away.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_kept.sql"))?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_api_keys.sql"))?),
 ];
 
 /// A column that only this program writes, and only with keys.
@@ -80,9 +82,9 @@ pub(super) fn add_member(db: &Db<'_>, new: NewMember) -> Result<Member, Error> {
     member(db, new.mesh, new.key)?.ok_or_else(|| Error::Sql("a member that was just added is not there".to_owned()))
 }
 
-const MEMBER: &str = "SELECT id, pubkey, display_name, role, joined_at, revoked_at IS NOT NULL FROM member";
+pub(super) const MEMBER: &str = "SELECT id, pubkey, display_name, role, joined_at, revoked_at IS NOT NULL FROM member";
 
-fn read_member(row: &SqlRow<'_>) -> rusqlite::Result<Member> {
+pub(super) fn read_member(row: &SqlRow<'_>) -> rusqlite::Result<Member> {
     let role = row.get_ref(3)?.as_str()?;
     Ok(Member {
         id: MemberId::new(row.get::<_, String>(0)?),
@@ -113,6 +115,7 @@ pub(super) fn revoke(db: &Db<'_>, mesh: MeshId, key: MemberKey, removed: Removed
         params![mesh.as_str(), key.to_string(), now, word],
     )?;
     if 0 < changed {
+        api_keys::revoke_all(db, &mesh, &key.to_string(), now)?;
         let payload = json!({"pubkey": key});
         audit::append(db, vec![Entry { mesh, event, actor, payload, now }])?;
     }

@@ -3,6 +3,7 @@
 
 mod admin;
 mod allowed;
+mod api_keys;
 mod audit;
 pub mod invites;
 mod keys;
@@ -36,6 +37,7 @@ use crate::wire::task::Task;
 use crate::wire::topic::TopicRole;
 
 pub use self::allowed::{BanRow, GrantRow, KickRow};
+pub use self::api_keys::{ApiKeyRow, KeyRevoked};
 pub use self::keys::{KeyInUse, KeyRow, NewKey, Sealing, WrongKey};
 pub use self::receipts::{HandedIn, Kept};
 pub use self::records::{
@@ -192,6 +194,14 @@ commands! {
     Sync AddCopies => keys::add_copies: pub fn add_copies(mesh: MeshId, scope: Scope, epoch: u32, by: MemberId, copies: Vec<KeyCopy>) -> KeyInUse;
     Read Unable => keys::unable: pub fn unable(mesh: MeshId) -> Vec<(PublicKey, String)>;
     Lazy MemberOpens => keys::member_opens: pub fn member_opens(mesh: MeshId, member: MemberKey, opens: bool) -> ();
+    /// Keeps a key under the hash of its secret. False if the member has as many as it may.
+    Sync AddApiKey => api_keys::add: pub fn add_api_key(row: ApiKeyRow, hash: String) -> bool;
+    Read ApiKeys => api_keys::list: pub fn api_keys(mesh: MeshId, member: Option<MemberId>) -> Vec<ApiKeyRow>;
+    Sync RevokeApiKey => api_keys::revoke: pub fn revoke_api_key(mesh: MeshId, id: String, by: Author, now: Millis) -> KeyRevoked;
+    Read FindApiKey => api_keys::in_force: pub fn api_key(hash: String, now: Millis) -> Option<(ApiKeyRow, Member)>;
+    Lazy UseApiKey => api_keys::used: pub fn use_api_key(id: String, now: Millis) -> ();
+    /// For each topic that a member is in: what others have said there since it was last read, up to 100.
+    Read Unread => topics::unread: pub fn unread(mesh: MeshId, member: MemberId) -> Vec<(String, usize)>;
 
     /// How many copies wait, over all meshes.
     Read Depth => status::depth: pub fn depth() -> usize;

@@ -18,6 +18,9 @@ const MAX_TOPICS: i64 = 1_000;
 /// Messages kept of each topic; the oldest go first.
 const MAX_HISTORY: i64 = 10_000;
 
+/// How far back unread messages are counted.
+const UNREAD: i64 = 100;
+
 /// A topic, and how many are in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicRow {
@@ -186,6 +189,20 @@ pub(super) fn history(db: &Db<'_>, topic: String, before: Option<String>, limit:
                 client_id: row.get::<_, Option<String>>(11)?.map(ClientId::new),
             })
         },
+    )
+}
+
+/// What others have said since a member last read a topic, for each topic that it is in.
+pub(super) fn unread(db: &Db<'_>, mesh: MeshId, member: MemberId) -> Result<Vec<(String, usize)>, Error> {
+    db.all(
+        "SELECT own.topic_id, (
+           SELECT count(*) FROM (
+             SELECT sender_member_id AS sender, created_at AS at FROM topic_message
+              WHERE topic_id = own.topic_id ORDER BY seq DESC LIMIT ?3)
+            WHERE at > coalesce(own.last_read_at, 0) AND sender <> ?2)
+           FROM topic_member AS own JOIN topic ON topic.id = own.topic_id WHERE topic.mesh_id = ?1 AND own.member_id = ?2",
+        params![mesh.as_str(), member.as_str(), UNREAD],
+        |row| Ok((row.get(0)?, count(row.get(1)?))),
     )
 }
 
