@@ -113,6 +113,38 @@ impl Times {
     }
 }
 
+/// What became of a script's request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Served,
+    /// The key is missing, wrong or not for this.
+    Denied,
+    Limited,
+    /// There is something wrong with the request.
+    Refused,
+    Failed,
+}
+
+impl Asked {
+    const ALL: [(Asked, &str); 5] = [
+        (Asked::Served, "served"),
+        (Asked::Denied, "denied"),
+        (Asked::Limited, "limited"),
+        (Asked::Refused, "refused"),
+        (Asked::Failed, "failed"),
+    ];
+
+    pub(super) fn of(status: u16) -> Asked {
+        match status {
+            200..=299 => Asked::Served,
+            401 | 403 => Asked::Denied,
+            429 => Asked::Limited,
+            500.. => Asked::Failed,
+            _ => Asked::Refused,
+        }
+    }
+}
+
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
@@ -137,6 +169,8 @@ pub(super) struct Metrics {
     /// From a burst of messages to their being on the disk.
     pub(super) stored: Times,
     pub(super) store_errors: Counter,
+    /// Requests of scripts, by [`Asked`].
+    asked: [Counter; Asked::ALL.len()],
 }
 
 /// What is known only at the moment of asking.
@@ -160,6 +194,10 @@ impl Metrics {
     pub(super) fn routed(&self, priority: Priority) {
         let at = Priority::ALL.iter().position(|known| *known == priority).unwrap_or(1);
         self.routed[at].add(1);
+    }
+
+    pub(super) fn asked(&self, what: Asked) {
+        self.asked[what as usize].add(1);
     }
 
     pub(super) fn messages(&self) -> u64 {
@@ -193,6 +231,8 @@ impl Metrics {
             Priority::ALL.iter().zip(&self.routed).map(|(priority, count)| (priority.as_str(), count.get())),
         );
         page.labelled("broker_messages_rejected_total", "counter", "Messages refused.", "reason", self.rejected.each());
+        let asked = Asked::ALL.iter().zip(&self.asked).map(|((_, word), count)| (*word, count.get()));
+        page.labelled("broker_api_requests_total", "counter", "Requests of scripts with a key.", "result", asked);
         page.one("broker_deliveries_total", "counter", "Messages pushed to recipients.", self.deliveries.get());
         page.one("broker_acks_total", "counter", "Deliveries that recipients acknowledged.", self.acks.get());
         page.one("broker_received_bytes_total", "counter", "Bytes of frames received.", self.bytes_in.get());
@@ -258,6 +298,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.routed(Priority::Low);
         metrics.rejected.add("rate_limit");
+        metrics.asked(Asked::of(403));
         metrics.rejected.add("alice's own words");
         metrics.stored.add(Duration::from_millis(3));
         metrics.stored.add(Duration::from_secs(60));
@@ -276,6 +317,7 @@ mod tests {
             "broker_messages_routed_total{priority=\"low\"} 1\n",
             "broker_messages_rejected_total{reason=\"rate_limit\"} 1\n",
             "broker_messages_rejected_total{reason=\"other\"} 1\n",
+            "broker_api_requests_total{result=\"denied\"} 1\n",
             "broker_store_seconds_bucket{le=\"0.002\"} 0\n",
             "broker_store_seconds_bucket{le=\"0.005\"} 1\n",
             "broker_store_seconds_bucket{le=\"2.5\"} 1\n",

@@ -49,7 +49,7 @@ use self::access::{Access, Gate};
 use self::allowed::Allowed;
 use self::conn::Cmd;
 use self::hello::Refusal;
-use self::http::{Past, Pulse};
+use self::http::{Budget, Past, Pulse};
 pub use self::limits::Caps;
 use self::limits::Limits;
 use self::metrics::Metrics;
@@ -146,6 +146,7 @@ struct Shared {
     metrics: Metrics,
     past: Past,
     pulse: Pulse,
+    budget: Budget,
     settings: Settings,
     public_status: bool,
     /// Lines about strangers: hellos refused, connections that never spoke, that broke the protocol, that were too many.
@@ -243,6 +244,7 @@ pub fn start_capped(options: Options, caps: Caps) -> Result<Running, StartError>
         metrics: Metrics::default(),
         past: Past::default(),
         pulse: Pulse::default(),
+        budget: Budget::default(),
         settings,
         public_status: options.public_status,
         told: Default::default(),

@@ -2,7 +2,7 @@
 
 use crate::base::ids::{MeshId, PresenceId, PublicKey};
 use crate::base::time::now_millis;
-use crate::store::hub::{Author, Member, Role, SeenSession};
+use crate::store::hub::{ApiKeyRow, Author, Member, Role, SeenSession};
 use crate::wire::client::About;
 use crate::wire::json;
 use crate::wire::peer::Status;
@@ -23,6 +23,19 @@ pub(super) struct Seat {
 }
 
 impl Seat {
+    /// A script's, which has no connection of its own: it speaks in its issuer's name, and under the key's label.
+    pub(super) fn of_key(key: &ApiKeyRow, issuer: &Member) -> Seat {
+        Seat {
+            mesh: key.mesh.clone(),
+            presence: PresenceId::new(""),
+            generation: 0,
+            kind: Kind::Member,
+            member: issuer.clone(),
+            name: format!("{} via {}", issuer.display_name, key.label),
+            status: Status::Idle,
+        }
+    }
+
     /// The key that seals what this connection sends.
     pub(super) fn key(&self) -> PublicKey {
         match self.kind {

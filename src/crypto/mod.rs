@@ -1,6 +1,7 @@
 //! What protects a message and proves who is speaking: libsodium's signatures and boxes, and the exact bytes the
 //! reference signs, seals and hashes. Pure functions; no I/O, no clock. Imports `base` only.
 
+pub mod api_key;
 pub mod base64;
 mod ffi;
 pub mod fingerprint;

@@ -5,7 +5,7 @@ use crate::broker::conn::Seat;
 use crate::net::ws::Outbox;
 use crate::wire::client::ClientFrame;
 
-use super::{admin, grant, keys, memory, receipts, schedule, skill, state, status, task, topic};
+use super::{admin, apikey, grant, keys, memory, receipts, schedule, skill, state, status, task, topic};
 
 /// Serves one request of a family.
 pub(in crate::broker) fn serve(shared: &Shared, seat: &Seat, frame: ClientFrame, out: &mut Outbox) {
@@ -47,6 +47,9 @@ pub(in crate::broker) fn serve(shared: &Shared, seat: &Seat, frame: ClientFrame,
         ClientFrame::KeySeal(ask) => keys::seal(shared, seat, ask, out),
         ClientFrame::KeyCheck(ask) => keys::check(shared, seat, ask, out),
         ClientFrame::Receipts(ask) => receipts::hand_in(shared, seat, ask, out),
+        ClientFrame::ApikeyCreate(ask) => apikey::create(shared, seat, ask, out),
+        ClientFrame::ApikeyList(ask) => apikey::list(shared, seat, ask, out),
+        ClientFrame::ApikeyRevoke(ask) => apikey::revoke(shared, seat, ask, out),
         // The others have been served before.
         _ => {}
     }

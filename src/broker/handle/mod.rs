@@ -1,6 +1,7 @@
 //! What a broker does for each kind of frame. No function here sees JSON or a socket.
 
 mod admin;
+mod apikey;
 pub(super) mod events;
 pub(super) mod families;
 mod fanout;
@@ -16,7 +17,7 @@ mod skill;
 mod state;
 mod status;
 mod task;
-mod topic;
+pub(super) mod topic;
 
 use serde::Serialize;
 
@@ -56,7 +57,7 @@ fn made(outcome: Outcome, what: &str, req_id: Option<&String>, out: &mut Outbox)
 
 /// As many of these, from the first on, as one answer can carry, and whether there were more. What counts is how long they
 /// are when they are written out: a character may become six.
-fn fitting<T: Serialize>(all: impl IntoIterator<Item = T>) -> (Vec<T>, bool) {
+pub(in crate::broker) fn fitting<T: Serialize>(all: impl IntoIterator<Item = T>) -> (Vec<T>, bool) {
     let mut room = MAX_LISTING;
     let mut truncated = false;
     let fits = |one: &T| {

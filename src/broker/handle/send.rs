@@ -99,8 +99,14 @@ impl Sends {
     /// Stores what was gathered, answers it in order, and tells the recipients' connections. False when it could not be
     /// stored: then nothing more may be taken from this connection, because what follows would overtake it.
     pub(in crate::broker) fn store(&mut self, shared: &Shared, seat: &Seat, out: &mut Outbox) -> bool {
+        let (acks, is_stored) = self.settle(shared, seat);
+        acks.into_iter().for_each(|ack| out.text(ServerFrame::Ack(ack).encode()));
+        is_stored
+    }
+
+    fn settle(&mut self, shared: &Shared, seat: &Seat) -> (Vec<Ack>, bool) {
         if self.waiting.is_empty() {
-            return true;
+            return (Vec::new(), true);
         }
         let mut slots = Vec::with_capacity(self.waiting.len());
         let mut submissions = Vec::with_capacity(self.waiting.len());
@@ -126,7 +132,7 @@ impl Sends {
         if let Ok(outcomes) = &mut outcomes {
             outcomes.reverse();
         }
-        for slot in slots {
+        let answered = slots.into_iter().map(|slot| {
             let ack = match slot {
                 Slot::Refused(ack) => ack,
                 Slot::Stored { id, recipients, priority } => {
@@ -140,15 +146,25 @@ impl Sends {
             if let Some(error) = &ack.error {
                 shared.metrics.rejected.add(reason(error));
             }
-            out.text(ServerFrame::Ack(ack).encode());
-        }
-        outcomes.is_ok()
+            ack
+        });
+        let acks = answered.collect();
+        (acks, outcomes.is_ok())
     }
 }
 
 /// The code with which a refusal's text begins.
 fn reason(error: &str) -> &str {
     if error == BLOCKED { "blocked_by_grants" } else { error.split(':').next().unwrap_or_default() }
+}
+
+/// One message that comes alone, as a script's does.
+pub(in crate::broker) fn once(shared: &Shared, seat: &Seat, send: Send, now: Instant) -> Ack {
+    let id = send.id.clone();
+    let mut sends = Sends::default();
+    sends.take(shared, seat, send, now);
+    let (mut acks, _) = sends.settle(shared, seat);
+    acks.pop().unwrap_or_else(|| Refused { text: NO_STORE.to_owned(), retry_after: None }.ack(id))
 }
 
 /// The place of one answer among the others.

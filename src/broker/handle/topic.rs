@@ -22,8 +22,8 @@ use super::{fitting, found, presence};
 const MAX_DESCRIPTION: usize = 500;
 
 /// Messages listed at once, at most and by default.
-const MAX_HISTORY: u32 = 200;
-const HISTORY: u32 = 50;
+pub(in crate::broker) const MAX_HISTORY: u32 = 200;
+pub(in crate::broker) const HISTORY: u32 = 50;
 
 fn shown(row: TopicRow) -> Topic {
     Topic {
@@ -159,13 +159,9 @@ pub(in crate::broker) fn members(shared: &Shared, seat: &Seat, ask: OfTopic, out
     out.text(ServerFrame::TopicMembersResponse(answer).encode());
 }
 
-pub(in crate::broker) fn history(shared: &Shared, seat: &Seat, ask: TopicHistory, out: &mut Outbox) {
-    let req_id = ask.req_id.as_ref();
-    let Some(topic) = known(shared, seat, &ask.topic, req_id, out) else { return };
-    let limit = ask.limit.unwrap_or(HISTORY).clamp(1, MAX_HISTORY);
-    let rows = shared.hub.topic_history(topic.id.clone(), ask.before_id, usize::try_from(limit).unwrap_or(1));
-    let Some(rows) = found(shared, rows, req_id, out) else { return };
-    let message = |row: TopicMessageRow| TopicMessage {
+/// A message as it is shown.
+pub(in crate::broker) fn message(row: TopicMessageRow) -> TopicMessage {
+    TopicMessage {
         id: row.id,
         sender_pubkey: row.sender_pubkey,
         sender_member_id: row.sender_member,
@@ -180,7 +176,15 @@ pub(in crate::broker) fn history(shared: &Shared, seat: &Seat, ask: TopicHistory
         reply_to_id: row.reply_to,
         mentions: row.mentions,
         created_at: iso(row.created_at),
-    };
+    }
+}
+
+pub(in crate::broker) fn history(shared: &Shared, seat: &Seat, ask: TopicHistory, out: &mut Outbox) {
+    let req_id = ask.req_id.as_ref();
+    let Some(topic) = known(shared, seat, &ask.topic, req_id, out) else { return };
+    let limit = ask.limit.unwrap_or(HISTORY).clamp(1, MAX_HISTORY);
+    let rows = shared.hub.topic_history(topic.id.clone(), ask.before_id, usize::try_from(limit).unwrap_or(1));
+    let Some(rows) = found(shared, rows, req_id, out) else { return };
     let (messages, truncated) = fitting(rows.into_iter().map(message));
     let answer = TopicHistoryResponse { topic: ask.topic, topic_id: Some(topic.id), messages, truncated, req_id: ask.req_id };
     out.text(ServerFrame::TopicHistoryResponse(answer).encode());

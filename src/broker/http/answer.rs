@@ -81,6 +81,14 @@ impl Answer {
         Answer::json(status, &Verdict { error: Some(error.to_owned()), detail, ..Verdict::default() })
     }
 
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(super) fn body(&self) -> &str {
+        &self.body
+    }
+
     /// The request's time is not ours: here is ours.
     pub(super) fn skewed() -> Answer {
         let server_time = Some(now_millis());

@@ -8,6 +8,7 @@ mod mesh;
 mod page;
 mod status;
 mod talk;
+mod v1;
 
 use std::io;
 use std::net::IpAddr;
@@ -24,6 +25,7 @@ use crate::wire::mesh_api::MAX_BODY;
 
 use self::answer::{Answer, Ask, plain};
 pub(super) use self::status::{Past, Pulse};
+pub(super) use self::v1::Budget;
 use super::limits::AddressGuard;
 use super::{Matter, Shared};
 
@@ -75,7 +77,9 @@ fn exchange(shared: &Arc<Shared>, stream: Stream, place: Place) -> io::Result<()
             _ => plain(&mut stream, 405, "GET only"),
         };
     }
-    let body = match http1::read_body(&mut stream, &mut head, deadline, MAX_BODY) {
+    let is_script = head.target.path.starts_with(v1::ROOT);
+    let most = if is_script { v1::MAX_BODY } else { MAX_BODY };
+    let body = match http1::read_body(&mut stream, &mut head, deadline, most) {
         Ok(body) => body,
         Err(ReadError::BodyTooLarge) => return Answer::refused(413, "payload too large").send(&mut stream),
         Err(err) => return refuse(&mut stream, &err),
@@ -84,6 +88,9 @@ fn exchange(shared: &Arc<Shared>, stream: Stream, place: Place) -> io::Result<()
         return Answer::refused(429, "rate_limited").send(&mut stream);
     }
     let ask = Ask { head: &head, body: &body, peer, origin };
+    if is_script {
+        return v1::serve(shared, &ask, &mut stream);
+    }
     let answered = route(shared, &ask).unwrap_or_else(|refused| refused).send(&mut stream);
     drop(guard);
     answered

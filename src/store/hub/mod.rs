@@ -47,7 +47,7 @@ pub use self::records::{
 pub use self::schedule::{Firing, ScheduledRow, Scheduling};
 pub use self::status::Expired;
 pub use self::tasks::TaskChanged;
-pub use self::topics::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow};
+pub use self::topics::{NewsFrom, TopicMade, TopicMemberRow, TopicMessageRow, TopicRow};
 
 commands! {
     /// The broker's database. Cheap to clone; it closes when the last clone is dropped.
@@ -171,6 +171,7 @@ commands! {
     Lazy ReadTopic => topics::mark_read: pub fn read_topic(topic: String, member: MemberId, now: Millis) -> bool;
     Read TopicMembers => topics::members: pub fn topic_members(topic: String) -> Vec<TopicMemberRow>;
     Read TopicHistory => topics::history: pub fn topic_history(topic: String, before: Option<String>, limit: usize) -> Vec<TopicMessageRow>;
+    Read TopicNews => topics::news: pub fn topic_news(topic: String, from: NewsFrom, limit: usize) -> (Seq, Vec<TopicMessageRow>);
     Read TopicMessage => topics::message: pub fn topic_message(topic: String, id: String) -> Option<String>;
 
     Read Grants => allowed::grants: pub fn grants() -> Vec<GrantRow>;

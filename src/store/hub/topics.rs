@@ -7,7 +7,7 @@ use super::{Author, Submission, queue, room};
 use crate::base::ids::{ClientId, MemberId, MemberKey, MeshId, PublicKey};
 use crate::base::time::Millis;
 use crate::store::db::Db;
-use crate::store::{Error, count, limit_sql};
+use crate::store::{Error, Seq, count, limit_sql};
 use crate::wire::json;
 use crate::wire::key::Seal;
 use crate::wire::topic::{TopicRole, Visibility};
@@ -70,6 +70,15 @@ pub struct TopicMessageRow {
     pub seal: Option<Seal>,
     /// The sender's own id for it.
     pub client_id: Option<ClientId>,
+}
+
+/// Where somebody begins to listen to a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewsFrom {
+    Now,
+    /// After this message, if it is still there.
+    Message(String),
+    After(Seq),
 }
 
 /// The topics of a mesh that a member may know of; `?2` is the member.
@@ -160,6 +169,47 @@ pub(super) fn members(db: &Db<'_>, topic: String) -> Result<Vec<TopicMemberRow>,
     )
 }
 
+const MESSAGE: &str =
+    "SELECT id, sender_pubkey, sender_member_id, sender_name, nonce, ciphertext, reply_to_id, mentions, created_at,
+            body_version, seal, client_id, seq FROM topic_message";
+
+fn read_message(row: &SqlRow<'_>) -> rusqlite::Result<TopicMessageRow> {
+    Ok(TopicMessageRow {
+        id: row.get(0)?,
+        sender_pubkey: key(row, 1)?,
+        sender_member: MemberId::new(row.get::<_, String>(2)?),
+        sender_name: row.get(3)?,
+        nonce: row.get(4)?,
+        ciphertext: row.get(5)?,
+        reply_to: row.get(6)?,
+        mentions: queue::read_names(row, 7)?,
+        created_at: row.get(8)?,
+        body_version: row.get(9)?,
+        seal: queue::read_seal(row, 10)?,
+        client_id: row.get::<_, Option<String>>(11)?.map(ClientId::new),
+    })
+}
+
+/// What was said after a place in a topic, the oldest first, and the place of the last of it.
+pub(super) fn news(db: &Db<'_>, topic: String, from: NewsFrom, limit: usize) -> Result<(Seq, Vec<TopicMessageRow>), Error> {
+    let last = || db.first("SELECT coalesce(max(seq), 0) FROM topic_message WHERE topic_id = ?1", [&topic], |row| row.get(0));
+    let known = |id: &str| {
+        let sql = "SELECT seq FROM topic_message WHERE topic_id = ?1 AND id = ?2";
+        db.first(sql, params![topic, id], |row| row.get::<_, i64>(0))
+    };
+    let after = match from {
+        NewsFrom::After(seq) => Some(seq.to_sql()),
+        NewsFrom::Message(id) => known(&id)?.map_or_else(last, |seq| Ok(Some(seq)))?,
+        NewsFrom::Now => last()?,
+    };
+    let after = after.unwrap_or(0);
+    let sql = format!("{MESSAGE} WHERE topic_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3");
+    let read = |row: &SqlRow<'_>| Ok((row.get::<_, i64>(12)?, read_message(row)?));
+    let rows = db.all(&sql, params![topic, after, limit_sql(limit)], read)?;
+    let last = rows.last().map_or(after, |(seq, _)| *seq);
+    Ok((Seq::from_sql(last), rows.into_iter().map(|(_, row)| row).collect()))
+}
+
 pub(super) fn history(db: &Db<'_>, topic: String, before: Option<String>, limit: usize) -> Result<Vec<TopicMessageRow>, Error> {
     let before = match before {
         None => i64::MAX,
@@ -169,26 +219,9 @@ pub(super) fn history(db: &Db<'_>, topic: String, before: Option<String>, limit:
         }
     };
     db.all(
-        "SELECT id, sender_pubkey, sender_member_id, sender_name, nonce, ciphertext, reply_to_id, mentions, created_at,
-                body_version, seal, client_id
-           FROM topic_message WHERE topic_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3",
+        &format!("{MESSAGE} WHERE topic_id = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3"),
         params![topic, before, limit_sql(limit)],
-        |row| {
-            Ok(TopicMessageRow {
-                id: row.get(0)?,
-                sender_pubkey: key(row, 1)?,
-                sender_member: MemberId::new(row.get::<_, String>(2)?),
-                sender_name: row.get(3)?,
-                nonce: row.get(4)?,
-                ciphertext: row.get(5)?,
-                reply_to: row.get(6)?,
-                mentions: queue::read_names(row, 7)?,
-                created_at: row.get(8)?,
-                body_version: row.get(9)?,
-                seal: queue::read_seal(row, 10)?,
-                client_id: row.get::<_, Option<String>>(11)?.map(ClientId::new),
-            })
-        },
+        read_message,
     )
 }
 
