@@ -2,6 +2,7 @@
 
 mod later;
 mod order;
+mod scripts;
 mod shared;
 mod topics;
 

@@ -13,7 +13,7 @@ use claudemesh::base::exit::Exit;
 use claudemesh::base::paths::Paths;
 use claudemesh::base::{hex, names, time};
 use claudemesh::crypto::invite::Invite;
-use claudemesh::crypto::{base64, sealed};
+use claudemesh::crypto::{api_key, base64, sealed};
 use claudemesh::mcp;
 use claudemesh::net::{http1, sse, target};
 use claudemesh::wire::address::Address;
@@ -22,7 +22,7 @@ use claudemesh::wire::json::{self, Value};
 use claudemesh::wire::mesh_api::{InvitePayload, SignedBy};
 use claudemesh::wire::server::ServerFrame;
 use claudemesh::wire::target::Target;
-use claudemesh::wire::{event, ipc, rpc};
+use claudemesh::wire::{apikey, event, ipc, rest, rpc};
 
 use crate::support::home::Home;
 
@@ -302,6 +302,29 @@ fn invitations_and_signatures() {
                 owner_pubkey: &payload.owner_pubkey,
             };
             assert!(!invite.is_signed(&payload.signature));
+        }),
+    );
+}
+
+#[test]
+fn what_scripts_send() {
+    let seeds: [&[u8]; 4] = [
+        br##"{"topic":"#deploys","message":"it is out","priority":"now","mentions":["bob"],"replyToId":"x","bodyVersion":1}"##,
+        br#"{"to":"@eng","ciphertext":"aGVsbG8=","nonce":"bg=="}"#,
+        br#"{"label":"ci","capabilities":["send","read","state_write","admin"],"topicScopes":["deploys"],"expiresAt":"2030-01-01T00:00:00Z"}"#,
+        b"cm_CwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCwsLCws",
+    ];
+    storm(
+        "scripts",
+        &seeds,
+        text(|text| {
+            if let Err(refused) = json::decode::<rest::PostMessage>(text.as_bytes()) {
+                assert!(refused.to_string().len() < 1000, "a refusal must not repeat what it refuses");
+            }
+            let _ = json::decode::<apikey::CreateApiKey>(text.as_bytes());
+            if let Some(secret) = api_key::ApiSecret::parse(text) {
+                assert!(secret.hash().len() == 64 && secret.prefix().len() == 11 && secret.into_text().reveal() == text);
+            }
         }),
     );
 }

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use super::{CALL_DEADLINE, Client, Error, Route};
 use crate::net::target::percent_encode;
 use crate::wire::admin::{Ban, BanAck, Expel, Expelled, ListBansResult, UnbanAck};
+use crate::wire::apikey::{ApiKeyCreated, ApiKeyList, ApiKeyRevoked, CreateApiKey};
 use crate::wire::grant::{Capability, GrantsList, GrantsSet};
 use crate::wire::ipc::{
     Done, Forgotten, Memories, OnMesh, ProfileSet, RememberRequest, Remembered, SkillFound, Skills, Standing, StateEntries,
@@ -243,6 +244,21 @@ impl Client {
     /// `POST /v1/tasks/complete`.
     pub fn complete_task(&self, task: &OnTask, mesh: Option<&str>) -> Result<OnMesh<TaskList>, Error> {
         self.tell("/v1/tasks/complete", task, mesh)
+    }
+
+    /// `GET /v1/apikeys`.
+    pub fn api_keys(&self, mesh: Option<&str>) -> Result<OnMesh<ApiKeyList>, Error> {
+        self.fetch(Route::new("/v1/apikeys").with("mesh", mesh))
+    }
+
+    /// `POST /v1/apikeys`.
+    pub fn create_api_key(&self, key: &CreateApiKey, mesh: Option<&str>) -> Result<OnMesh<ApiKeyCreated>, Error> {
+        self.tell("/v1/apikeys", key, mesh)
+    }
+
+    /// `DELETE /v1/apikeys/<id>`.
+    pub fn revoke_api_key(&self, id: &str, mesh: Option<&str>) -> Result<OnMesh<ApiKeyRevoked>, Error> {
+        self.discard("/v1/apikeys", id, mesh)
     }
 
     fn fetch<R: DeserializeOwned>(&self, route: Route) -> Result<R, Error> {

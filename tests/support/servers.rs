@@ -253,4 +253,9 @@ impl Broker {
         let health = http::get_tcp(&self.address, "/health").expect("the broker answers");
         assert_eq!(health.status, 200, "{health:?}");
     }
+
+    /// What it logged since it was started.
+    pub(crate) fn log(&self) -> String {
+        self.server.running().errors()
+    }
 }

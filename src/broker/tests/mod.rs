@@ -1,5 +1,6 @@
 //! A real broker on a loopback port, spoken to by hand: what it says, in which order, and how it closes.
 
+mod api_keys;
 mod away;
 mod families;
 mod hello;

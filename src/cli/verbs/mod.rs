@@ -3,6 +3,7 @@
 use super::error::CliError;
 use super::spec::Flag;
 
+pub(super) mod apikey;
 pub(super) mod broker;
 pub(super) mod broker_admin;
 pub(super) mod daemon;

@@ -1,5 +1,6 @@
 //! The local API: HTTP on the private socket, a thread per connection, one request each.
 
+mod apikeys;
 mod auth;
 mod canary;
 mod delivery;

@@ -13,8 +13,8 @@ use crate::wire::limits::{MAX_SEND_BODY, MAX_SMALL_BODY};
 use super::auth::Caller;
 use super::reply::Reply;
 use super::{
-    canary, delivery, inbox, later, line, memory, ops, order, outbox, peers, profile, send, sessions, skills, standing, state,
-    topics,
+    apikeys, canary, delivery, inbox, later, line, memory, ops, order, outbox, peers, profile, send, sessions, skills, standing,
+    state, topics,
 };
 
 /// One request that has been read, admitted and matched to its route.
@@ -155,6 +155,9 @@ pub(super) const ROUTES: &[Route] = &[
     post("/v1/tasks", MAX_SMALL_BODY, later::create_task),
     post("/v1/tasks/claim", MAX_SMALL_BODY, later::claim_task),
     post("/v1/tasks/complete", MAX_SMALL_BODY, later::complete_task),
+    get("/v1/apikeys", apikeys::list),
+    post("/v1/apikeys", MAX_SMALL_BODY, apikeys::create),
+    delete("/v1/apikeys/*", apikeys::revoke),
     post("/v1/mesh/reconnect", MAX_SMALL_BODY, order::reconnect),
     Route { method: Method::Get, path: "/v1/events", max_body: 0, handler: Handler::Events },
 ];

@@ -1,0 +1,391 @@
+//! Keys for scripts: what each may do over HTTP, and what ends it.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use super::*;
+
+/// What came back: the status, and the body if it is JSON.
+type Answer = (u16, Value);
+
+/// A script with this key.
+struct Script<'a> {
+    address: SocketAddr,
+    key: &'a str,
+}
+
+impl Script<'_> {
+    fn ask(&self, method: &str, path: &str, more: &str, body: &str) -> Answer {
+        let auth = if self.key.is_empty() { String::new() } else { format!("Authorization: Bearer {}\r\n", self.key) };
+        let head = format!("{method} /api/v1/{path} HTTP/1.1\r\nHost: x\r\n{auth}{more}Content-Length: {}\r\n\r\n", body.len());
+        answer(self.address, format!("{head}{body}").as_bytes())
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "", "")
+    }
+
+    fn post(&self, body: &Value) -> Answer {
+        self.ask("POST", "messages", "", &body.to_string())
+    }
+
+    /// Refused with this status and this word.
+    #[track_caller]
+    fn refused(&self, answer: &Answer, status: u16, error: &str) {
+        let (found, body) = answer;
+        assert_eq!((*found, &body["error"]), (status, &json!(error)), "{body}");
+        assert_eq!(body["code"], format!("error.{error}"));
+        assert!(body["message"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+    }
+}
+
+fn answer(address: SocketAddr, bytes: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut text = Vec::new();
+    stream.read_to_end(&mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), json::decode(body.as_bytes()).unwrap_or_default())
+}
+
+impl World {
+    /// Somebody of the first member's who asks for things and gets no mail.
+    fn passing(&self) -> Client {
+        let client = self.connect();
+        let mut hello = self.hello(0);
+        hello["sessionPubkey"] = json!(KeyPair::from_seed([99; 32]).public);
+        client.say(&hello);
+        client.next("hello_ack");
+        client
+    }
+
+    fn script<'a>(&self, key: &'a str) -> Script<'a> {
+        Script { address: self.running().local_addr(), key }
+    }
+}
+
+/// Makes a key; its id and its secret.
+#[track_caller]
+fn make(client: &Client, fields: Value) -> (String, String) {
+    let mut ask = json!({"type": "apikey_create", "label": "ci", "capabilities": ["send", "read"]});
+    ask.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let made = client.ask(ask, "apikey_created");
+    let text = |key: &str| made[key].as_str().unwrap().to_owned();
+    assert!(text("secret").starts_with(&text("prefix")) && text("prefix").len() == 11, "{made}");
+    (text("id"), text("secret"))
+}
+
+#[test]
+fn what_a_script_posts_is_heard_from_its_issuer_and_read_again() {
+    let world = World::new("keys-post");
+    let (alice, _) = world.session(0, 11, "alice");
+    let (bob, _) = world.session(1, 21, "bob");
+    let id = alice.ask(json!({"type": "topic_create", "name": "deploys"}), "topic_created")["topic"]["id"].clone();
+    let (_, secret) = make(&alice, json!({}));
+    let script = world.script(&secret);
+    bob.done(json!({"type": "topic_join", "topic": "deploys"}));
+
+    let named = "Idempotency-Key: build-7\r\n";
+    let body = json!({"topic": "#deploys", "message": "@m2 it is out", "priority": "now"}).to_string();
+    let (status, posted) = script.ask("POST", "messages", named, &body);
+    assert_eq!((status, &posted["topic"], &posted["topicId"]), (200, &json!("deploys"), &id), "{posted}");
+    assert_eq!((&posted["notifications"], &posted["bodyVersion"]), (&json!(1), &json!(1)));
+    assert!(posted["messageId"] == posted["historyId"] && posted["messageId"] == posted["queueId"]);
+    // The issuer's own session hears it, too: the script is another.
+    for client in [&alice, &bob] {
+        let push = client.next("push");
+        assert_eq!((&push["messageId"], &push["senderName"]), (&posted["messageId"], &json!("m1 via ci")));
+        assert_eq!((&push["senderPubkey"], &push["priority"]), (&json!(world.members[0].1.public), &json!("now")));
+        assert_eq!(crate::crypto::base64::decode(push["ciphertext"].as_str().unwrap()).unwrap(), b"@m2 it is out");
+        client.ack(&push);
+    }
+    assert_eq!(script.ask("POST", "messages", named, &body).1["messageId"], posted["messageId"], "said once");
+    let other = json!({"topic": "deploys", "message": "something else"}).to_string();
+    script.refused(&script.ask("POST", "messages", named, &other), 409, "idempotency_conflict");
+    bob.is_quiet();
+
+    // As the reference's clients post; and a reply.
+    let plain = json!({"topic": "deploys", "ciphertext": "c2Vlbg==", "nonce": "bg==", "bodyVersion": 1, "mentions": ["@M2", "m9"],
+                       "replyToId": posted["messageId"]});
+    let (status, reply) = script.post(&plain);
+    bob.ack(&bob.next("push"));
+    assert_eq!((status, &reply["notifications"], &reply["replyToId"]), (200, &json!(1), &posted["messageId"]), "{reply}");
+    let (status, page) = script.get("topics/deploys/messages?limit=1");
+    let last = &page["messages"][0];
+    assert_eq!((status, &page["topicId"], &last["text"]), (200, &id, &json!("seen")), "{page}");
+    assert_eq!((&last["senderName"], &last["nonce"], &last["bodyVersion"]), (&json!("m1 via ci"), &json!("bg=="), &json!(1)));
+    let before = script.get(&format!("topics/deploys/messages?before={}", last["id"].as_str().unwrap())).1;
+    assert_eq!((before["messages"].as_array().unwrap().len(), &before["messages"][0]["mentions"]), (1, &json!(["m2"])));
+
+    // What the member has not read is what others have said.
+    let (_, own) = make(&bob, json!({"capabilities": ["read"]}));
+    let reader = world.script(&own);
+    assert_eq!(reader.get("topics").1["topics"][0]["unread"], 2);
+    assert_eq!(reader.ask("PATCH", "topics/deploys/read", "", "").1["topicId"], id);
+    assert_eq!(
+        (&reader.get("topics").1["topics"][0]["unread"], script.get("topics").1["topics"][0]["unread"].clone()),
+        (&json!(0), json!(0))
+    );
+
+    // To many who are in no topic.
+    assert_eq!(script.post(&json!({"to": "*", "message": "hello"})).1["topic"], json!(null));
+    let push = bob.next("push");
+    assert_eq!(push["targetSpec"], "*");
+    assert_eq!(push["senderName"], "m1 via ci");
+
+    let peers = script.get("peers").1["peers"].clone();
+    let of = |via: &str| peers.as_array().unwrap().iter().filter(|peer| peer["via"] == via).count();
+    assert_eq!((of("ws"), of("rest")), (2, 2), "{peers}");
+    let members = script.get("members").1["members"].clone();
+    assert_eq!(
+        (&members[0]["displayName"], &members[0]["role"], &members[1]["online"]),
+        (&json!("m1"), &json!("admin"), &json!(true))
+    );
+}
+
+#[test]
+fn a_key_does_what_it_is_for_and_nothing_else() {
+    let world = World::new("keys-matrix");
+    // Whom no mail comes to in between.
+    let alice = world.passing();
+    for topic in ["deploys", "other", "a/b"] {
+        alice.ask(json!({"type": "topic_create", "name": topic}), "topic_created");
+    }
+    alice.ask(json!({"type": "topic_create", "name": "secret", "visibility": "private"}), "topic_created");
+    let post = json!({"topic": "deploys", "message": "x"});
+    let reads = ["topics", "topics/deploys/messages", "members", "peers"];
+    for (capabilities, may_send, may_read) in [
+        (json!(["send"]), true, false),
+        (json!(["read"]), false, true),
+        (json!(["send", "read"]), true, true),
+        (json!(["state_write"]), false, false),
+        (json!(["admin"]), true, true),
+    ] {
+        let (_, secret) = make(&alice, json!({"capabilities": capabilities}));
+        let script = world.script(&secret);
+        match may_send {
+            true => assert_eq!(script.post(&post).0, 200, "{capabilities}"),
+            false => script.refused(&script.post(&post), 403, "api_key_missing_capability"),
+        }
+        for path in reads {
+            match may_read {
+                true => assert_eq!(script.get(path).0, 200, "{capabilities} {path}"),
+                false => script.refused(&script.get(path), 403, "api_key_missing_capability"),
+            }
+        }
+        if !may_read {
+            script.refused(&script.get("topics/deploys/stream"), 403, "api_key_missing_capability");
+            script.refused(&script.ask("PATCH", "topics/deploys/read", "", ""), 403, "api_key_missing_capability");
+        }
+    }
+
+    let (_, scoped) = make(&alice, json!({"topicScopes": ["#deploys", "a/b"]}));
+    let script = world.script(&scoped);
+    assert_eq!((script.post(&post).0, script.get("topics/a%2Fb/messages").0), (200, 200));
+    script.refused(&script.post(&json!({"topic": "other", "message": "x"})), 403, "api_key_topic_out_of_scope");
+    script.refused(&script.post(&json!({"to": "*", "message": "x"})), 403, "api_key_topic_out_of_scope");
+    for path in ["topics/other/messages", "topics/nowhere/messages", "topics/other/stream"] {
+        script.refused(&script.get(path), 403, "api_key_topic_out_of_scope");
+    }
+    assert_eq!(script.get("topics").1["topics"].as_array().unwrap().len(), 2);
+
+    // What its issuer may not do, it may not either.
+    let (bob, _) = world.session(1, 21, "bob");
+    let (_, secret) = make(&bob, json!({}));
+    let script = world.script(&secret);
+    script.refused(&script.post(&post), 403, "forbidden");
+    script.refused(&script.get("topics/secret/messages"), 404, "topic_not_found");
+    script.refused(&script.ask("PATCH", "topics/deploys/read", "", ""), 403, "forbidden");
+    bob.refused(json!({"type": "apikey_create", "label": "x", "capabilities": ["admin"]}), "forbidden");
+}
+
+#[test]
+fn a_key_ends_when_it_is_revoked_expires_or_its_issuer_goes_and_is_of_one_mesh() {
+    let world = World::new("keys-end");
+    let (alice, _) = world.session(0, 11, "alice");
+    let (bob, _) = world.session(1, 21, "bob");
+    alice.ask(json!({"type": "topic_create", "name": "deploys"}), "topic_created");
+    for missing in ["", "Bearer", "nothing"] {
+        let script = world.script(missing);
+        let word = if missing.is_empty() { "api_key_missing" } else { "api_key_invalid" };
+        script.refused(&script.get("topics"), 401, word);
+        script.refused(&script.post(&json!({})), 401, word);
+    }
+    let stranger = crate::crypto::api_key::ApiSecret::generate().into_text();
+    let script = world.script(stranger.reveal());
+    script.refused(&script.get("topics/deploys/stream"), 401, "api_key_invalid");
+
+    let (id, secret) = make(&bob, json!({}));
+    let script = world.script(&secret);
+    assert_eq!(script.get("topics").0, 200);
+    let revoke = |client: &Client, id: &str| client.ask(json!({"type": "apikey_revoke", "id": id}), "apikey_revoke_response");
+    assert_eq!(revoke(&bob, &id[..8]), json!({"type": "apikey_revoke_response", "status": "revoked", "id": id, "_reqId": "q"}));
+    script.refused(&script.get("topics"), 401, "api_key_invalid");
+    assert_eq!(revoke(&alice, "nothing")["status"], "not_found");
+    let (_, secret) = make(&bob, json!({"label": "kept"}));
+    bob.refused(json!({"type": "apikey_revoke", "id": "cm_"}), "invalid_args");
+
+    let past = json!({"type": "apikey_create", "label": "x", "capabilities": ["read"], "expiresAt": "2020-01-01T00:00:00Z"});
+    bob.refused(past, "invalid_args");
+    let soon = crate::base::time::iso(now_millis() + 400);
+    let (_, short) = make(&bob, json!({"expiresAt": soon}));
+    let brief = world.script(&short);
+    let until = Instant::now() + PATIENCE;
+    while brief.get("topics").0 != 401 {
+        assert!(Instant::now() < until, "it does not expire");
+    }
+    brief.refused(&brief.get("topics"), 401, "api_key_invalid");
+
+    // An admin sees everybody's keys, others their own; nobody sees a secret.
+    let listed = |client: &Client| client.ask(json!({"type": "apikey_list"}), "apikey_list_response");
+    let (all, own) = (listed(&alice), listed(&bob));
+    assert_eq!((all["keys"].as_array().unwrap().len(), own["keys"].as_array().unwrap().len()), (3, 3));
+    let first = own["keys"].as_array().unwrap().iter().find(|key| key["id"] == id.as_str()).unwrap();
+    assert!(first["revokedAt"].is_string() && first["lastUsedAt"].is_string() && first["expiresAt"].is_null(), "{first}");
+    assert_eq!((&first["topicScopes"], &first["issuedBy"]), (&Value::Null, &json!("m2")));
+    assert!(!all.to_string().contains(&secret) && !all.to_string().contains("\"hash\""));
+
+    // A stream ends with its key.
+    let script = world.script(&secret);
+    let mut stream = TcpStream::connect(script.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ask = format!("GET /api/v1/topics/deploys/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n\r\n");
+    stream.write_all(ask.as_bytes()).unwrap();
+    let mut heard = String::new();
+    let mut piece = [0; 4096];
+    while !heard.contains("event: ready") {
+        let count = stream.read(&mut piece).unwrap();
+        assert!(0 < count, "{heard}");
+        heard.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+    alice.sent("live", "#deploys", "bGl2ZQ==");
+    while !heard.contains("\"text\":\"live\"") {
+        let count = stream.read(&mut piece).unwrap();
+        assert!(0 < count, "{heard}");
+        heard.push_str(&String::from_utf8_lossy(&piece[..count]));
+    }
+    assert!(heard.contains("event: message\n") && heard.contains("\nid: "), "{heard}");
+    alice.ask(json!({"type": "ban", "target": "m2"}), "ban_ack");
+    stream.read_to_string(&mut heard).unwrap();
+    assert!(heard.contains("event: error") && heard.contains("api_key_invalid"), "{heard}");
+    script.refused(&script.get("topics"), 401, "api_key_invalid");
+    alice.ask(json!({"type": "unban", "target": "m2"}), "unban_ack");
+    script.refused(&script.get("topics"), 401, "api_key_invalid");
+
+    // Another mesh on the same broker.
+    let mesh = MeshId::new("other");
+    let owner = KeyPair::from_seed([9; 32]);
+    let member = NewMember {
+        id: MemberId::new("o1"),
+        mesh: mesh.clone(),
+        key: MemberKey(owner.public),
+        display_name: "o1".into(),
+        role: Role::Admin,
+        now: 0,
+    };
+    let new = NewMesh { id: mesh, slug: Slug::new("o"), name: "O".into(), owner: member.key, now: 0 };
+    world.running().hub().create_mesh(new, member).unwrap();
+    let mut elsewhere = World { broker: None, dir: PathBuf::new(), mesh: MeshId::new("other"), members: Vec::new() };
+    elsewhere.members.push((MemberId::new("o1"), owner));
+    let client = world.connect();
+    client.say(&elsewhere.hello(0));
+    client.next("hello_ack");
+    let (_, secret) = make(&client, json!({"capabilities": ["admin"]}));
+    let script = world.script(&secret);
+    assert_eq!(script.get("topics").1["topics"], json!([]));
+    script.refused(&script.post(&json!({"topic": "deploys", "message": "x"})), 404, "topic_not_found");
+}
+
+#[test]
+fn hostile_requests_are_refused_and_change_nothing() {
+    let world = World::new("keys-hostile");
+    let (alice, alice_key) = world.session(0, 11, "alice");
+    alice.ask(json!({"type": "topic_create", "name": "deploys"}), "topic_created");
+    let (_, secret) = make(&alice, json!({}));
+    let script = world.script(&secret);
+    let large = "x".repeat(70_000);
+    for (body, status, error) in [
+        (json!({"topic": "deploys"}), 400, "invalid"),
+        (json!({"message": "x"}), 400, "invalid"),
+        (json!({"topic": "deploys", "to": "*", "message": "x"}), 400, "invalid"),
+        (json!({"topic": "deploys", "message": ""}), 400, "invalid"),
+        (json!({"topic": "deploys", "message": "x", "ciphertext": "eA=="}), 400, "invalid"),
+        (json!({"topic": "deploys", "ciphertext": "not base64!", "nonce": ""}), 400, "invalid"),
+        (json!({"topic": "deploys", "ciphertext": "/w==", "nonce": ""}), 400, "invalid"),
+        (json!({"topic": "deploys", "message": 7}), 400, "invalid"),
+        (json!({"topic": "deploys", "message": "x", "priority": "urgent"}), 400, "invalid"),
+        (json!({"topic": "deploys", "message": "x", "bodyVersion": 2}), 400, "body_version_unsupported"),
+        (json!({"topic": "deploys", "message": "x", "mentions": vec!["a"; 17]}), 400, "invalid"),
+        (json!({"topic": "deploys", "message": "x", "replyToId": "nothing"}), 400, "invalid"),
+        (json!({"topic": "nowhere", "message": "x"}), 404, "topic_not_found"),
+        (json!({"to": alice_key, "message": "x"}), 422, "direct_not_possible"),
+        (json!({"to": "#deploys", "message": "x"}), 422, "direct_not_possible"),
+        (json!({"topic": "deploys", "message": large}), 413, "payload_too_large"),
+        (json!([]), 400, "invalid"),
+    ] {
+        let answer = script.post(&body);
+        script.refused(&answer, status, error);
+    }
+    for body in ["", "{", "null", "\u{0}", "{\"topic\":\"deploys\",\"message\":\"\\ud800\"}"] {
+        script.refused(&script.ask("POST", "messages", "", body), 400, "invalid");
+    }
+    for (method, path, status, error) in [
+        ("DELETE", "messages", 405, "method_not_allowed"),
+        ("POST", "topics", 405, "method_not_allowed"),
+        ("GET", "nothing", 404, "not_found"),
+        ("GET", "", 404, "not_found"),
+        ("GET", "topics/%ff/messages", 404, "not_found"),
+        ("GET", "topics/deploys/messages?limit=0", 400, "invalid"),
+        ("GET", "topics/deploys/messages?limit=many", 400, "invalid"),
+        ("GET", "topics/de'ploys/messages", 404, "topic_not_found"),
+    ] {
+        script.refused(&script.ask(method, path, "", ""), status, error);
+    }
+    let huge = format!("POST /api/v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 1 << 30);
+    assert_eq!(answer(script.address, huge.as_bytes()).0, 413);
+    assert_eq!(script.get("topics/deploys/messages?before=nothing").1["messages"], json!([]));
+    assert_eq!(script.get("topics/deploys/messages").1["messages"], json!([]), "nothing was said");
+
+    // One key has its rate; another's is its own.
+    let (_, other) = make(&alice, json!({}));
+    let until = Instant::now() + PATIENCE;
+    while script.get("topics").0 != 429 {
+        assert!(Instant::now() < until, "it is never too much");
+    }
+    assert_eq!(world.script(&other).get("topics").0, 200);
+    for wrong in [
+        json!({"type": "apikey_create", "capabilities": ["read"]}),
+        json!({"type": "apikey_create", "label": "x", "capabilities": ["root"]}),
+    ] {
+        alice.refused(wrong, "invalid");
+    }
+    for wrong in [
+        json!({"label": "", "capabilities": ["read"]}),
+        json!({"label": "a\u{202e}b", "capabilities": ["read"]}),
+        json!({"label": "x", "capabilities": []}),
+        json!({"label": "x", "capabilities": ["read"], "topicScopes": []}),
+        json!({"label": "x", "capabilities": ["read"], "topicScopes": ["o'neil"]}),
+        json!({"label": "x", "capabilities": ["read"], "expiresAt": "soon"}),
+    ] {
+        let mut ask = wrong;
+        ask["type"] = json!("apikey_create");
+        let refused = alice.refused(ask, "invalid_args");
+        assert_eq!(refused["id"], "q", "the reference's clients look there");
+    }
+    alice.refused(json!({"type": "apikey_revoke"}), "invalid_args");
+    let metrics = answer_text(script.address, "/metrics");
+    let sample = |word: &str| metrics.contains(&format!("broker_api_requests_total{{result=\"{word}\"}} "));
+    assert!(["served", "denied", "limited", "refused", "failed"].iter().all(|word| sample(word)), "{metrics}");
+    assert!(!metrics.contains("broker_api_requests_total{result=\"limited\"} 0\n"));
+}
+
+fn answer_text(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
