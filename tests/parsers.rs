@@ -22,7 +22,7 @@ use claudemesh::wire::json::{self, Value};
 use claudemesh::wire::mesh_api::{InvitePayload, SignedBy};
 use claudemesh::wire::server::ServerFrame;
 use claudemesh::wire::target::Target;
-use claudemesh::wire::{apikey, event, ipc, rest, rpc};
+use claudemesh::wire::{apikey, event, http_api, ipc, rpc};
 
 use crate::support::home::Home;
 
@@ -318,7 +318,7 @@ fn what_scripts_send() {
         "scripts",
         &seeds,
         text(|text| {
-            if let Err(refused) = json::decode::<rest::PostMessage>(text.as_bytes()) {
+            if let Err(refused) = json::decode::<http_api::PostMessage>(text.as_bytes()) {
                 assert!(refused.to_string().len() < 1000, "a refusal must not repeat what it refuses");
             }
             let _ = json::decode::<apikey::CreateApiKey>(text.as_bytes());

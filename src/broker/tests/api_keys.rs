@@ -51,16 +51,6 @@ fn answer(address: SocketAddr, bytes: &[u8]) -> Answer {
 }
 
 impl World {
-    /// Somebody of the first member's who asks for things and gets no mail.
-    fn passing(&self) -> Client {
-        let client = self.connect();
-        let mut hello = self.hello(0);
-        hello["sessionPubkey"] = json!(KeyPair::from_seed([99; 32]).public);
-        client.say(&hello);
-        client.next("hello_ack");
-        client
-    }
-
     fn script<'a>(&self, key: &'a str) -> Script<'a> {
         Script { address: self.running().local_addr(), key }
     }
@@ -149,7 +139,7 @@ fn what_a_script_posts_is_heard_from_its_issuer_and_read_again() {
 fn a_key_does_what_it_is_for_and_nothing_else() {
     let world = World::new("keys-matrix");
     // Whom no mail comes to in between.
-    let alice = world.passing();
+    let alice = world.passing(0);
     for topic in ["deploys", "other", "a/b"] {
         alice.ask(json!({"type": "topic_create", "name": topic}), "topic_created");
     }
@@ -202,7 +192,7 @@ fn a_key_does_what_it_is_for_and_nothing_else() {
 }
 
 #[test]
-fn a_key_ends_when_it_is_revoked_expires_or_its_issuer_goes_and_is_of_one_mesh() {
+fn a_key_ends_when_it_is_revoked_or_expires_and_is_its_issuers() {
     let world = World::new("keys-end");
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
@@ -245,36 +235,72 @@ fn a_key_ends_when_it_is_revoked_expires_or_its_issuer_goes_and_is_of_one_mesh()
     let first = own["keys"].as_array().unwrap().iter().find(|key| key["id"] == id.as_str()).unwrap();
     assert!(first["revokedAt"].is_string() && first["lastUsedAt"].is_string() && first["expiresAt"].is_null(), "{first}");
     assert_eq!((&first["topicScopes"], &first["issuedBy"]), (&Value::Null, &json!("m2")));
+    assert!(world.audit().contains(&("apikey_revoked".to_owned(), Some("m2".to_owned()))));
     assert!(!all.to_string().contains(&secret) && !all.to_string().contains("\"hash\""));
+}
 
-    // A stream ends with its key.
+/// A stream of a topic, whose events are read as text.
+struct Listening(TcpStream, String);
+
+impl Listening {
+    fn open(script: &Script<'_>, more: &str) -> Listening {
+        let mut stream = TcpStream::connect(script.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let bearer = format!("Authorization: Bearer {}\r\n{more}", script.key);
+        let ask = format!("GET /api/v1/topics/deploys/stream HTTP/1.1\r\nHost: x\r\n{bearer}\r\n");
+        stream.write_all(ask.as_bytes()).unwrap();
+        Listening(stream, String::new())
+    }
+
+    #[track_caller]
+    fn until(&mut self, what: &str) -> &str {
+        let mut piece = [0; 4096];
+        while !self.1.contains(what) {
+            let count = self.0.read(&mut piece).unwrap();
+            assert!(0 < count, "{}", self.1);
+            self.1.push_str(&String::from_utf8_lossy(&piece[..count]));
+        }
+        &self.1
+    }
+}
+
+#[test]
+fn a_stream_brings_what_is_said_once_and_ends_with_its_issuer() {
+    let world = World::new("keys-stream");
+    let (alice, _) = world.session(0, 11, "alice");
+    let (bob, _) = world.session(1, 21, "bob");
+    alice.ask(json!({"type": "topic_create", "name": "deploys"}), "topic_created");
+    let (_, secret) = make(&bob, json!({}));
     let script = world.script(&secret);
-    let mut stream = TcpStream::connect(script.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let ask = format!("GET /api/v1/topics/deploys/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n\r\n");
-    stream.write_all(ask.as_bytes()).unwrap();
-    let mut heard = String::new();
-    let mut piece = [0; 4096];
-    while !heard.contains("event: ready") {
-        let count = stream.read(&mut piece).unwrap();
-        assert!(0 < count, "{heard}");
-        heard.push_str(&String::from_utf8_lossy(&piece[..count]));
-    }
-    alice.sent("live", "#deploys", "bGl2ZQ==");
-    while !heard.contains("\"text\":\"live\"") {
-        let count = stream.read(&mut piece).unwrap();
-        assert!(0 < count, "{heard}");
-        heard.push_str(&String::from_utf8_lossy(&piece[..count]));
-    }
-    assert!(heard.contains("event: message\n") && heard.contains("\nid: "), "{heard}");
+    alice.sent("early", "#deploys", "ZWFybHk=");
+    let mut stream = Listening::open(&script, "");
+    assert!(stream.until("event: ready\n").contains("\"topic\":\"deploys\""));
+    let live = alice.sent("live", "#deploys", "bGl2ZQ==")["messageId"].as_str().unwrap().to_owned();
+    let heard = stream.until("\"text\":\"live\"");
+    assert!(heard.contains(&format!("id: {live}\nevent: message\n")) && !heard.contains("early"), "{heard}");
+    alice.sent("later", "#deploys", "bGF0ZXI=");
+    let mut resumed = Listening::open(&script, &format!("Last-Event-ID: {live}\r\n"));
+    assert!(!resumed.until("\"text\":\"later\"").contains("\"text\":\"live\""));
+    let held: Vec<_> = (0..6).map(|_| Listening::open(&script, "")).map(|mut one| (one.until("ready").len(), one)).collect();
+    script.refused(&script.get("topics/deploys/stream"), 429, "too_many_streams");
+    drop(held);
+
+    stream.until("\"text\":\"later\"");
     alice.ask(json!({"type": "ban", "target": "m2"}), "ban_ack");
-    stream.read_to_string(&mut heard).unwrap();
-    assert!(heard.contains("event: error") && heard.contains("api_key_invalid"), "{heard}");
+    stream.until("event: error\n");
+    stream.until("api_key_invalid");
     script.refused(&script.get("topics"), 401, "api_key_invalid");
     alice.ask(json!({"type": "unban", "target": "m2"}), "unban_ack");
     script.refused(&script.get("topics"), 401, "api_key_invalid");
+    let log: Vec<_> = world.audit().into_iter().filter(|(event, _)| event.contains("apikey")).collect();
+    assert_eq!(log, [("apikey_created".to_owned(), Some("m2".to_owned()))], "and the ban says the rest");
+}
 
-    // Another mesh on the same broker.
+#[test]
+fn a_key_of_one_mesh_is_nothing_to_another() {
+    let world = World::new("keys-mesh");
+    let (alice, _) = world.session(0, 11, "alice");
+    alice.ask(json!({"type": "topic_create", "name": "deploys"}), "topic_created");
     let mesh = MeshId::new("other");
     let owner = KeyPair::from_seed([9; 32]);
     let member = NewMember {
@@ -347,8 +373,14 @@ fn hostile_requests_are_refused_and_change_nothing() {
     assert_eq!(answer(script.address, huge.as_bytes()).0, 413);
     assert_eq!(script.get("topics/deploys/messages?before=nothing").1["messages"], json!([]));
     assert_eq!(script.get("topics/deploys/messages").1["messages"], json!([]), "nothing was said");
+}
 
-    // One key has its rate; another's is its own.
+#[test]
+fn keys_are_made_well_or_not_at_all_and_each_has_its_rate() {
+    let world = World::new("keys-rate");
+    let (alice, _) = world.session(0, 11, "alice");
+    let (_, secret) = make(&alice, json!({}));
+    let script = world.script(&secret);
     let (_, other) = make(&alice, json!({}));
     let until = Instant::now() + PATIENCE;
     while script.get("topics").0 != 429 {

@@ -5,7 +5,7 @@ use crate::store::hub::Admin;
 
 impl World {
     /// The audit log: each event with who did it.
-    fn audit(&self) -> Vec<(String, Option<String>)> {
+    pub(super) fn audit(&self) -> Vec<(String, Option<String>)> {
         // Whatever was said before is written down when this is answered.
         self.running().hub().depth().unwrap();
         Admin::open(&database(&self.dir)).unwrap().audit_events(&self.mesh).unwrap()
@@ -16,7 +16,7 @@ impl World {
     }
 
     /// A one-shot command, which says hello as its member and has a key that it does not prove.
-    fn passing(&self, member: usize) -> Client {
+    pub(super) fn passing(&self, member: usize) -> Client {
         let client = self.connect();
         let mut hello = self.hello(member);
         hello["sessionPubkey"] = json!(KeyPair::generate().public);

@@ -239,7 +239,7 @@ mod tests {
         hub.add_api_key(row("third", 2), "h3".into()).unwrap();
         hub.revoke(mesh(), member(2).key, Removed::Left, 13).unwrap();
         assert!(!is("h3", 13));
-        hub.unrevoke(mesh(), member(2).key).unwrap();
+        hub.unrevoke(mesh(), member(2).key, Actor::Nobody, 14).unwrap();
         assert!(!is("h3", 14), "what a ban ended does not come back with its member");
 
         hub.add_api_key(row("fourth", 1), "h4".into()).unwrap();
