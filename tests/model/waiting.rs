@@ -16,6 +16,7 @@ use crate::support::wait::until;
 fn start(home: &Home, session: Option<&Session>, event: &str, input: &Value, also: &[(&str, &str)]) -> Process {
     let mut process = Process::spawn(command(home, session, event, also));
     process.say(&input.to_string());
+    process.close_input();
     process
 }
 
