@@ -124,3 +124,30 @@ fn a_key_is_kept_for_those_who_share_it_and_what_is_sealed_with_it_goes_to_those
     stale["seal"]["epoch"] = json!(7);
     alice.no(stale, "key_closed");
 }
+
+#[test]
+fn what_the_client_of_a_member_who_is_away_could_is_remembered() {
+    let mut world = World::new("keys-away");
+    let (alice, _) = world.able(0, 11, "alice");
+    let daemon = |world: &World, able: bool| {
+        let mut hello = world.hello(1);
+        if able {
+            hello["capabilities"] = json!([ABLE]);
+        }
+        let client = world.connect();
+        client.say(&hello);
+        client.next("hello_ack");
+        client
+    };
+    let check = |client: &Client| client.answer(json!({"type": "key_check", "to": "*"}), "key_check_result")["unable"].clone();
+    assert_eq!(check(&alice), json!([]), "nothing is known of one who was never here");
+    let old = daemon(&world, false);
+    assert_eq!(check(&alice), json!(["m2"]));
+    drop((old, alice));
+    world.broker.take().unwrap().stop();
+    world.broker = Some(start(options(&world.dir)).unwrap());
+    let (alice, _) = world.able(0, 11, "alice");
+    assert_eq!(check(&alice), json!(["m2"]), "mail for it waits, and it could not open it");
+    let _new = daemon(&world, true);
+    assert_eq!(check(&alice), json!([]));
+}

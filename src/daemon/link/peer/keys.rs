@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Talk;
 use crate::base::ids::MeshId;
+use crate::crypto::scope_key::ScopeKey;
 use crate::daemon::acquire::{self, Acquire, Frame, Next};
 use crate::daemon::drain;
 use crate::daemon::inbound;
@@ -14,6 +15,7 @@ use crate::daemon::link::Reply;
 use crate::daemon::link::state::Effect;
 use crate::daemon::reopen;
 use crate::net::ws::Outbox;
+use crate::wire::code::Retry;
 use crate::wire::key::Scope;
 use crate::wire::server::ServerFrame;
 
@@ -22,6 +24,9 @@ const MOST_HELD: usize = 1024;
 
 /// How long a key that could not be had is not asked for again on the same connection.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// How often one is asked for again at once, where the broker could not say.
+const MOST_TRIES: u32 = 3;
 
 /// Keys about which that is remembered.
 const REMEMBERED: usize = 1024;
@@ -32,7 +37,8 @@ pub(super) struct Keys {
     /// The broker keeps shared keys.
     pub(super) kept: bool,
     acquiring: HashMap<u64, Acquire>,
-    reading: HashMap<u64, (Scope, u32)>,
+    /// With how often it was tried before.
+    reading: HashMap<u64, ((Scope, u32), u32)>,
     asked: HashMap<(Scope, u32), Instant>,
     /// Some of what is asked for is for messages that are in the inbox already.
     late: bool,
@@ -41,14 +47,14 @@ pub(super) struct Keys {
 /// Something asked about keys, whose answer has come.
 pub(super) enum Answered {
     Acquiring(Acquire),
-    Reading(Scope, u32),
+    Reading((Scope, u32), u32),
 }
 
 impl Keys {
     /// What was asked under this ticket, if it was about keys.
     pub(super) fn take(&mut self, ticket: u64) -> Option<Answered> {
         let acquiring = self.acquiring.remove(&ticket).map(Answered::Acquiring);
-        acquiring.or_else(|| self.reading.remove(&ticket).map(|(scope, epoch)| Answered::Reading(scope, epoch)))
+        acquiring.or_else(|| self.reading.remove(&ticket).map(|(place, tries)| Answered::Reading(place, tries)))
     }
 }
 
@@ -91,7 +97,7 @@ impl Talk<'_> {
     pub(super) fn key_answered(&mut self, answered: Answered, reply: Reply, out: &mut Outbox) {
         match answered {
             Answered::Acquiring(acquire) => self.acquired(acquire, reply, out),
-            Answered::Reading(scope, epoch) => self.read(&scope, epoch, reply),
+            Answered::Reading(place, tries) => self.read(place, tries, reply, out),
         }
     }
 
@@ -115,11 +121,27 @@ impl Talk<'_> {
         }
     }
 
-    fn read(&mut self, scope: &Scope, epoch: u32, reply: Reply) {
-        let Ok(Some(ServerFrame::KeyState(state))) = reply else { return };
-        let key = acquire::open_copy(&state, &self.identity.membership).filter(|_| state.epoch == epoch && state.scope == *scope);
-        let Some(key) = key else { return };
-        self.ctx.keyring.learn(self.mesh(), scope, epoch, Arc::new(key));
+    /// A key was told, or that there is none for this member. What says neither is asked again: what waits for it would be
+    /// kept as if it could never be opened.
+    fn read(&mut self, place: (Scope, u32), tries: u32, reply: Reply, out: &mut Outbox) {
+        let refused = match reply {
+            Ok(Some(ServerFrame::KeyState(state))) => {
+                let key = acquire::open_copy(&state, &self.identity.membership);
+                return key
+                    .filter(|_| (&state.scope, state.epoch) == (&place.0, place.1))
+                    .map_or((), |key| self.learn(&place, key));
+            }
+            Ok(Some(ServerFrame::Error(refused))) => refused.code,
+            Ok(_) => return,
+            Err(code) => code,
+        };
+        if refused.retry() != Retry::Never && tries < MOST_TRIES && self.state.is_open() {
+            self.look_for(place, tries + 1, out);
+        }
+    }
+
+    fn learn(&mut self, (scope, epoch): &(Scope, u32), key: ScopeKey) {
+        self.ctx.keyring.learn(self.mesh(), scope, *epoch, Arc::new(key));
         if self.keys.late {
             reopen::retry(self.ctx, self.identity);
         }
@@ -134,9 +156,13 @@ impl Talk<'_> {
             self.keys.asked.clear();
         }
         self.keys.asked.insert(place.clone(), Instant::now());
+        self.look_for(place, 0, out);
+    }
+
+    fn look_for(&mut self, place: (Scope, u32), tries: u32, out: &mut Outbox) {
         let (scope, epoch) = place.clone();
         let ticket = self.put(acquire::ask(scope, Some(epoch), false), out);
-        self.keys.reading.insert(ticket, place);
+        self.keys.reading.insert(ticket, (place, tries));
     }
 
     /// Whether what has arrived must wait for a key. What came later waits with it, or it would overtake.
@@ -157,7 +183,7 @@ impl Talk<'_> {
         for place in &missing {
             self.want(place.clone(), out);
         }
-        self.keys.reading.values().any(|place| missing.contains(place))
+        self.keys.reading.values().any(|(place, _)| missing.contains(place))
     }
 
     /// Asks for the keys of what is in the inbox and could not be opened when it came.
