@@ -212,10 +212,15 @@ pub(super) fn keep_key(paths: &Paths, session: &Session) -> std::io::Result<()> 
     session_keys::save(paths, &session.mesh, &id, &file).map(drop)
 }
 
-/// Removes a launched session's token file, unless `successor` uses the same one.
+/// Removes a launched session's token file, unless `successor` uses the same one. One that was resumed may have put its token
+/// there already, and not have registered with it yet.
 pub(super) fn remove_token_file(ctx: &Ctx, session: &Session, successor: Option<&Session>) {
     if is_uuid(session.id.as_str()) && successor.is_none_or(|new| new.id != session.id) {
+        let file = ctx.paths.session_token(session.id.as_str());
         // There is one only for sessions that `launch` started.
-        let _ = fs::remove_file(ctx.paths.session_token(session.id.as_str()));
+        let kept = fs::read_to_string(&file).ok().and_then(|text| Token::parse(text.trim()));
+        if kept.is_some_and(|token| TokenHash::of(&token) == session.token) {
+            let _ = fs::remove_file(file);
+        }
     }
 }

@@ -64,6 +64,22 @@ fn sessions_keep_their_addresses_over_a_restart() {
     }
 }
 
+#[test]
+fn the_end_of_a_session_takes_no_token_that_is_not_its_own() {
+    let home = Home::new();
+    let daemon = Daemon::start(home.path());
+    let alice = Session::open(&daemon, "home", "alice");
+    let file = home.join(&format!("daemon/run/{}.token", alice.id));
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let end = || alice.call("DELETE", &format!("/v1/sessions/{}", alice.token), None).unwrap().status;
+    // It was resumed, and has not registered again yet.
+    std::fs::write(&file, "1".repeat(64)).unwrap();
+    assert_eq!((end(), file.exists()), (200, true));
+    alice.register(std::process::id());
+    std::fs::write(&file, &alice.token).unwrap();
+    assert_eq!((end(), file.exists()), (200, false));
+}
+
 /// After a restart of the machine another process may have the same number, and have begun as long after it.
 #[cfg(target_os = "linux")]
 #[test]

@@ -52,6 +52,8 @@ fn values_and_texts_and_skills_are_read_under_its_names() {
 #[test]
 fn a_request_that_it_fails_on_does_not_cost_the_connection() {
     let world = World::start(Rules::default());
+    // News of others would be a sign of life.
+    world.broker.until("everybody to be there", |state| (state.is_here("alice") && state.is_here("bob")).then_some(()));
     let ann = Session::open(&world.alice, "acme", "ann");
     world.broker.with(|state| state.silent.insert("list_skills".to_owned()));
     let skills = call(&ann, "GET", "/v1/skills", None);
