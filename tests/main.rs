@@ -14,6 +14,7 @@ mod doctor;
 mod dropin;
 mod e2e;
 mod families;
+mod faults;
 mod harness;
 mod hostile;
 mod lifecycle;

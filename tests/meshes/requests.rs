@@ -68,12 +68,16 @@ impl Mesh {
 
     #[track_caller]
     fn join(&self, payload: &Value, key: &str) -> (u16, Value) {
-        let body = json!({
-            "invite_token": token(payload), "invite_payload": payload, "peer_pubkey": key, "display_name": "host-4711",
-        });
-        let reply = self.server.post("/join", &body);
-        (reply.status, reply.json())
+        join(self.server.address(), payload, key)
     }
+}
+
+#[track_caller]
+fn join(address: &str, payload: &Value, key: &str) -> (u16, Value) {
+    let body =
+        json!({"invite_token": token(payload), "invite_payload": payload, "peer_pubkey": key, "display_name": "host-4711"});
+    let reply = http::request_tcp(address, "POST", "/join", &[], Some(body.to_string().as_bytes())).unwrap();
+    (reply.status, reply.json())
 }
 
 fn token(payload: &Value) -> String {
@@ -145,6 +149,22 @@ fn the_references_join() {
     }
     let large = mesh.server.post("/join", &json!({"x": "y".repeat(70_000)}));
     assert_eq!((large.status, large.json()["error"].as_str()), (413, Some("payload too large")));
+}
+
+#[test]
+fn one_key_that_joins_many_times_at_once_is_one_member() {
+    let good = payload(&KeyPair::from_seed([1; 32]), MESH, "member");
+    let mesh = Mesh::new(&[(&good, 60_000, 2)]);
+    let key = KeyPair::from_seed([11; 32]).public.to_hex();
+    let address = mesh.server.address();
+    let answers: Vec<(u16, Value)> = std::thread::scope(|scope| {
+        let joining: Vec<_> = (0..8).map(|_| scope.spawn(|| join(address, &good, &key))).collect();
+        joining.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(answers.iter().all(|(status, body)| *status == 200 && body["memberId"] == answers[0].1["memberId"]), "{answers:?}");
+    assert_eq!(answers.iter().filter(|(_, body)| body.get("alreadyMember").is_none()).count(), 1, "{answers:?}");
+    let another = KeyPair::from_seed([12; 32]).public.to_hex();
+    assert_eq!(mesh.join(&good, &another).0, 200, "one use is left");
 }
 
 /// A request's parts, so that a test can bend one.

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use claudemesh::base::ids::{MemberId, MemberKey, MeshId, SessionKey, Slug};
@@ -27,6 +28,14 @@ pub(crate) struct RawMesh {
     members: Vec<(MemberId, KeyPair)>,
 }
 
+/// The time, later than it ever was before: two hellos of one key in one millisecond are one hello.
+fn moment() -> i64 {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    let now = now_millis();
+    LAST.fetch_max(now - 1, Ordering::Relaxed);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 impl RawMesh {
     pub(crate) fn create(data: &Path) -> RawMesh {
         let (hub, thread) = Hub::open(&data.join(HUB)).unwrap();
@@ -49,6 +58,35 @@ impl RawMesh {
         RawMesh { id, members }
     }
 
+    /// Nobody may come into it any more.
+    pub(crate) fn archive(&self, data: &Path) {
+        let (hub, thread) = Hub::open(&data.join(HUB)).unwrap();
+        assert!(hub.archive_mesh(self.id.clone(), now_millis()).unwrap());
+        drop(hub);
+        assert_eq!(thread.join_by(Instant::now() + PATIENCE), Joined::Ended(()));
+    }
+
+    /// A member's key; the first is the owner's, and none is an admin's.
+    pub(crate) fn member_key(&self, n: usize) -> String {
+        self.members[n].1.public.to_hex()
+    }
+
+    /// What a member's daemon says first, or, with fields of its own, a one-shot command.
+    pub(crate) fn member_hello(&self, n: usize, more: &Value) -> Value {
+        self.member_hello_as(n, n, more)
+    }
+
+    /// As [`RawMesh::member_hello`], by one who says that it is another member.
+    pub(crate) fn member_hello_as(&self, n: usize, claimed: usize, more: &Value) -> Value {
+        let (id, key) = (&self.members[claimed].0, &self.members[n].1);
+        let (now, public) = (moment(), key.public.to_hex());
+        let hello = signed::Hello { mesh_id: &self.id, member_id: id, pubkey: &public, timestamp: now };
+        let mut frame = json!({"type": "hello", "meshId": self.id, "memberId": id, "pubkey": public, "sessionId": "daemon",
+                               "pid": 1, "cwd": "/", "timestamp": now, "signature": hello.sign(&key.secret).to_string()});
+        frame.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+        frame
+    }
+
     /// What the `n`th session says first.
     pub(crate) fn hello(&self, n: usize, session: &KeyPair) -> Value {
         let (id, key) = &self.members[n % MEMBERS];
@@ -58,7 +96,7 @@ impl RawMesh {
 
 /// What a session of this member's says first. As the reference's clients, it says nothing of what it can.
 pub(crate) fn session_hello(mesh: &MeshId, (id, key): (&MemberId, &KeyPair), n: usize, session: &KeyPair) -> Value {
-    let (member, public, now) = (MemberKey(key.public), SessionKey(session.public), now_millis());
+    let (member, public, now) = (MemberKey(key.public), SessionKey(session.public), moment());
     let word = signed::Attestation::mint(&key.secret, public, now);
     let hello = signed::SessionHello { mesh_id: mesh, member, session: public, timestamp: now };
     json!({"type": "session_hello", "meshId": mesh, "parentMemberId": id, "parentMemberPubkey": member,

@@ -71,8 +71,9 @@ fn read_memory(row: &SqlRow<'_>) -> rusqlite::Result<MemoryRow> {
 }
 
 pub(super) fn recall(db: &Db<'_>, mesh: MeshId, query: String) -> Result<Vec<MemoryRow>, Error> {
-    // Each word is quoted, so that none is taken for an operator of the query language.
-    let words: Vec<String> = query.split_whitespace().map(|word| format!("\"{}\"", word.replace('"', "\"\""))).collect();
+    // Each word is quoted, so that none is taken for an operator of the query language, which ends at a NUL.
+    let words = query.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let words: Vec<String> = words.map(|word| format!("\"{}\"", word.replace('"', "\"\""))).collect();
     if words.is_empty() {
         return db.all(
             &format!("{MEMORY} WHERE mesh_id = ?1 ORDER BY n DESC LIMIT ?2"),

@@ -1,0 +1,190 @@
+//! What was answered with silence, by whomever it should not have been, or with the database's own words.
+
+use std::collections::BTreeSet;
+
+use claudemesh::crypto::keys::KeyPair;
+use serde_json::{Value, json};
+
+use super::Scene;
+use crate::support::http;
+
+/// For each type of frame, fields that make no sense. What has no fields is answered, with a frame of this type.
+fn nonsense() -> Vec<(&'static str, Value, &'static str)> {
+    let wrong = |kind, fields| (kind, fields, "error");
+    vec![
+        wrong("hello", json!({})),
+        wrong("session_hello", json!({"meshId": 7})),
+        wrong("send", json!({"priority": "urgent", "targetSpec": "*", "nonce": "", "ciphertext": ""})),
+        wrong("send", json!({"nonce": "", "ciphertext": ""})),
+        wrong("client_ack", json!({"brokerMessageId": 7})),
+        wrong("list_peers", json!({"away": "yes"})),
+        wrong("set_status", json!({"status": "asleep"})),
+        wrong("set_summary", json!({"summary": 7})),
+        wrong("set_visible", json!({})),
+        wrong("set_profile", json!({"avatar": 7})),
+        wrong("set_stats", json!({"stats": 7})),
+        wrong("set_reach", json!({"reach": 7})),
+        wrong("join_group", json!({})),
+        wrong("join_group", json!({"name": 7})),
+        wrong("leave_group", json!({"name": []})),
+        wrong("set_state", json!({"key": "k"})),
+        wrong("set_state", json!({"key": "k", "value": null})),
+        wrong("get_state", json!({})),
+        ("list_state", json!({}), "state_list"),
+        wrong("remember", json!({"tags": []})),
+        wrong("recall", json!({})),
+        wrong("forget", json!({"memoryId": 7})),
+        wrong("share_skill", json!({"description": "d"})),
+        wrong("list_skills", json!({"query": 7})),
+        wrong("get_skill", json!({})),
+        wrong("remove_skill", json!({})),
+        wrong("topic_create", json!({"name": "x", "visibility": "loud"})),
+        ("topic_list", json!({}), "topic_list_response"),
+        wrong("topic_join", json!({"topic": "x", "role": "king"})),
+        wrong("topic_leave", json!({})),
+        wrong("topic_members", json!({})),
+        wrong("topic_history", json!({"topic": "x", "limit": "all"})),
+        wrong("topic_mark_read", json!({"topic": 7})),
+        wrong("set_grants", json!({"peer": "bob"})),
+        ("list_grants", json!({}), "grants_list"),
+        wrong("kick", json!({"stale": "old"})),
+        wrong("disconnect", json!({"all": "yes"})),
+        wrong("ban", json!({"target": 7})),
+        wrong("unban", json!({"target": 7})),
+        ("list_bans", json!({}), "list_bans_result"),
+        wrong("schedule", json!({"message": "x"})),
+        ("list_scheduled", json!({}), "scheduled_list"),
+        wrong("cancel_scheduled", json!({"scheduledId": 7})),
+        wrong("message_status", json!({})),
+        wrong("create_task", json!({"title": 7})),
+        wrong("claim_task", json!({"taskId": 7})),
+        wrong("complete_task", json!({"taskId": 7})),
+        wrong("list_tasks", json!({"status": 7})),
+        wrong("key_get", json!({})),
+        wrong("key_publish", json!({})),
+        wrong("key_seal", json!({})),
+        wrong("key_check", json!({})),
+        wrong("receipts", json!({})),
+        wrong("take_receipts", json!({"taken": "all"})),
+        wrong("apikey_create", json!({"label": "x", "capabilities": ["fly"]})),
+        ("apikey_list", json!({}), "apikey_list_response"),
+        wrong("apikey_revoke", json!({"id": 7})),
+    ]
+}
+
+/// Every type that the broker reads, as its frames are written down.
+fn known() -> BTreeSet<String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/wire/client.rs");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, rest) = text.split_once("pub enum ClientFrame {").unwrap();
+    let (body, _) = rest.split_once("\n}").unwrap();
+    let names = body.lines().filter_map(|line| line.trim().split_once('(').map(|(name, _)| name));
+    let snake = |name: &str| {
+        let mut out = String::new();
+        for c in name.chars() {
+            if c.is_ascii_uppercase() && !out.is_empty() {
+                out.push('_');
+            }
+            out.push(c.to_ascii_lowercase());
+        }
+        out
+    };
+    names.map(snake).collect()
+}
+
+#[test]
+fn f_13_f_25_every_frame_that_makes_no_sense_is_answered_under_its_id() {
+    let rows = nonsense();
+    assert_eq!(rows.iter().map(|(kind, ..)| (*kind).to_owned()).collect::<BTreeSet<_>>(), known());
+    let scene = Scene::new();
+    let mut peer = scene.session(0, &KeyPair::generate());
+    for (n, (kind, mut frame, answer)) in rows.into_iter().enumerate() {
+        let id = format!("r-{n}");
+        frame["type"] = json!(kind);
+        frame["_reqId"] = json!(id);
+        peer.say(&frame);
+        let said = peer.next(answer);
+        assert_eq!(said["_reqId"], json!(id), "{frame}: {said}");
+        if answer == "error" {
+            assert!(
+                said["code"] == "invalid" && said["message"].as_str().is_some_and(|text| !text.is_empty()),
+                "{frame}: {said}"
+            );
+        }
+    }
+    // Clients of the reference look for the id of these in either place.
+    let missing = peer.refused(json!({"type": "topic_history", "topic": "nowhere"}), "topic_not_found");
+    assert_eq!(missing["id"], missing["_reqId"]);
+    peer.is_quiet();
+}
+
+#[test]
+fn f_02_f_03_what_is_left_out_is_refused_by_name() {
+    let scene = Scene::new();
+    let mut peer = scene.session(0, &KeyPair::generate());
+    for kind in ["mesh_query", "mesh_execute", "graph_query", "vector_search", "vault_get", "watch", "set_clock", "mcp_call"] {
+        peer.refused(json!({"type": kind, "sql": "SELECT 1"}), "unknown_type");
+    }
+    let body = json!({"user_id": "u", "requester_id": "u", "permissions": {}}).to_string();
+    for (method, path) in [
+        ("POST", "/cli/token"),
+        ("POST", "/cli/device-code/x/approve"),
+        ("PATCH", "/mesh/m/member/x"),
+        ("PATCH", "/mesh/m/settings"),
+        ("GET", "/mesh/m/members"),
+        ("GET", "/cli/sessions"),
+        ("POST", "/cli/mesh/m/permissions"),
+        ("POST", "/tg/token"),
+        ("POST", "/upload"),
+        ("POST", "/hook/m/secret"),
+    ] {
+        let text = (method != "GET").then_some(body.as_bytes());
+        let reply = http::request_tcp(&scene.broker.address, method, path, &[("X-Member-Id", "x")], text).unwrap();
+        assert!([401, 403, 404, 405].contains(&reply.status), "{method} {path}: {reply:?}");
+    }
+}
+
+#[test]
+fn f_19_nobody_sets_a_status_over_http() {
+    let scene = Scene::new();
+    let mut peer = scene.session(0, &KeyPair::generate());
+    peer.ask(json!({"type": "set_status", "status": "working"}), "ack");
+    let body = json!({"cwd": "/", "pid": 1, "status": "idle"}).to_string();
+    let reply = http::request_tcp(&scene.broker.address, "POST", "/hook/set-status", &[], Some(body.as_bytes())).unwrap();
+    assert_eq!(reply.status, 404, "{reply:?}");
+    assert_eq!(peer.peers()[0]["status"], "working");
+}
+
+#[test]
+fn f_34_no_answer_speaks_of_the_database() {
+    let scene = Scene::new();
+    let mut peer = scene.session(0, &KeyPair::generate());
+    let texts = ["\" OR *: NEAR(", "'; DROP TABLE memory; --", "%_\\", "\u{0}\u{1}", "AND *", "(((", "-", "NOT x:y"];
+    for text in texts {
+        for (frame, answers) in [
+            (json!({"type": "recall", "query": text}), vec!["memory_results", "memory_recall_result"]),
+            (json!({"type": "list_skills", "query": text}), vec!["skill_list"]),
+            (json!({"type": "get_state", "key": text}), vec!["state_result", "state_value"]),
+            (json!({"type": "get_skill", "name": text}), vec!["skill_data"]),
+        ] {
+            let mut frame = frame;
+            frame["_reqId"] = json!("q");
+            peer.say(&frame);
+            for answer in answers {
+                assert_eq!(peer.next(answer)["_reqId"], "q", "{frame}");
+            }
+        }
+        for frame in [
+            json!({"type": "topic_history", "topic": text}),
+            json!({"type": "message_status", "messageId": text}),
+            json!({"type": "claim_task", "taskId": text}),
+            json!({"type": "topic_create", "name": text}),
+            json!({"type": "forget", "memoryId": text}),
+        ] {
+            let message = peer.ask(frame.clone(), "error")["message"].as_str().unwrap().to_lowercase();
+            for word in ["sql", "constraint", "column", "syntax", "fts5"] {
+                assert!(!message.contains(word), "{frame}: {message}");
+            }
+        }
+    }
+}
