@@ -102,7 +102,7 @@ dist:
 
 # What a Debian or Ubuntu machine needs besides a Rust toolchain, and the client whose hooks are tested.
 test-deps:
-	@need=; for package in build-essential pkg-config libsodium-dev libsqlite3-dev tmux; do \
+	@need=; for package in build-essential pkg-config libsodium-dev libsqlite3-dev tmux $$(python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv); do \
 	    dpkg -s $$package >/dev/null 2>&1 || need="$$need $$package"; done; \
 	if [ -n "$$need" ]; then \
 	    if [ "$$(id -u)" = 0 ]; then as=; else as=sudo; fi; \
@@ -110,6 +110,25 @@ test-deps:
 	fi
 	@if command -v npm >/dev/null; then npm install --no-audit --no-fund --prefix target/claude-code @anthropic-ai/claude-code; \
 	else echo "without npm there is no claude to test with: tests of the real client will be left out"; fi
+
+	@$(MAKE) --no-print-directory mcp-clients
+
+# Public clients of the Model Context Protocol that drive `claudemesh mcp` in the tests; nothing is done where they are there.
+mcp_sdk       = 1.32.2
+mcp_inspector = 1.0.3
+mcp_python    = 2.3.0
+.PHONY: mcp-clients
+mcp-clients:
+	@if ! command -v npm >/dev/null; then echo "without npm the MCP clients for node are left out"; \
+	elif ! grep -qs '"$(mcp_sdk) $(mcp_inspector)"' target/mcp-js/versions; then \
+	    npm install --no-audit --no-fund --prefix target/mcp-js @modelcontextprotocol/sdk@$(mcp_sdk) \
+	        @modelcontextprotocol/inspector-cli@$(mcp_inspector) && echo '"$(mcp_sdk) $(mcp_inspector)"' > target/mcp-js/versions; \
+	fi
+	@if ! command -v python3 >/dev/null; then echo "without python3 the MCP client for Python is left out"; \
+	elif ! grep -qs '"$(mcp_python)"' target/mcp-py/versions; then \
+	    python3 -m venv target/mcp-py && target/mcp-py/bin/pip install -q --disable-pip-version-check mcp==$(mcp_python) && \
+	    echo '"$(mcp_python)"' > target/mcp-py/versions; \
+	fi
 
 clean:
 	$(CARGO) clean

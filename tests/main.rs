@@ -20,6 +20,7 @@ mod hostile;
 mod lifecycle;
 mod mailboxes;
 mod many;
+mod mcp_clients;
 mod meshes;
 mod model;
 mod operate;

@@ -213,7 +213,8 @@ fn lines_of_an_agent() {
     storm("mcp", &[], |bytes| {
         let connection = mcp::Connection { input: Box::new(Cursor::new(bytes.to_vec())), output: Box::new(std::io::sink()) };
         let paths = Paths::under(Path::new("/nonexistent/claudemesh"));
-        let options = mcp::Options { paths, token: None, start: mcp::Start::Wait, channels: true };
+        let start = mcp::Start::Wait;
+        let options = mcp::Options { paths, token: None, own: None, mesh: None, start, channels: true };
         assert_eq!(mcp::run(connection, options), Exit::Success, "a client that ends is no failure");
     });
 }

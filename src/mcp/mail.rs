@@ -13,7 +13,8 @@ use crate::client::events::{self, Item, Lost, Stop};
 use crate::client::spawn::{self, Launcher};
 use crate::client::{Client, Error, InboxQuery};
 use crate::wire::event::{Event, Message};
-use crate::wire::ipc::{Claim, InboxItem, Path as DeliveryPath};
+use crate::wire::ipc::{Claim, InboxItem, LinkStatus, Path as DeliveryPath};
+use crate::wire::skill::SKILL_CHANGE;
 
 /// Rows written that wait to be marked as seen. When full, more stay unread until the next listing finds them.
 pub(super) const RECEIPTS: usize = 256;
@@ -55,27 +56,42 @@ pub(super) enum Offer {
     Event(Box<Event>),
     /// This row was offered before and the daemon still has it as unread.
     Again(String),
+    /// The mesh may have other skills than before.
+    Skills,
 }
 
-/// Two running threads, and how to end them.
+/// What a subscription is for.
+#[derive(Debug)]
+pub(super) enum Wants {
+    /// The session's mail, too. Here come the rows that the client has been given, until their writer ends.
+    Mail(Receiver<String>),
+    /// Only what changes on the mesh: mail is left to other paths.
+    Changes,
+}
+
+/// Running threads, and how to end them.
 #[derive(Debug)]
 pub(super) struct Mail {
     offers: Receiver<Offer>,
     stop: Stop,
     events: Running,
-    receipts: Running,
+    receipts: Option<Running>,
 }
 
 impl Mail {
-    /// Starts to follow. `written` yields the rows that the client has been given; it ends when their writer does.
-    pub(super) fn start(paths: Paths, token: Token, start: Start, written: Receiver<String>) -> io::Result<Mail> {
+    /// Starts to follow.
+    pub(super) fn start(paths: Paths, token: Token, start: Start, wants: Wants) -> io::Result<Mail> {
         let client = || Client::new(&paths).with_token(Some(token.clone())).with_deadline(DEADLINE);
         let (events, stop) = events::subscribe(&client(), None);
         // Bounded to nothing: an event that the client cannot take yet stays with the daemon.
         let (offer, offers) = bounded(0);
-        let mut follower = Follower { claims: true, client: client(), offer, offered: Offered::default() };
+        let brings_mail = matches!(wants, Wants::Mail(_));
+        let mut follower = Follower { brings_mail, claims: true, client: client(), offer, offered: Offered::default() };
         let teller = client();
-        let receipts = thread::spawn("receipts", STACK, move || receipts(&teller, &written))?;
+        let receipts = match wants {
+            Wants::Mail(written) => Some(thread::spawn("receipts", STACK, move || receipts(&teller, &written))?),
+            Wants::Changes => None,
+        };
         let events = thread::spawn("events", STACK, move || {
             ensure_daemon(&paths, &start);
             follower.follow(events);
@@ -91,7 +107,9 @@ impl Mail {
     pub(super) fn stop(self, deadline: Instant) {
         self.stop.stop();
         drop(self.offers);
-        self.receipts.join_by(deadline);
+        if let Some(receipts) = self.receipts {
+            receipts.join_by(deadline);
+        }
         self.events.join_by(deadline);
     }
 }
@@ -108,6 +126,7 @@ fn ensure_daemon(paths: &Paths, start: &Start) {
 }
 
 struct Follower {
+    brings_mail: bool,
     /// False with a daemon that knows no claims, as the reference's: then what is unread is offered.
     claims: bool,
     client: Client,
@@ -123,7 +142,7 @@ impl Follower {
         for item in events {
             let done = match item {
                 // Listed after the stream is open: what arrives in between comes both ways, and is offered once.
-                Item::Connected => self.offer_waiting(),
+                Item::Connected => self.offer_waiting().and_then(|()| self.offer(Offer::Skills)),
                 Item::Event { event, .. } => self.offer_event(event),
                 Item::Lost(lost) => {
                     report(&lost);
@@ -137,6 +156,13 @@ impl Follower {
     }
 
     fn offer_event(&mut self, event: Box<Event>) -> Result<(), Ended> {
+        match &*event {
+            Event::System(system) if system.event == SKILL_CHANGE => return self.offer(Offer::Skills),
+            // What could not be listed before may be there now.
+            Event::BrokerStatus(broker) if broker.status == LinkStatus::Open => return self.offer(Offer::Skills),
+            _ if !self.brings_mail => return Ok(()),
+            _ => {}
+        }
         if let Event::Message(message) = &*event {
             if self.claims {
                 // Another path may have been quicker: what is left is claimed.
@@ -151,6 +177,9 @@ impl Follower {
 
     /// Whatever waits for this session, and for no other path.
     fn offer_waiting(&mut self) -> Result<(), Ended> {
+        if !self.brings_mail {
+            return Ok(());
+        }
         let claim = Claim { limit: Some(CLAIM), ..Claim::of(DeliveryPath::Channel) };
         while self.claims {
             match self.client.claim(&claim) {

@@ -1,12 +1,19 @@
 //! The protocol as a pure state: a message in, at most one answer out.
 
 use crate::wire::json::{Value, json};
-use crate::wire::rpc::{INVALID_REQUEST, METHOD_NOT_FOUND, Outgoing, Request};
+use crate::wire::rpc::{INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Outgoing, Request};
 
 use super::channel;
+use super::skills::Question;
 
 /// Protocol revisions spoken here, newest last. Later ones have no free notifications, hence no channels.
 const REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
+
+/// The only revision in which a client may send several requests in one line.
+const WITH_BATCHES: &str = "2025-03-26";
+
+/// Longest name or address that is asked for, in bytes.
+const MAX_NAME: usize = 4096;
 
 /// Given to the model as part of its system prompt.
 const ABOUT: &str = "\
@@ -47,6 +54,10 @@ pub(super) enum Answer {
     Nothing,
     /// The client is ready for notifications.
     Ready,
+    /// Only the daemon can answer this request.
+    Ask(Value, Question),
+    /// The client wants no answer to this request any more.
+    Cancel(Value),
 }
 
 /// How far the handshake came.
@@ -61,6 +72,8 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Session {
     phase: Phase,
+    /// What both sides agreed on.
+    revision: &'static str,
     has_session: bool,
     channels: bool,
 }
@@ -68,7 +81,16 @@ pub(super) struct Session {
 impl Session {
     /// `has_session`: mail will be brought; `channels`: through notifications.
     pub(super) fn new(has_session: bool, channels: bool) -> Session {
-        Session { phase: Phase::New, has_session, channels }
+        Session { phase: Phase::New, revision: newest(), has_session, channels }
+    }
+
+    /// Whether the client may send batches: once that is the revision agreed on.
+    pub(super) fn takes_batches(&self) -> bool {
+        self.phase != Phase::New && self.revision == WITH_BATCHES
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
     }
 
     pub(super) fn answer(&mut self, message: Value) -> Answer {
@@ -86,16 +108,19 @@ impl Session {
         };
         match id {
             Some(id) => self.on_request(id, &request),
-            None => self.on_notification(&request.method),
+            None => self.on_notification(&request),
         }
     }
 
-    fn on_notification(&mut self, method: &str) -> Answer {
-        if method == "notifications/initialized" && self.phase == Phase::Initialized {
-            self.phase = Phase::Ready;
-            return Answer::Ready;
+    fn on_notification(&mut self, request: &Request) -> Answer {
+        match request.method.as_str() {
+            "notifications/initialized" if self.phase == Phase::Initialized => {
+                self.phase = Phase::Ready;
+                Answer::Ready
+            }
+            "notifications/cancelled" => request.params.get("requestId").cloned().map_or(Answer::Nothing, Answer::Cancel),
+            _ => Answer::Nothing,
         }
-        Answer::Nothing
     }
 
     fn on_request(&mut self, id: Value, request: &Request) -> Answer {
@@ -107,34 +132,59 @@ impl Session {
                 }
                 self.initialize(&request.params)
             }
-            "tools/list" | "prompts/list" | "resources/list" if self.phase == Phase::New => {
+            method if self.phase == Phase::New && is_known(method) => {
                 return refuse(id, INVALID_REQUEST, "initialize first");
             }
+            method if method.ends_with("/list") && request.params.get("cursor").is_some_and(|cursor| !cursor.is_null()) => {
+                // Every list here is one page.
+                return refuse(id, INVALID_PARAMS, "there is no such cursor");
+            }
             "tools/list" => json!({ "tools": [] }),
-            "prompts/list" => json!({ "prompts": [] }),
-            "resources/list" => json!({ "resources": [] }),
+            "resources/templates/list" => json!({ "resourceTemplates": [] }),
+            "prompts/list" => return Answer::Ask(id, Question::Prompts),
+            "resources/list" => return Answer::Ask(id, Question::Resources),
+            "prompts/get" => return ask_for(id, "name", &request.params, Question::Prompt),
+            "resources/read" => return ask_for(id, "uri", &request.params, Question::Resource),
             _ => return refuse(id, METHOD_NOT_FOUND, "Method not found"),
         };
         Answer::Reply(Outgoing::reply(id, result))
     }
 
-    fn initialize(&self, params: &Value) -> Value {
+    fn initialize(&mut self, params: &Value) -> Value {
         let asked = params.get("protocolVersion").and_then(Value::as_str);
-        let newest = REVISIONS[REVISIONS.len() - 1];
-        let revision = REVISIONS.into_iter().find(|revision| Some(*revision) == asked).unwrap_or(newest);
+        let revision = REVISIONS.into_iter().find(|revision| Some(*revision) == asked).unwrap_or(newest());
+        self.revision = revision;
         let form = if self.channels { CHANNEL } else { HOOKS };
         let ambient = if self.has_session || !self.channels { "" } else { AMBIENT };
         json!({
             "protocolVersion": revision,
             "capabilities": {
                 "tools": {},
-                "prompts": {},
-                "resources": {},
+                "prompts": { "listChanged": true },
+                "resources": { "listChanged": true },
                 "experimental": { channel::CAPABILITY: {} },
             },
             "serverInfo": { "name": "claudemesh", "version": env!("CARGO_PKG_VERSION") },
             "instructions": format!("{ABOUT}{form}{RULES}{ambient}"),
         })
+    }
+}
+
+fn newest() -> &'static str {
+    REVISIONS[REVISIONS.len() - 1]
+}
+
+fn is_known(method: &str) -> bool {
+    let known = ["tools/list", "prompts/list", "prompts/get", "resources/list", "resources/read", "resources/templates/list"];
+    known.contains(&method)
+}
+
+/// A question for the one thing that this key of the parameters names.
+fn ask_for(id: Value, key: &str, params: &Value, question: impl Fn(String) -> Question) -> Answer {
+    match params.get(key).and_then(Value::as_str) {
+        Some(text) if text.len() <= MAX_NAME => Answer::Ask(id, question(text.to_owned())),
+        Some(_) => refuse(id, INVALID_PARAMS, &format!("{key} is too long")),
+        None => refuse(id, INVALID_PARAMS, &format!("{key} must be text")),
     }
 }
 
@@ -157,6 +207,7 @@ mod tests {
     #[test]
     fn answers_by_phase() {
         let ask = |method: &str| json!({ "jsonrpc": "2.0", "id": 1, "method": method });
+        let with = |method: &str, params: Value| json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let refused = |code: i32| format!("\"error\":{{\"code\":{code}");
         let mut session = Session::new(true, true);
         for (message, expected) in [
@@ -170,11 +221,20 @@ mod tests {
             (json!({ "id": 1, "result": {} }), "Nothing".into()),
             (ask("initialize"), r#""protocolVersion":"2025-11-25""#.into()),
             (ask("tools/list"), r#""result":{"tools":[]}"#.into()),
-            (ask("prompts/list"), r#""result":{"prompts":[]}"#.into()),
-            (ask("resources/list"), r#""result":{"resources":[]}"#.into()),
+            (ask("resources/templates/list"), r#""result":{"resourceTemplates":[]}"#.into()),
+            (ask("prompts/list"), "Ask(Number(1), Prompts)".into()),
+            (ask("resources/list"), "Ask(Number(1), Resources)".into()),
+            (with("prompts/list", json!({ "cursor": "x" })), refused(INVALID_PARAMS)),
+            (with("prompts/get", json!({ "name": "n" })), r#"Ask(Number(1), Prompt("n"))"#.into()),
+            (with("prompts/get", json!({ "name": 7 })), refused(INVALID_PARAMS)),
+            (ask("prompts/get"), refused(INVALID_PARAMS)),
+            (with("resources/read", json!({ "uri": "u" })), r#"Ask(Number(1), Resource("u"))"#.into()),
+            (with("resources/read", json!({ "uri": "u".repeat(MAX_NAME + 1) })), refused(INVALID_PARAMS)),
+            (ask("resources/subscribe"), refused(METHOD_NOT_FOUND)),
             (ask("logging/setLevel"), refused(METHOD_NOT_FOUND)),
             (ask("tools/call"), refused(METHOD_NOT_FOUND)),
-            (json!({ "method": "notifications/cancelled", "params": { "requestId": 1 } }), "Nothing".into()),
+            (json!({ "method": "notifications/cancelled", "params": { "requestId": 1 } }), "Cancel(Number(1))".into()),
+            (json!({ "method": "notifications/cancelled" }), "Nothing".into()),
             (json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }), "Ready".into()),
             (json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }), "Nothing".into()),
         ] {
@@ -187,7 +247,10 @@ mod tests {
     fn speaks_the_revision_it_is_asked_for_or_its_newest() {
         for (asked, spoken) in REVISIONS.map(|revision| (revision, revision)).into_iter().chain([("2026-07-28", "2025-11-25")]) {
             let message = json!({ "id": "a", "method": "initialize", "params": { "protocolVersion": asked } });
-            let got = answer(&mut Session::new(false, true), message);
+            let mut session = Session::new(false, true);
+            assert!(!session.takes_batches());
+            let got = answer(&mut session, message);
+            assert_eq!(session.takes_batches(), spoken == "2025-03-26");
             assert!(got.contains(&format!("\"protocolVersion\":\"{spoken}\"")) && got.contains("no messages will arrive"));
         }
     }

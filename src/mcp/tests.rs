@@ -12,59 +12,63 @@ use crate::wire::json::{Value, decode, encode, json};
 
 /// What the real client writes first.
 const DISCOVER: &str = r#"{"jsonrpc":"2.0","id":"d1","method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
-const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"roots":{},"elicitation":{}},"clientInfo":{"name":"claude-code","version":"2"}}}"#;
-const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-const PING: &str = r#"{"jsonrpc":"2.0","id":99,"method":"ping"}"#;
+pub(super) const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"roots":{},"elicitation":{}},"clientInfo":{"name":"claude-code","version":"2"}}}"#;
+pub(super) const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+pub(super) const PING: &str = r#"{"jsonrpc":"2.0","id":99,"method":"ping"}"#;
 
-struct Shim {
-    far: Option<Far>,
-    running: Running<Exit>,
+pub(super) struct Shim {
+    pub(super) far: Option<Far>,
+    pub(super) running: Running<Exit>,
 }
 
 impl Shim {
-    fn start(scratch: &Scratch, token: Option<Token>) -> Shim {
-        Shim::with(Options { paths: scratch.paths(), token, start: Start::Wait, channels: true })
+    pub(super) fn start(scratch: &Scratch, token: Option<Token>) -> Shim {
+        Shim::with(options(scratch, token))
     }
 
-    fn with(options: Options) -> Shim {
+    pub(super) fn with(options: Options) -> Shim {
         let (near, far) = Connection::memory().unwrap();
         let running = thread::spawn("shim", 512 * 1024, move || run(near, options)).unwrap();
         Shim { far: Some(far), running }
     }
 
-    fn write(&mut self, line: &str) {
+    pub(super) fn write(&mut self, line: &str) {
         self.far.as_mut().unwrap().to_server.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    fn read(&mut self) -> Value {
+    pub(super) fn read(&mut self) -> Value {
         let mut line = String::new();
         self.far.as_mut().unwrap().from_server.read_line(&mut line).unwrap();
         decode(line.as_bytes()).unwrap_or_else(|err| panic!("{err}: {line}"))
     }
 
-    fn ask(&mut self, line: &str) -> Value {
+    pub(super) fn ask(&mut self, line: &str) -> Value {
         self.write(line);
         self.read()
     }
 
-    fn shake_hands(&mut self) {
+    pub(super) fn shake_hands(&mut self) {
         self.ask(INITIALIZE);
         self.write(INITIALIZED);
     }
 
     /// The text of the next notification.
-    fn content(&mut self) -> String {
+    pub(super) fn content(&mut self) -> String {
         self.read()["params"]["content"].as_str().expect("a notification").to_owned()
     }
 
-    fn end(mut self) {
+    pub(super) fn end(mut self) {
         drop(self.far.take());
         let deadline = Instant::now() + Duration::from_secs(1);
         assert_eq!(self.running.join_by(deadline), Joined::Ended(Exit::Success));
     }
 }
 
-fn token() -> Option<Token> {
+pub(super) fn options(scratch: &Scratch, token: Option<Token>) -> Options {
+    Options { paths: scratch.paths(), token, own: None, mesh: None, start: Start::Wait, channels: true }
+}
+
+pub(super) fn token() -> Option<Token> {
     Some(Token::from_bytes([7; 32]))
 }
 
@@ -150,7 +154,8 @@ fn the_handshake_of_the_real_client() {
     assert_eq!(initialized["id"], 0);
     let result = &initialized["result"];
     assert_eq!(result["protocolVersion"], "2025-11-25");
-    let capabilities = json!({ "tools": {}, "prompts": {}, "resources": {}, "experimental": { "claude/channel": {} } });
+    let listed = json!({ "listChanged": true });
+    let capabilities = json!({ "tools": {}, "prompts": &listed, "resources": &listed, "experimental": { "claude/channel": {} } });
     assert_eq!(result["capabilities"], capabilities);
     assert_eq!(result["serverInfo"]["name"], "claudemesh");
     assert!(result["instructions"].as_str().unwrap().contains("claudemesh send <name>"));
@@ -175,9 +180,7 @@ fn lines_that_are_no_requests_are_answered_and_survived() {
     assert_eq!(shim.read()["error"]["code"], -32700);
     assert_eq!(shim.ask(&("[".repeat(200_000) + "\n"))["error"]["code"], -32700, "too deep");
     assert_eq!(shim.ask(PING)["result"], json!({}));
-    let batch = format!("[{PING},{INITIALIZED},{{\"id\":\"b\",\"method\":\"nope\"}}]");
-    let replies = shim.ask(&batch);
-    assert_eq!((&replies[0]["id"], &replies[1]["id"], replies.as_array().unwrap().len()), (&json!(99), &json!("b"), 2));
+    assert_eq!(shim.ask(&format!("[{PING}]"))["error"]["code"], -32600, "no revision was agreed on that has batches");
     shim.end();
 }
 
@@ -276,7 +279,7 @@ fn a_daemon_that_cannot_be_started_is_waited_for() {
     mailbox.put("a", 1);
     let (executable, deadline) = ("/bin/false".into(), Duration::from_secs(10));
     let start = Start::With(crate::client::spawn::Launcher { executable, flags: Vec::new(), deadline, disabled: false });
-    let mut shim = Shim::with(Options { paths: scratch.paths(), token: token(), start, channels: true });
+    let mut shim = Shim::with(Options { start, ..options(&scratch, token()) });
     shim.shake_hands();
     assert_eq!(shim.ask(PING)["id"], 99);
     let until = Instant::now() + deadline;
@@ -310,7 +313,7 @@ fn where_channels_are_off_mail_is_left_to_other_paths() {
     let mailbox = Mailbox::default();
     mailbox.put("a", 1);
     let daemon = mailbox.serve(&scratch);
-    let mut shim = Shim::with(Options { paths: scratch.paths(), token: token(), start: Start::Wait, channels: false });
+    let mut shim = Shim::with(Options { channels: false, ..options(&scratch, token()) });
     let initialized = shim.ask(INITIALIZE);
     assert!(initialized["result"]["instructions"].as_str().unwrap().contains("begins with `[claudemesh]`"));
     shim.write(INITIALIZED);
@@ -405,7 +408,7 @@ fn a_real_socket_serves_as_well_as_a_pipe() {
     let scratch = Scratch::new();
     let (near, mut far) = UnixStream::pair().unwrap();
     let connection = Connection { input: Box::new(near.try_clone().unwrap()), output: Box::new(near) };
-    let options = Options { paths: scratch.paths(), token: None, start: Start::Wait, channels: true };
+    let options = options(&scratch, None);
     let running = thread::spawn("shim", 512 * 1024, move || run(connection, options)).unwrap();
     writeln!(far, "{PING}").unwrap();
     far.shutdown(std::net::Shutdown::Write).unwrap();

@@ -35,6 +35,19 @@ pub enum Version {
 pub struct Failure {
     pub code: i32,
     pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Value>,
+}
+
+impl Failure {
+    pub fn new(code: i32, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into(), data: None }
+    }
+
+    /// With more about it, for programs.
+    pub fn with(self, data: Value) -> Failure {
+        Failure { data: Some(data), ..self }
+    }
 }
 
 /// JSON-RPC's own codes.
@@ -44,13 +57,20 @@ pub const METHOD_NOT_FOUND: i32 = -32_601;
 pub const INVALID_PARAMS: i32 = -32_602;
 pub const INTERNAL_ERROR: i32 = -32_603;
 
+/// The protocol's own code for a resource that is not there.
+pub const RESOURCE_NOT_FOUND: i32 = -32_002;
+
 impl Outgoing {
     pub fn reply(id: Value, result: Value) -> Outgoing {
         Outgoing::Reply { jsonrpc: Version::V2, id, result }
     }
 
     pub fn failure(id: Value, code: i32, message: impl Into<String>) -> Outgoing {
-        Outgoing::Failure { jsonrpc: Version::V2, id, error: Failure { code, message: message.into() } }
+        Outgoing::failed(id, Failure::new(code, message))
+    }
+
+    pub fn failed(id: Value, error: Failure) -> Outgoing {
+        Outgoing::Failure { jsonrpc: Version::V2, id, error }
     }
 
     pub fn notification(method: &'static str, params: Value) -> Outgoing {

@@ -15,7 +15,7 @@ use super::peer::Peer;
 use super::priority::Priority;
 use super::receipt::{HandedIn, Receipts};
 use super::schedule::{CancelScheduledAck, MessageStatusResult, ScheduledAck, ScheduledList};
-use super::skill::{SkillAck, SkillData, SkillList};
+use super::skill::{SkillAck, SkillChange, SkillData, SkillList};
 use super::state::{StateChange, StateList, StateResult, StateValue};
 use super::task::{TaskCreated, TaskList};
 use super::topic::{TopicCreated, TopicHistoryResponse, TopicListResponse, TopicMembersResponse};
@@ -39,6 +39,7 @@ pub enum ServerFrame {
     SkillList(SkillList),
     SkillData(SkillData),
     SkillAck(SkillAck),
+    SkillChange(SkillChange),
     TopicCreated(TopicCreated),
     TopicListResponse(TopicListResponse),
     TopicMembersResponse(TopicMembersResponse),
@@ -257,6 +258,7 @@ impl ServerFrame {
             ServerFrame::HelloAck(_)
             | ServerFrame::Push(_)
             | ServerFrame::StateChange(_)
+            | ServerFrame::SkillChange(_)
             | ServerFrame::Receipts(_)
             | ServerFrame::Unknown => None,
         }

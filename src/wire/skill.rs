@@ -96,6 +96,20 @@ pub enum SkillAction {
     NotFound,
 }
 
+/// Told to everyone on the mesh when a skill was published or removed. The reference's broker never says so, and its clients
+/// ignore it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkillChange {
+    pub name: String,
+    pub action: SkillAction,
+    /// The display name of whoever did it.
+    #[serde(default)]
+    pub by: String,
+}
+
+/// What a daemon calls a [`SkillChange`] among its events.
+pub const SKILL_CHANGE: &str = "skill_change";
+
 /// Answers [`ShareSkill`] and [`RemoveSkill`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SkillAck {

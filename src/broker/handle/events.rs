@@ -14,6 +14,7 @@ use crate::wire::grant::Capability;
 use crate::wire::json::{self, Value, json};
 use crate::wire::priority::Priority;
 use crate::wire::server::{Push, ServerFrame};
+use crate::wire::skill::SkillChange;
 use crate::wire::state::StateChange;
 
 /// How somebody came, for those who are told of it.
@@ -67,6 +68,14 @@ pub(super) fn state_changed(shared: &Shared, seat: &Seat, change: StateChange) {
         if presence != seat.presence {
             line.tell(Cmd::Event(text.clone()));
         }
+    }
+}
+
+/// Somebody published a skill, or removed one. Whoever did so hears of it, too: its daemon speaks for other sessions as well.
+pub(super) fn skill_changed(shared: &Shared, seat: &Seat, change: SkillChange) {
+    let text: Arc<str> = ServerFrame::SkillChange(change).encode().into();
+    for line in shared.router.others(&seat.mesh, None) {
+        line.tell(Cmd::Event(text.clone()));
     }
 }
 

@@ -11,9 +11,11 @@ use crate::wire::code::Code;
 use crate::wire::json;
 use crate::wire::rest::Rest;
 use crate::wire::server::ServerFrame;
-use crate::wire::skill::{GetSkill, ListSkills, RemoveSkill, ShareSkill, Skill, SkillAck, SkillAction, SkillData, SkillList};
+use crate::wire::skill::{
+    GetSkill, ListSkills, RemoveSkill, ShareSkill, Skill, SkillAck, SkillAction, SkillChange, SkillData, SkillList,
+};
 
-use super::{fits, fitting, found, made};
+use super::{events, fits, fitting, found, made};
 
 /// Longest description, in bytes.
 const MAX_DESCRIPTION: usize = 2048;
@@ -51,8 +53,13 @@ pub(in crate::broker) fn share(shared: &Shared, seat: &Seat, ask: ShareSkill, ou
     let outcome = shared.hub.share_skill(seat.mesh.clone(), seat.author(), row);
     let Some(outcome) = found(shared, outcome, req_id, out) else { return };
     if made(outcome, "skill", req_id, out) {
+        changed(shared, seat, &ask.name, SkillAction::Shared);
         acknowledge(ask.name, SkillAction::Shared, ask.req_id, out);
     }
+}
+
+fn changed(shared: &Shared, seat: &Seat, name: &str, action: SkillAction) {
+    events::skill_changed(shared, seat, SkillChange { name: name.to_owned(), action, by: seat.name.clone() });
 }
 
 fn acknowledge(name: String, action: SkillAction, req_id: Option<String>, out: &mut Outbox) {
@@ -96,6 +103,7 @@ pub(in crate::broker) fn remove(shared: &Shared, seat: &Seat, ask: RemoveSkill, 
     match outcome {
         Outcome::NotFound => acknowledge(ask.name, SkillAction::NotFound, ask.req_id, out),
         outcome if made(outcome, "skill", ask.req_id.as_ref(), out) => {
+            changed(shared, seat, &ask.name, SkillAction::Removed);
             acknowledge(ask.name, SkillAction::Removed, ask.req_id, out);
         }
         _ => {}

@@ -278,3 +278,16 @@ fn a_task_is_taken_by_one_and_done_by_whoever_has_it() {
     let open = bob.ask(json!({"type": "list_tasks", "status": "open", "assignee": "alice"}), "task_list")["tasks"].clone();
     assert_eq!((open.as_array().unwrap().len(), &open[0]["id"]), (1, &other));
 }
+
+#[test]
+fn everyone_hears_when_a_skill_is_published_or_removed() {
+    let world = World::new("skill-change");
+    let (alice, _) = world.session(0, 11, "alice");
+    let (bob, _) = world.session(1, 21, "bob");
+    alice.ask(json!({"type": "share_skill", "name": "review", "description": "d", "instructions": "i"}), "skill_ack");
+    let heard = bob.next("skill_change");
+    assert_eq!(heard, json!({"type": "skill_change", "name": "review", "action": "shared", "by": "alice"}));
+    bob.refused(json!({"type": "share_skill", "name": "o'neil", "instructions": "i"}), "invalid");
+    alice.ask(json!({"type": "remove_skill", "name": "review"}), "skill_ack");
+    assert_eq!(bob.next("skill_change")["action"], "removed", "what was refused is no news");
+}

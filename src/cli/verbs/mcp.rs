@@ -2,6 +2,7 @@
 
 use crate::base::exit::Exit;
 use crate::base::logging;
+use crate::base::names::is_uuid;
 use crate::cli::context::{paths, session_token};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
@@ -16,7 +17,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
     name: "mcp",
     aliases: &[],
     group: Group::Servers,
-    about: "Serve one session its mail, as an MCP server on standard input and output.",
+    about: "Serve one session its mail and its mesh's skills, as an MCP server on standard input and output.",
     long: "Started by the session's client, not by hand; `claudemesh launch` tells claude how.",
     operands: &[],
     tail: None,
@@ -29,8 +30,16 @@ pub(in crate::cli) const VERB: Verb = Verb {
 fn run(_: &Parsed, _: &mut Out) -> Result<Exit, CliError> {
     logging::init(log::LevelFilter::Info);
     let token = session_token()?;
-    let options = Options { paths: paths()?, token, start: Start::Own, channels: channels() };
+    let paths = paths()?;
+    // A session that was not launched registers itself from a hook, under the id that its client gave both of us.
+    let id = var("CLAUDE_CODE_SESSION_ID").filter(|id| token.is_none() && is_uuid(id));
+    let own = id.map(|id| paths.session_token(&id.to_ascii_lowercase()));
+    let options = Options { paths, token, own, mesh: var("CLAUDEMESH_MESH"), start: Start::Own, channels: channels() };
     Ok(mcp::run(Connection::stdio(), options))
+}
+
+fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// What `launch` says about the client it starts. Without a word the client is taken to show what it is notified of: no other

@@ -23,7 +23,7 @@ use crate::wire::json;
 use crate::wire::limits::SEND_WINDOW;
 use crate::wire::receipt::Forwarded;
 use crate::wire::server::{Feature, HelloAck, Push};
-use crate::wire::state::StateChange;
+use crate::wire::skill::SKILL_CHANGE;
 
 use self::keys::Keys;
 use super::receipts::Outlet;
@@ -149,7 +149,8 @@ impl<'a> Talk<'a> {
                     self.opened(&ack, out);
                 }
                 Effect::Receipts(said) => self.said.extend(said),
-                Effect::Changed(change) => self.changed(change),
+                Effect::Changed(change) => self.changed("state_change", json::value(&change)),
+                Effect::SkillChanged(change) => self.changed(SKILL_CHANGE, json::value(&change)),
                 Effect::Answered(row, answer) => {
                     self.done.useful |= matches!(answer, Answer::Accepted { .. });
                     self.answered.push((row, answer));
@@ -219,12 +220,11 @@ impl<'a> Talk<'a> {
         }
     }
 
-    fn changed(&self, change: StateChange) {
+    fn changed(&self, event: &str, event_data: json::Value) {
         // As with every event of a mesh, the member's link passes it on.
         if self.identity.session.is_none() {
-            let event_data = json::value(&change);
             let mesh = self.identity.membership.slug.clone();
-            let event = SystemEvent { mesh: mesh.clone(), event: "state_change".to_owned(), event_data };
+            let event = SystemEvent { mesh: mesh.clone(), event: event.to_owned(), event_data };
             self.ctx.bus.publish(&mesh, Event::System(event));
         }
     }

@@ -14,6 +14,7 @@ use crate::wire::limits::{ACK_DEADLINE, HELLO_DEADLINE, PING_EVERY, RPC_DEADLINE
 use crate::wire::peer::Status;
 use crate::wire::receipt::Forwarded;
 use crate::wire::server::{Ack, ErrorFrame, Feature, HelloAck, Push, ServerFrame};
+use crate::wire::skill::SkillChange;
 use crate::wire::state::StateChange;
 
 use super::Reply;
@@ -81,6 +82,8 @@ pub(super) enum Effect {
     Receipts(Vec<Forwarded>),
     /// Somebody wrote a shared value.
     Changed(StateChange),
+    /// Somebody published a skill, or removed one.
+    SkillChanged(SkillChange),
     /// A request's answer.
     Replied(u64, Reply),
     /// The link is of no use any more: close it.
@@ -246,6 +249,7 @@ impl State {
             Some(ServerFrame::Push(push)) => out.push(Effect::Pushed(push)),
             Some(ServerFrame::Receipts(frame)) => out.push(Effect::Receipts(frame.receipts)),
             Some(ServerFrame::StateChange(change)) => out.push(Effect::Changed(change)),
+            Some(ServerFrame::SkillChange(change)) => out.push(Effect::SkillChanged(change)),
             Some(ServerFrame::HelloAck(_) | ServerFrame::Unknown) => {}
             Some(answer) => {
                 let id = answer.req_id().map(str::to_owned);

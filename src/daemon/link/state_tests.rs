@@ -45,6 +45,7 @@ fn texts(effects: Vec<Effect>) -> Vec<String> {
             Effect::Pushed(_) => "pushed".into(),
             Effect::Receipts(said) => format!("{} receipts", said.len()),
             Effect::Changed(change) => format!("changed {}", change.key),
+            Effect::SkillChanged(change) => format!("skill changed {}", change.name),
             Effect::Replied(ticket, Ok(None)) => format!("{ticket} hoped for"),
             Effect::Replied(ticket, Ok(Some(ServerFrame::Error(error)))) => format!("{ticket} failed {}", error.code),
             Effect::Replied(ticket, Ok(Some(_))) => format!("{ticket} replied"),
@@ -348,6 +349,7 @@ fn the_second_shape_of_an_answer_is_nobodys() {
     );
     assert_eq!(talk.hears(r#"{"type":"state_value","state":null,"_reqId":"r-1"}"#), [""; 0]);
     assert_eq!(talk.hears(r#"{"type":"state_change","key":"k","value":2,"updatedBy":"b"}"#), ["changed k"]);
+    assert_eq!(talk.hears(r#"{"type":"skill_change","name":"k","action":"shared"}"#), ["skill changed k"]);
 }
 
 #[test]
