@@ -82,7 +82,7 @@ fn message(item: &InboxItem, now: Millis) -> String {
     let key = word(&item.sender_pubkey, 16);
     let mesh = word(item.mesh.as_str(), MAX_NAME);
     let verified = match (&item.body, item.plain) {
-        (Some(_), false) => "verified: sealed with that key",
+        (Some(_), false) => "verified: sealed or signed with that key",
         (Some(_), true) => "not verified: it was sent in clear, to many",
         (None, _) => "it could not be opened",
     };
@@ -217,7 +217,7 @@ mod tests {
     fn it_says_who_wrote_what_when_and_how_to_answer() {
         let framed = frame(&[item("alice", Some("hello\nthere"))], NOW);
         assert_eq!(framed.shown, 1);
-        let expected = "\nfrom \"alice\" (\"alice\"@home, key abababababababab, verified: sealed with that key), priority now (urgent), \
+        let expected = "\nfrom \"alice\" (\"alice\"@home, key abababababababab, verified: sealed or signed with that key), priority now (urgent), \
              5 min ago, id m-1\n| hello\n| there\n\
              (to answer: claudemesh send --mesh home --reply-to m-1 abababababababab \"...\")\n";
         assert!(framed.text.contains(expected), "{}", framed.text);

@@ -420,6 +420,43 @@ mod tests {
     }
 
     #[test]
+    fn what_was_put_down_goes_to_those_who_had_the_key_then() {
+        let (_dir, hub) = world();
+        let scope = Scope::Mesh;
+        assert_eq!(publish(&hub, &scope, 1, &[OWNER, ALICE, THIRD]), (1, true));
+        let seal = Seal { epoch: 1, repeats: false, signature: String::new() };
+        let later = super::super::ScheduledRow {
+            id: "s".into(),
+            mesh: mesh(),
+            member: MemberId::new("member-1"),
+            sender_pubkey: key(OWNER),
+            sender_name: "o".into(),
+            target_spec: "@eng".into(),
+            nonce: "n".into(),
+            ciphertext: "c".into(),
+            subtype: None,
+            cron: None,
+            deliver_at: 50,
+            created_at: 1,
+            fired: 0,
+            seal: Some(seal),
+            client_id: Some(crate::base::ids::ClientId::new("c")),
+            error: None,
+        };
+        assert_eq!(hub.add_scheduled(Box::new(later.clone())), Ok(super::super::Scheduling::Kept));
+        hub.add_member(new_member(4)).unwrap();
+        assert_eq!(publish(&hub, &scope, 2, &[OWNER, ALICE, THIRD, 4]), (2, true));
+        let submission = Submission { sealing: later.sealing(), ..group("later", &[SESSION, THIRD, 4]) };
+        let fired = hub.fire(Box::new(later), super::super::Firing::Send(Box::new(submission)), None).unwrap();
+        assert!(matches!(fired, Some(Enqueued::New(_))), "its key is an older one, and that was known: {fired:?}");
+        let waiting = |of: u8| {
+            let urgency = super::super::Urgency::All;
+            hub.fetch(mesh(), key(of), crate::store::Seq::default(), urgency, 100, 9).unwrap().len()
+        };
+        assert_eq!([SESSION, THIRD, 4].map(waiting), [1, 1, 0]);
+    }
+
+    #[test]
     fn what_clients_can_is_remembered() {
         let (_dir, hub) = open();
         let seen = |opens| super::super::SeenSession { opens, ..super::super::tests::seen(SESSION, 9) };
