@@ -52,7 +52,13 @@ const SHOWN: &[(u8, &[(&str, &str)])] = &[
     (8, &[("tests/faults/mail.rs", "f_08_answers_and_mail_keep_their_order")]),
     (9, &[("tests/e2e.rs", "mail_waits_for_a_machine_that_is_off")]),
     (10, &[("tests/faults/mail.rs", "f_10_the_same_message_twice_is_one")]),
-    (11, &[("src/broker/tests/mail.rs", "an_ack_by_the_senders_id_is_for_what_was_pushed_here")]),
+    (
+        11,
+        &[
+            ("tests/faults/mail.rs", "f_11_nobody_acknowledges_what_is_anothers"),
+            ("src/broker/tests/mail.rs", "an_ack_by_the_senders_id_is_for_what_was_pushed_here"),
+        ],
+    ),
     (12, &[("src/broker/tests/status.rs", "only_idle_lets_go_of_what_is_held")]),
     (13, &[("tests/faults/answers.rs", "f_13_f_25_every_frame_that_makes_no_sense_is_answered_under_its_id")]),
     (14, &[("tests/faults/mail.rs", "f_14_a_group_reaches_those_below_it_at_once_and_later")]),
@@ -63,13 +69,20 @@ const SHOWN: &[(u8, &[(&str, &str)])] = &[
             ("tests/siege.rs", "frames_without_measure_are_cut_off"),
             ("tests/siege.rs", "floods_and_readers_that_stop_are_held_back"),
             ("tests/siege.rs", "one_address_can_not_take_every_place"),
+            ("tests/deaf.rs", "a_peer_that_stops_reading_is_bounded_and_keeps_its_mail"),
             ("src/broker/tests/rates.rs", "whoever_asks_without_end_is_told_to_wait_and_others_are_not"),
         ],
     ),
     (16, &[("src/store/hub/tests.rs", "text_goes_with_the_last_copy_and_rows_with_their_time")]),
     (17, &[("tests/faults/presence.rs", "f_17_each_row_of_a_list_is_its_own_connections")]),
     (18, &[("tests/faults/presence.rs", "f_18_a_command_with_a_sessions_id_sends_nobody_away")]),
-    (19, &[("tests/faults/answers.rs", "f_19_nobody_sets_a_status_over_http")]),
+    (
+        19,
+        &[
+            ("tests/faults/answers.rs", "f_19_nobody_sets_a_status_over_http"),
+            ("tests/model/reach.rs", "peers_see_from_the_hooks_what_a_session_does_and_how_it_is_reached"),
+        ],
+    ),
     (
         20,
         &[
@@ -116,15 +129,23 @@ const SHOWN: &[(u8, &[(&str, &str)])] = &[
     (
         28,
         &[
+            ("tests/faults/mail.rs", "f_28_what_is_for_many_comes_once_to_each_session_and_to_no_daemon_beside_it"),
             ("src/broker/tests/families.rs", "what_a_member_does_not_allow_does_not_reach_it"),
             ("src/broker/router_tests.rs", "what_is_for_many_names_sessions_and_a_daemon_only_for_want_of_one"),
             ("src/broker/tests/status.rs", "what_was_sent_before_its_sender_was_blocked_is_not_delivered_after"),
         ],
     ),
-    (29, &[("tests/faults/rights.rs", "f_29_the_audit_log_holds_nothing_that_was_written")]),
+    (
+        29,
+        &[
+            ("tests/faults/rights.rs", "f_29_the_audit_log_holds_nothing_that_was_written"),
+            ("tests/faults/answers.rs", "f_02_f_03_what_is_left_out_is_refused_by_name"),
+        ],
+    ),
     (
         30,
         &[
+            ("tests/faults/presence.rs", "f_30_what_a_session_says_of_itself_is_not_its_members_and_a_blip_is_no_event"),
             ("tests/shared.rs", "what_a_session_shows_is_its_own_and_outlives_broker_and_daemon"),
             ("src/broker/tests/mail.rs", "a_place_is_kept_given_back_or_taken"),
         ],
@@ -139,7 +160,13 @@ const SHOWN: &[(u8, &[(&str, &str)])] = &[
             ("tests/faults/answers.rs", "f_34_no_answer_speaks_of_the_database"),
         ],
     ),
-    (35, &[("tests/faults/rights.rs", "f_35_a_groups_name_harms_nobody")]),
+    (
+        35,
+        &[
+            ("tests/faults/rights.rs", "f_35_a_groups_name_harms_nobody"),
+            ("tests/reference/names.rs", "a_group_that_would_end_the_broker_is_refused_here"),
+        ],
+    ),
 ];
 
 #[test]

@@ -155,36 +155,68 @@ fn f_19_nobody_sets_a_status_over_http() {
     assert_eq!(peer.peers()[0]["status"], "working");
 }
 
+/// Requests with this text wherever one may stand.
+fn with(text: &str) -> Vec<Value> {
+    let key = KeyPair::generate().public;
+    vec![
+        json!({"type": "recall", "query": text}),
+        json!({"type": "remember", "content": text, "tags": [text]}),
+        json!({"type": "forget", "memoryId": text}),
+        json!({"type": "share_skill", "name": text, "description": text, "instructions": text, "tags": [text]}),
+        json!({"type": "list_skills", "query": text}),
+        json!({"type": "get_skill", "name": text}),
+        json!({"type": "remove_skill", "name": text}),
+        json!({"type": "set_state", "key": text, "value": text}),
+        json!({"type": "get_state", "key": text}),
+        json!({"type": "topic_create", "name": text, "description": text}),
+        json!({"type": "topic_join", "topic": text}),
+        json!({"type": "topic_history", "topic": text, "beforeId": text}),
+        json!({"type": "topic_history", "topic": "here", "beforeId": text}),
+        json!({"type": "message_status", "messageId": text}),
+        json!({"type": "create_task", "title": text, "assignee": text, "priority": text, "tags": [text]}),
+        json!({"type": "claim_task", "taskId": text}),
+        json!({"type": "complete_task", "taskId": text, "result": text}),
+        json!({"type": "list_tasks", "status": text, "assignee": text}),
+        json!({"type": "schedule", "to": text, "message": text, "deliverAt": i64::MAX}),
+        json!({"type": "schedule", "to": "*", "message": text, "cron": text}),
+        json!({"type": "cancel_scheduled", "scheduledId": text}),
+        json!({"type": "set_grants", "peer": key, "grant": ["dm"]}),
+        json!({"type": "kick", "target": text}),
+        json!({"type": "ban", "target": text, "reason": text}),
+        json!({"type": "unban", "target": text}),
+        json!({"type": "join_group", "name": text, "role": text}),
+        json!({"type": "set_profile", "title": text, "capabilities": [text]}),
+        json!({"type": "key_check", "to": text}),
+        json!({"type": "apikey_create", "label": text, "capabilities": ["read"], "topicScopes": [text], "expiresAt": text}),
+        json!({"type": "apikey_revoke", "id": text}),
+        json!({"type": "send", "id": text, "client_message_id": text, "request_fingerprint": text, "targetSpec": "#here",
+               "nonce": "", "ciphertext": "eA==", "replyToId": text, "mentions": [text]}),
+    ]
+}
+
 #[test]
 fn f_34_no_answer_speaks_of_the_database() {
     let scene = Scene::new();
     let mut peer = scene.session(0, &KeyPair::generate());
-    let texts = ["\" OR *: NEAR(", "'; DROP TABLE memory; --", "%_\\", "\u{0}\u{1}", "AND *", "(((", "-", "NOT x:y"];
-    for text in texts {
-        for (frame, answers) in [
-            (json!({"type": "recall", "query": text}), vec!["memory_results", "memory_recall_result"]),
-            (json!({"type": "list_skills", "query": text}), vec!["skill_list"]),
-            (json!({"type": "get_state", "key": text}), vec!["state_result", "state_value"]),
-            (json!({"type": "get_skill", "name": text}), vec!["skill_data"]),
-        ] {
-            let mut frame = frame;
-            frame["_reqId"] = json!("q");
+    peer.ask(json!({"type": "topic_create", "name": "here"}), "topic_created");
+    for text in ["\" OR *: NEAR(", "'; DROP TABLE memory; --", "%_\\", "\u{0}", "a\u{0}b", "AND", "(((", "-", "NOT x:y", ""] {
+        for mut frame in with(text) {
+            frame["_reqId"] = json!("r");
             peer.say(&frame);
-            for answer in answers {
-                assert_eq!(peer.next(answer)["_reqId"], "q", "{frame}");
+            peer.say(&json!({"type": "list_grants", "_reqId": "last"}));
+            let mut answers = 0;
+            loop {
+                let said = peer.hear();
+                if said["_reqId"] == "last" {
+                    break;
+                }
+                answers += usize::from(said["type"] != "push");
+                let words = format!("{} {}", said["message"], said["error"]).to_lowercase();
+                for word in ["sql", "constraint", "column", "syntax", "fts5", "unavailable", "can not use its database"] {
+                    assert!(said["code"] != "unavailable" && !words.contains(word), "{frame}: {said}");
+                }
             }
-        }
-        for frame in [
-            json!({"type": "topic_history", "topic": text}),
-            json!({"type": "message_status", "messageId": text}),
-            json!({"type": "claim_task", "taskId": text}),
-            json!({"type": "topic_create", "name": text}),
-            json!({"type": "forget", "memoryId": text}),
-        ] {
-            let message = peer.ask(frame.clone(), "error")["message"].as_str().unwrap().to_lowercase();
-            for word in ["sql", "constraint", "column", "syntax", "fts5"] {
-                assert!(!message.contains(word), "{frame}: {message}");
-            }
+            assert!(0 < answers, "{frame} was answered with silence");
         }
     }
 }

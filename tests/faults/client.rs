@@ -46,6 +46,9 @@ fn f_26_a_client_of_the_reference_is_served_in_both_of_its_shapes() {
     assert_eq!(alice.next("state_change")["key"], "build", "everybody else is told");
     texts(&mut cold);
     topics(&mut alice, &mut bob);
+    skills(&mut alice);
+    tasks(&mut alice, &mut bob);
+    later(&mut alice);
     shown(&mut alice, &mut bob, &alices);
 }
 
@@ -143,6 +146,47 @@ fn topics(alice: &mut Peer, bob: &mut Peer) {
     bob.say(&json!({"type": "topic_mark_read", "topic": "plans"}));
     let members = bob.ask(json!({"type": "topic_members", "topic": "plans"}), "topic_members_response");
     assert_eq!(members["members"].as_array().unwrap().len(), 2, "{members}");
+}
+
+fn skills(alice: &mut Peer) {
+    let share = json!({"type": "share_skill", "name": "lift", "description": "d", "instructions": "i", "tags": ["t"]});
+    let shared = alice.ask(share, "skill_ack");
+    assert_eq!((&shared["name"], &shared["action"]), (&json!("lift"), &json!("shared")));
+    let skill = alice.ask(json!({"type": "get_skill", "name": "lift"}), "skill_data")["skill"].clone();
+    assert_eq!((&skill["instructions"], &skill["author"], &skill["tags"]), (&json!("i"), &json!("peer-2"), &json!(["t"])));
+    assert_eq!(alice.ask(json!({"type": "get_skill", "name": "none"}), "skill_data")["skill"], Value::Null);
+    let listed = alice.ask(json!({"type": "list_skills", "query": "LIF"}), "skill_list")["skills"].clone();
+    assert_eq!((&listed[0]["name"], &listed[0]["description"]), (&json!("lift"), &json!("d")), "{listed}");
+    for action in ["removed", "not_found"] {
+        assert_eq!(alice.ask(json!({"type": "remove_skill", "name": "lift"}), "skill_ack")["action"], action);
+    }
+}
+
+fn tasks(alice: &mut Peer, bob: &mut Peer) {
+    let id = alice.ask(json!({"type": "create_task", "title": "paint", "tags": ["wall"]}), "task_created")["id"].clone();
+    let listed = bob.ask(json!({"type": "list_tasks", "status": "open"}), "task_list")["tasks"].clone();
+    assert_eq!((&listed[0]["id"], &listed[0]["priority"], &listed[0]["status"]), (&id, &json!("normal"), &json!("open")));
+    bob.ask(json!({"type": "claim_task", "taskId": id}), "task_list");
+    alice.refused(json!({"type": "claim_task", "taskId": id}), "task_not_claimable");
+    bob.ask(json!({"type": "complete_task", "taskId": id, "result": "white"}), "task_list");
+    let done = alice.ask(json!({"type": "list_tasks"}), "task_list")["tasks"].clone();
+    assert_eq!((&done[0]["status"], &done[0]["claimedBy"]), (&json!("done"), &json!("peer-1")), "{done}");
+    alice.refused(json!({"type": "complete_task", "taskId": "nothing"}), "task_not_found");
+}
+
+fn later(alice: &mut Peer) {
+    let at = 4_000_000_000_000_i64;
+    let ask = json!({"type": "schedule", "to": "*", "message": "tick", "deliverAt": at, "subtype": "reminder"});
+    let kept = alice.ask(ask, "scheduled_ack");
+    assert!(kept["scheduledId"].is_string() && kept["deliverAt"] == at, "{kept}");
+    let listed = alice.ask(json!({"type": "list_scheduled"}), "scheduled_list")["messages"].clone();
+    assert_eq!((&listed[0]["id"], &listed[0]["to"], &listed[0]["message"]), (&kept["scheduledId"], &json!("*"), &json!("tick")));
+    assert_eq!((&listed[0]["deliverAt"], listed[0]["createdAt"].is_i64()), (&json!(at), true), "{listed}");
+    for ok in [true, false] {
+        let gone = alice.ask(json!({"type": "cancel_scheduled", "scheduledId": kept["scheduledId"]}), "cancel_scheduled_ack");
+        assert_eq!((&gone["scheduledId"], &gone["ok"]), (&kept["scheduledId"], &json!(ok)), "{gone}");
+    }
+    alice.refused(json!({"type": "schedule", "to": "*", "message": "x", "cron": "soon"}), "invalid_cron");
 }
 
 fn shown(alice: &mut Peer, bob: &mut Peer, alices: &KeyPair) {

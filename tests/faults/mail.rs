@@ -1,5 +1,7 @@
 //! What was lost, doubled or out of order.
 
+use std::collections::BTreeSet;
+
 use claudemesh::crypto::keys::KeyPair;
 use serde_json::{Value, json};
 
@@ -71,8 +73,12 @@ fn f_08_answers_and_mail_keep_their_order() {
                           "nonce": "", "ciphertext": "eA=="}));
         alice.say(&json!({"type": "list_state", "_reqId": format!("q-{n}")}));
     }
+    let mut ids = BTreeSet::new();
     for n in 0..MANY {
-        assert_eq!(alice.next("ack")["id"], json!(format!("m-{n}")));
+        let ack = alice.next("ack");
+        assert_eq!(ack["id"], json!(format!("m-{n}")));
+        let id = ack["messageId"].as_str().unwrap().to_owned();
+        assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) && ids.insert(id), "{ack}");
         assert_eq!(alice.next("state_list")["_reqId"], json!(format!("q-{n}")));
     }
     for n in 0..MANY {
@@ -98,6 +104,51 @@ fn f_10_the_same_message_twice_is_one() {
     assert_eq!((&other["queued"], other["error"].is_string()), (&json!(false), true), "{other}");
     assert_eq!(bob.takes()["messageId"], first["messageId"]);
     bob.is_quiet();
+}
+
+#[test]
+fn f_11_nobody_acknowledges_what_is_anothers() {
+    let scene = Scene::new();
+    let [(mut alice, _), (mut bob, bobs), (mut eve, _)] = scene.sessions();
+    let key = bobs.public.to_hex();
+    bob.ask(json!({"type": "join_group", "name": "crew"}), "ack");
+    let ids = [key.as_str(), "@crew"].map(|to| alice.sent(&format!("to-{to}"), to, "eA=="));
+    for id in &ids {
+        let push = bob.next("push");
+        assert_eq!(push["messageId"], json!(id));
+        let acked = json!({"type": "client_ack", "clientMessageId": push["client_message_id"], "brokerMessageId": id});
+        for peer in [&mut eve, &mut alice] {
+            peer.say(&acked);
+            peer.is_quiet();
+        }
+    }
+    lose(bob, &key, &mut alice);
+    let mut bob = scene.session(1, &bobs);
+    for id in &ids {
+        assert_eq!(bob.takes()["messageId"], json!(id), "it had not been acknowledged");
+    }
+    lose(bob, &key, &mut alice);
+    scene.session(1, &bobs).is_quiet();
+}
+
+#[test]
+fn f_28_what_is_for_many_comes_once_to_each_session_and_to_no_daemon_beside_it() {
+    let scene = Scene::new();
+    let [(mut alice, _), (mut one, _)] = scene.sessions();
+    let mut two = scene.session(11, &KeyPair::generate());
+    let mut daemons = [0, 1].map(|n| Peer::enter(&scene.broker.address, &scene.mesh.member_hello(n, &Value::Null)));
+    for peer in [&mut one, &mut two] {
+        peer.ask(json!({"type": "join_group", "name": "crew"}), "ack");
+    }
+    for to in ["*", "@crew"] {
+        let id = alice.sent(to, to, "eA==");
+        for peer in [&mut one, &mut two] {
+            assert_eq!(peer.takes()["messageId"], json!(id));
+            peer.is_quiet();
+        }
+    }
+    daemons.iter_mut().for_each(Peer::is_quiet);
+    alice.is_quiet();
 }
 
 #[test]

@@ -138,6 +138,40 @@ fn f_18_a_command_with_a_sessions_id_sends_nobody_away() {
 }
 
 #[test]
+fn f_30_what_a_session_says_of_itself_is_not_its_members_and_a_blip_is_no_event() {
+    let scene = Scene::new();
+    let mut watcher = scene.session(0, &KeyPair::generate());
+    let mut daemon = Peer::enter(&scene.broker.address, &scene.mesh.member_hello(1, &Value::Null));
+    daemon.ask(json!({"type": "set_profile", "title": "Daemon"}), "ack");
+    daemon.ask(json!({"type": "join_group", "name": "daemons"}), "ack");
+    let bobs = KeyPair::generate();
+    let mut bob = scene.session(1, &bobs);
+    bob.ask(json!({"type": "set_profile", "title": "Session"}), "ack");
+    bob.ask(json!({"type": "set_visible", "visible": false}), "ack");
+    bob.ask(json!({"type": "set_visible", "visible": true}), "ack");
+    bob.ask(json!({"type": "join_group", "name": "sessions"}), "ack");
+    for (event, name) in
+        [("peer_joined", "raw"), ("peer_joined", "peer-1"), ("peer_hidden", "peer-1"), ("peer_visible", "peer-1")]
+    {
+        assert_eq!(watcher.event(event)["name"], name);
+    }
+    lose(bob, &bobs.public.to_hex(), &mut watcher);
+    let mut bob = scene.session(1, &bobs);
+    let own = row(&watcher.peers(), &scene.mesh.member_key(1));
+    assert_eq!((&own["profile"]["title"], &own["groups"]), (&json!("Daemon"), &json!([{"name": "daemons"}])), "{own}");
+    assert_eq!((&own["visible"], &own["displayName"]), (&json!(true), &json!("raw")), "{own}");
+    // Whoever watches is told nothing of it: what it hears next is what happens next.
+    bob.ask(json!({"type": "set_visible", "visible": false}), "ack");
+    let next = loop {
+        let frame = watcher.hear();
+        if frame["subtype"] == "system" {
+            break frame;
+        }
+    };
+    assert_eq!(next["event"], "peer_hidden", "{next}");
+}
+
+#[test]
 fn f_20_whoever_is_kicked_or_banned_is_said_to_be_gone() {
     let scene = Scene::new();
     let [(mut owner, _), (mut bob, bobs), (mut cleo, _)] = scene.sessions();
