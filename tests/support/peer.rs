@@ -50,12 +50,12 @@ impl Peer {
         }
     }
 
-    /// The next frame that tells of nobody's coming and going; it must be of this type.
+    /// The next frame that tells of nobody's coming and going and of no skill; it must be of this type.
     #[track_caller]
     pub(crate) fn next(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.hear();
-            if frame["subtype"] != "system" {
+            if frame["subtype"] != "system" && frame["type"] != "skill_change" {
                 assert_eq!(frame["type"], kind, "{frame}");
                 return frame;
             }
