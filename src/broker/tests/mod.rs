@@ -8,6 +8,7 @@ mod keys;
 mod later;
 mod mail;
 mod order;
+mod random;
 mod rates;
 mod receipts;
 mod status;
