@@ -180,6 +180,10 @@ impl Talk<'_> {
             // It is asked for once the hello has been accepted, or everything comes again on the next connection.
             return true;
         }
+        if !self.keys.kept {
+            // A broker that keeps none has none to give.
+            return false;
+        }
         for place in &missing {
             self.want(place.clone(), out);
         }
