@@ -19,7 +19,7 @@ use super::handle::events::Arrival;
 use super::handle::mailbox::Mailbox;
 use super::handle::receipts::Receipts;
 use super::handle::send::Sends;
-use super::handle::{events, families, presence};
+use super::handle::{caps, events, families, presence};
 use super::hello::{self, Admitted, Refusal};
 use super::presence::{Kind, Line, Newcomer};
 pub(super) use super::seat::Seat;
@@ -124,6 +124,10 @@ impl State {
             too_many(text, wait, out);
             return flow;
         }
+        if let Err(why) = caps::may_ask(seat, &frame) {
+            error(out, Code::Forbidden, &why, None, ClientFrame::ids(text).1);
+            return flow;
+        }
         match frame {
             ClientFrame::ListPeers(ask) => presence::list_peers(&self.shared, seat, ask, out),
             ClientFrame::SetSummary(ask) => presence::set_summary(&self.shared, seat, ask, out),
@@ -169,6 +173,7 @@ impl State {
         let keys = [if let Kind::Session(key) = kind { key.0 } else { member.key.0 }, member.key.0];
         self.check_place(&mesh, keys)?;
         let before = self.before(&mesh, kind, &member);
+        let caps = about.allowed_caps.as_deref().map(caps::read);
         let visible = !before.as_ref().is_some_and(|before| before.hidden);
         let away_since = before.filter(|before| !before.ended).map(|before| before.last_seen_at);
         let newcomer = Newcomer { kind, member: member.key, name: name.clone(), about, visible, line: self.line.clone() };
@@ -194,6 +199,7 @@ impl State {
             member,
             name: name.clone(),
             status: entered.status,
+            caps,
         };
         seat.note(&self.shared);
         self.shared.metrics.hellos.add(1);

@@ -9,6 +9,7 @@ use crate::net::ws;
 use crate::store::hub::{Hub, Member, Mesh};
 use crate::wire::client::{About, Hello, SessionHello};
 use crate::wire::code::Code;
+use crate::wire::grant::Capability;
 use crate::wire::key::SCOPE_KEYS;
 
 use super::presence::{Kind, MAX_ROLE, valid_groups};
@@ -167,6 +168,11 @@ fn admit(mesh: MeshId, kind: Kind, member: Member, mut about: About) -> Result<A
         return Err(Refusal::new(Code::Malformed, "a field of the hello is too long"));
     }
     about.groups = valid_groups(about.groups.take());
+    if let Some(words) = &mut about.allowed_caps {
+        // One that is not known here allows nothing.
+        words.retain(|word| Capability::parse(word).is_some());
+        words.truncate(Capability::ALL.len());
+    }
     // Only what this broker makes something of.
     about.capabilities.retain(|capability| capability == SCOPE_KEYS);
     about.capabilities.truncate(1);

@@ -187,6 +187,7 @@ impl Presence {
             stats: self.stats.clone(),
             profile: Some(self.profile.clone()).filter(|profile| !profile.is_empty()),
             reach: self.reach.clone(),
+            allowed_caps: self.about.allowed_caps.clone(),
             rest: Rest::default(),
         }
     }

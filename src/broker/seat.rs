@@ -4,6 +4,7 @@ use crate::base::ids::{MeshId, PresenceId, PublicKey};
 use crate::base::time::now_millis;
 use crate::store::hub::{ApiKeyRow, Author, Member, Role, SeenSession};
 use crate::wire::client::About;
+use crate::wire::grant::Capability;
 use crate::wire::json;
 use crate::wire::peer::Status;
 
@@ -20,6 +21,8 @@ pub(super) struct Seat {
     pub(super) member: Member,
     pub(super) name: String,
     pub(super) status: Status,
+    /// The only rights it was launched with; `None` with all of them.
+    pub(super) caps: Option<Vec<Capability>>,
 }
 
 impl Seat {
@@ -33,6 +36,7 @@ impl Seat {
             member: issuer.clone(),
             name: format!("{} via {}", issuer.display_name, key.label),
             status: Status::Idle,
+            caps: None,
         }
     }
 

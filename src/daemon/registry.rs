@@ -58,6 +58,8 @@ struct Row {
     cwd: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     role: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    caps: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     groups: Vec<String>,
     #[serde(default)]
@@ -94,6 +96,7 @@ fn row(session: &Session) -> Row {
         pid: session.pid,
         cwd: session.cwd.clone(),
         role: session.role.clone(),
+        caps: session.caps.clone(),
         groups: session.group_texts(),
         shows: session.outward(),
         registered_at: session.registered_at,
@@ -169,6 +172,7 @@ fn revive(paths: &Paths, row: Row) -> Option<Session> {
         started: now_started,
         cwd: row.cwd,
         role: row.role,
+        caps: row.caps,
         outward: Mutex::new(Outward { groups, ..row.shows }),
         key,
         registered_at: row.registered_at,

@@ -42,6 +42,8 @@ pub(super) struct Session {
     pub(super) started: Option<StartTime>,
     pub(super) cwd: Option<String>,
     pub(super) role: Option<String>,
+    /// The only rights it was launched with; `None` with all of them.
+    pub(super) caps: Option<Vec<String>>,
     pub(super) outward: Mutex<Outward>,
     /// Without a key it has no address of its own and no link.
     pub(super) key: Option<KeyPair>,
@@ -153,6 +155,7 @@ pub(super) mod tests {
             started: None,
             cwd: None,
             role: None,
+            caps: None,
             outward: Mutex::default(),
             key: key.map(|seed| KeyPair::from_seed([seed; 32])),
             registered_at: 0,

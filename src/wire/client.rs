@@ -148,6 +148,10 @@ pub struct About {
     pub groups: Option<Vec<Group>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// The only rights that the session was launched with, by the names of what members allow each other. The reference's
+    /// broker ignores it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_caps: Option<Vec<String>>,
     /// What this client can do beyond the reference's, which ignores the list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,

@@ -129,6 +129,9 @@ pub struct Peer {
     /// By which ways its mail gets in: absent where nobody said, empty if it reads only when it looks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Vec<Reach>>,
+    /// The only rights it was launched with; absent with all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_caps: Option<Vec<String>>,
     /// What it says it is there for; of the reference's daemon's rows, the same as `peerRole`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod apikey;
+pub(super) mod caps;
 pub(super) mod events;
 pub(super) mod families;
 mod fanout;

@@ -73,6 +73,7 @@ fn away(shared: &Shared, seat: &Seat, here: &[Peer]) -> Result<Vec<Peer>, store:
             model: None,
             visible: None,
             profile: None,
+            allowed_caps: None,
             reach: None,
             role: None,
             stats: None,

@@ -20,7 +20,7 @@ use crate::wire::priority::Priority;
 use crate::wire::server::{Ack, ServerFrame};
 use crate::wire::target::Target;
 
-use super::{fanout, grant, keys, topic};
+use super::{caps, fanout, grant, keys, topic};
 
 /// Longest client message id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
@@ -244,6 +244,7 @@ fn check(shared: &Shared, seat: &Seat, send: Send) -> Result<Submission, Refused
     }
     let target = Target::parse(&send.target_spec)
         .ok_or_else(|| Refused::of(&Code::Invalid, "targetSpec is no key, @group, #topic or *"))?;
+    caps::may_send(seat, &target).map_err(|why| Refused::of(&Code::Forbidden, &why))?;
     let Addressed { target, recipients, reply_to, topic } = address(shared, seat, target, &send)?;
     let sealing = sealing(shared, seat, &target, &recipients, &send)?;
     let now = now_millis();

@@ -183,6 +183,7 @@ fn register_on(client: &Client, paths: &Paths, input: &Input, mesh: &Mesh, id: S
         role: env("CLAUDEMESH_ROLE"),
         groups: Vec::new(),
         presence: json::decode(json::encode(&presence).as_bytes()).ok(),
+        caps: launch::caps_of_env(),
         hooks: true,
     };
     let file = launch::write_token(paths, &id, &token).ok()?;

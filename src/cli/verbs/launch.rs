@@ -26,6 +26,7 @@ use crate::client::{Client, spawn, token};
 use crate::crypto::keys::{KeyPair, SecretKey};
 use crate::crypto::random;
 use crate::store::session_keys;
+use crate::wire::grant::Capability;
 use crate::wire::ipc::{Presence, Register};
 use crate::wire::json::{self, Value};
 use crate::wire::session_key::SessionKeyFile;
@@ -33,6 +34,7 @@ use crate::wire::session_key::SessionKeyFile;
 const NAME: Flag = Flag::valued("--name", "NAME", "What others call the session; default $USER.");
 const ROLE: Flag = Flag::valued("--role", "ROLE", "What it is there for, in a word or two.");
 const GROUPS: Flag = Flag::valued("--groups", "LIST", "Groups it is in, as in frontend:lead,reviewers.");
+const CAPS: Flag = Flag::valued("--caps", "LIST", "All it may do: dm, broadcast, state-read, state-write; or none.");
 const RESUME: Flag = Flag::valued("--resume", "UUID", "Go on with this session: it keeps its address.");
 const CONTINUE: Flag = Flag::switch("--continue", "Go on with the last session of this directory.");
 const QUIET: Flag = Flag { short: Some("-q"), ..Flag::switch("--quiet", "Print nothing.") };
@@ -45,7 +47,9 @@ pub(in crate::cli) const VERB: Verb = Verb {
     long: "Runs claude with the MCP server of this program, and gives it an address on the mesh. What stands behind -- goes to claude; \
            if its first word is no flag, it is another command that is run as the session instead. The exit status is the command's.\n\n\
            The session's address belongs to its id: launched again with --resume and the same id, it has the same address, and finds \
-           what came in between.",
+           what came in between.\n\n\
+           With --caps the broker refuses the session whatever is not named: dm is to write to one peer, broadcast to many, state-read \
+           and state-write are for what the mesh shares. It limits what is done in the session's name, not what its user may do.",
     operands: &[Operand { name: "MESH", about: "The mesh, as --mesh.", count: Count::Optional, choices: &[] }],
     tail: Some(Operand {
         name: "ARGS",
@@ -53,7 +57,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
         count: Count::Any,
         choices: &[],
     }),
-    flags: &[NAME, MESH, ROLE, GROUPS, RESUME, CONTINUE, QUIET],
+    flags: &[NAME, MESH, ROLE, GROUPS, CAPS, RESUME, CONTINUE, QUIET],
     effect: Effect::Local,
     examples: &[
         Example { command: "claudemesh launch --name alice", about: "a session called alice" },
@@ -66,12 +70,27 @@ pub(in crate::cli) const VERB: Verb = Verb {
 /// Names the process that became the session.
 pub(in crate::cli) const PROCESS: &str = "CLAUDEMESH_SESSION_PID";
 
+/// Holds the rights of a session that has some only.
+const CAPS_VAR: &str = "CLAUDEMESH_CAPS";
+
+/// What a session can be allowed.
+const GIVEN: [Capability; 4] = [Capability::Dm, Capability::Broadcast, Capability::StateRead, Capability::StateWrite];
+
+/// Stands for an empty list.
+const NO_CAPS: &str = "none";
+
+/// What says who a session is: another's, where `launch` runs within one, must not reach this one's. `CLAUDEMESH_CONFIG_DIR` is
+/// how the reference moved a session's configuration.
+const OF_ANOTHER: [&str; 6] =
+    [token::TOKEN, "CLAUDEMESH_CONFIG_DIR", "CLAUDEMESH_ROLE", CAPS_VAR, "CLAUDE_CODE_SESSION_ID", "CLAUDE_ENV_FILE"];
+
 /// Everything that is known before the daemon is asked.
 struct Session {
     id: SessionId,
     name: String,
     role: Option<String>,
     groups: Vec<String>,
+    caps: Option<Vec<String>>,
     quiet: bool,
 }
 
@@ -137,8 +156,29 @@ fn session(parsed: &Parsed) -> Result<Session, CliError> {
         name,
         role: parsed.value(&ROLE).map(str::to_owned),
         groups,
+        caps: parsed.value(&CAPS).map(caps).transpose()?,
         quiet: parsed.is_set(&QUIET),
     })
+}
+
+/// The rights that are named; a mistyped one would be one too few.
+fn caps(list: &str) -> Result<Vec<String>, CliError> {
+    let words = list.split(',').map(str::trim).filter(|word| !word.is_empty() && *word != NO_CAPS);
+    let known = |word: &str| GIVEN.iter().any(|capability| capability.as_str() == word);
+    words
+        .map(|word| match known(word) {
+            true => Ok(word.to_owned()),
+            false => Err(CliError::usage(format!("--caps: \"{word}\" is nothing a session can be allowed"))
+                .with_hint("a list of dm, broadcast, state-read, state-write; or none")),
+        })
+        .collect()
+}
+
+/// The rights of the session that `launch` started this client in: what it starts has no more.
+pub(in crate::cli) fn caps_of_env() -> Option<Vec<String>> {
+    let list = std::env::var(CAPS_VAR).ok()?;
+    // What can not be read allows nothing.
+    Some(caps(&list).unwrap_or_default())
 }
 
 fn session_id(parsed: &Parsed) -> Result<SessionId, CliError> {
@@ -228,6 +268,7 @@ fn registration(session: &Session, mesh: &Mesh, keys: &KeyPair, token: &Token, h
     };
     Register {
         hooks,
+        caps: session.caps.clone(),
         token: token.reveal(),
         session_id: session.id.to_string(),
         mesh: mesh.slug.to_string(),
@@ -255,17 +296,18 @@ fn announce(session: &Session, mesh: &Mesh, out: &mut Out) -> Result<(), CliErro
 
 /// Replaces this process. Returns only when it can not.
 fn become_session(mut command: Command, session: &Session, token_file: &Path) -> std::io::Error {
+    for name in OF_ANOTHER {
+        command.env_remove(name);
+    }
     command
         .env(token::TOKEN_FILE, token_file)
         .env("CLAUDEMESH_SESSION_ID", session.id.as_str())
         .env(PROCESS, std::process::id().to_string())
         .env("CLAUDEMESH_DISPLAY_NAME", &session.name)
-        .env_remove(token::TOKEN)
-        .env_remove("CLAUDEMESH_CONFIG_DIR");
-    match &session.role {
-        Some(role) => command.env("CLAUDEMESH_ROLE", role),
-        None => command.env_remove("CLAUDEMESH_ROLE"),
-    };
+        .envs(session.role.as_ref().map(|role| ("CLAUDEMESH_ROLE", role)));
+    if let Some(caps) = &session.caps {
+        command.env(CAPS_VAR, if caps.is_empty() { NO_CAPS.to_owned() } else { caps.join(",") });
+    }
     command.exec()
 }
 

@@ -23,16 +23,21 @@ pub(super) type Unanswered = BTreeMap<String, String>;
 /// The meshes of a question: the named one, the session's, or all. One that is not joined is none, as in the reference.
 pub(super) fn asked(call: &Call<'_>) -> Vec<Arc<Membership>> {
     match call.query("mesh").map(Slug::new).or_else(|| call.caller.session().map(|session| session.mesh.clone())) {
-        Some(slug) => call.ctx.meshes.get(&slug).into_iter().collect(),
+        Some(slug) => call.ctx.meshes.get(&slug).filter(|mesh| may_use(call, &mesh.slug)).into_iter().collect(),
         None => call.ctx.meshes.all(),
     }
+}
+
+/// On a mesh other than its own a session speaks as its member. One that may do less than that speaks on its own alone.
+fn may_use(call: &Call<'_>, slug: &Slug) -> bool {
+    call.caller.session().is_none_or(|session| session.caps.is_none() || session.mesh == *slug)
 }
 
 /// The one mesh of a change: the named one, the session's, or the only one there is.
 pub(super) fn one(call: &Call<'_>, named: Option<Slug>) -> Result<Arc<Membership>, Reply> {
     let attached = call.ctx.meshes.slugs();
     if let Some(slug) = named.or_else(|| call.caller.session().map(|session| session.mesh.clone())) {
-        return call.ctx.meshes.get(&slug).ok_or_else(|| {
+        return call.ctx.meshes.get(&slug).filter(|mesh| may_use(call, &mesh.slug)).ok_or_else(|| {
             Reply::error(404, "mesh_not_attached")
                 .and("mesh", slug.as_str())
                 .hint(&format!("joined meshes: {}", if attached.is_empty() { "none".to_owned() } else { attached.join(", ") }))
@@ -59,6 +64,8 @@ fn any_route(call: &Call<'_>, mesh: &Slug) -> Route {
     let own = own_route(call, mesh);
     match call.ctx.links.status(&own) {
         Some(LinkStatus::Open) => own,
+        // A session that may do less than its member does not ask in its name.
+        _ if call.caller.session().is_some_and(|session| session.caps.is_some()) => own,
         _ => Route { mesh: mesh.clone(), sender: Sender::Member },
     }
 }

@@ -16,6 +16,7 @@ use crate::daemon::sessions::{Serial, Session, TokenHash};
 use crate::daemon::supervisor::Event;
 use crate::store::outbox::{Route, Sender};
 use crate::sys::process::{self, StartTime};
+use crate::wire::grant::Capability;
 use crate::wire::ipc::{Deregistered, Me, Presence, PresenceView, Register, Registered, SessionView, Sessions};
 use crate::wire::json;
 
@@ -86,10 +87,16 @@ fn read(body: &[u8]) -> Result<(Session, bool), Reply> {
         started: StartTime::of(pid),
         cwd: request.cwd.as_deref().map(short_line),
         role: request.role.as_deref().map(short_line),
+        caps: request.caps.map(known_caps),
         outward: Mutex::new(Outward { groups, ..Outward::default() }),
         registered_at: now_millis(),
     };
     Ok((session, request.hooks))
+}
+
+/// The rights that there are, of those that were named.
+fn known_caps(words: Vec<String>) -> Vec<String> {
+    Capability::ALL.iter().map(|known| known.as_str().to_owned()).filter(|known| words.contains(known)).collect()
 }
 
 /// A text as it may be kept and shown. The reference takes any; refusing one would cost a session its mail.
@@ -147,6 +154,7 @@ fn view(call: &Call<'_>, session: &Arc<Session>) -> SessionView {
         pid: session.pid,
         cwd: session.cwd.clone(),
         role: session.role.clone(),
+        caps: session.caps.clone(),
         groups: session.group_texts(),
         presence: session.public_key().map(|session_pubkey| PresenceView { session_pubkey }),
         registered_at: session.registered_at,

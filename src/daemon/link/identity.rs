@@ -112,6 +112,7 @@ fn session_about(session: &Session) -> About {
         groups: Some(session.outward().groups.into_iter().take(MAX_GROUPS).collect())
             .filter(|groups: &Vec<_>| !groups.is_empty()),
         role: session.role.clone(),
+        allowed_caps: session.caps.clone(),
         capabilities: vec![SCOPE_KEYS.to_owned()],
         ..About::default()
     }

@@ -118,6 +118,9 @@ pub struct Register {
     pub groups: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<Value>,
+    /// The only rights it is to have, by the names of what members allow each other; all of them where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caps: Option<Vec<String>>,
     /// Its client was started with this program's hooks.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub hooks: bool,
@@ -165,6 +168,9 @@ pub struct SessionView {
     pub cwd: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
+    /// The only rights it was launched with; absent with all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caps: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,0 +1,66 @@
+//! What a session may do that was launched with some rights only. A session that said nothing has all of them.
+
+use crate::broker::seat::Seat;
+use crate::wire::client::ClientFrame;
+use crate::wire::grant::Capability;
+use crate::wire::target::Target;
+
+/// What a frame takes of a session.
+enum Need {
+    Nothing,
+    These(&'static [Capability]),
+    /// No list of rights has it: what it changes outlives the session, and is others'.
+    Everything,
+}
+
+/// The rights of a hello, of those that there are: one that is not known here allows nothing.
+pub(in crate::broker) fn read(words: &[String]) -> Vec<Capability> {
+    words.iter().filter_map(|word| Capability::parse(word)).collect()
+}
+
+/// Why the session may not send there, if it may not.
+pub(super) fn may_send(seat: &Seat, target: &Target) -> Result<(), String> {
+    let need = if target.is_direct() { Capability::Dm } else { Capability::Broadcast };
+    check(seat, &[need])
+}
+
+/// Why the session may not ask this, if it may not. Sends are looked at where they are addressed.
+pub(in crate::broker) fn may_ask(seat: &Seat, frame: &ClientFrame) -> Result<(), String> {
+    match need(frame) {
+        Need::Nothing => Ok(()),
+        Need::These(all) => check(seat, all),
+        Need::Everything if seat.caps.is_none() => Ok(()),
+        Need::Everything => Err("this session was launched with some rights only, and none of them is for this".to_owned()),
+    }
+}
+
+fn check(seat: &Seat, all: &[Capability]) -> Result<(), String> {
+    let Some(caps) = &seat.caps else { return Ok(()) };
+    match all.iter().find(|need| !caps.contains(need)) {
+        None => Ok(()),
+        Some(missing) => Err(format!("this session was launched without the right to {}", missing.as_str())),
+    }
+}
+
+fn need(frame: &ClientFrame) -> Need {
+    match frame {
+        ClientFrame::GetState(_) | ClientFrame::ListState(_) | ClientFrame::Recall(_) => Need::These(&[Capability::StateRead]),
+        ClientFrame::SetState(_)
+        | ClientFrame::Remember(_)
+        | ClientFrame::Forget(_)
+        | ClientFrame::ShareSkill(_)
+        | ClientFrame::RemoveSkill(_)
+        | ClientFrame::CreateTask(_)
+        | ClientFrame::ClaimTask(_)
+        | ClientFrame::CompleteTask(_)
+        | ClientFrame::TopicCreate(_) => Need::These(&[Capability::StateWrite]),
+        // It is sent in the member's name when its time has come, whatever became of the session.
+        ClientFrame::Schedule(_) | ClientFrame::CancelScheduled(_) => Need::These(&[Capability::Dm, Capability::Broadcast]),
+        ClientFrame::SetGrants(_)
+        | ClientFrame::Kick(_)
+        | ClientFrame::Disconnect(_)
+        | ClientFrame::Ban(_)
+        | ClientFrame::Unban(_) => Need::Everything,
+        _ => Need::Nothing,
+    }
+}
