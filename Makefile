@@ -122,7 +122,7 @@ mcp-clients:
 	@if ! command -v npm >/dev/null; then echo "without npm the MCP clients for node are left out"; \
 	elif ! grep -qs '"$(mcp_sdk) $(mcp_inspector)"' target/mcp-js/versions; then \
 	    npm install --no-audit --no-fund --prefix target/mcp-js @modelcontextprotocol/sdk@$(mcp_sdk) \
-	        @modelcontextprotocol/inspector-cli@$(mcp_inspector) && echo '"$(mcp_sdk) $(mcp_inspector)"' > target/mcp-js/versions; \
+	        @modelcontextprotocol/inspector@$(mcp_inspector) && echo '"$(mcp_sdk) $(mcp_inspector)"' > target/mcp-js/versions; \
 	fi
 	@if ! command -v python3 >/dev/null; then echo "without python3 the MCP client for Python is left out"; \
 	elif ! grep -qs '"$(mcp_python)"' target/mcp-py/versions; then \

@@ -16,6 +16,7 @@ mod broker;
 mod commands;
 mod flow;
 mod growth;
+mod shim;
 mod sizes;
 mod table;
 mod wake;
@@ -37,7 +38,9 @@ const ROWS: &[Row] = &[
     Row { number: 11, run: broker::messages },
     Row { number: 12, run: broker::memory },
     Row { number: 13, run: growth::growth },
-    Row { number: 14, run: wake::wake },
+    Row { number: 14, run: shim::binary },
+    Row { number: 15, run: shim::shim },
+    Row { number: 16, run: wake::wake },
 ];
 
 fn main() {

@@ -17,6 +17,7 @@ mod families;
 mod faults;
 mod harness;
 mod hostile;
+mod launch;
 mod lifecycle;
 mod mailboxes;
 mod many;

@@ -109,10 +109,10 @@ fn the_python_sdk_drives_the_shim_in_every_revision() {
 
 #[test]
 fn the_inspector_sees_prompts_and_resources() {
-    let Some(inspector) = installed("mcp-js/node_modules/@modelcontextprotocol/inspector-cli/build/index.js") else { return };
+    let Some(inspector) = installed("mcp-js/node_modules/.bin/mcp-inspector") else { return };
     let scene = Scene::start();
     let inspect = |args: &[&str]| {
-        let mut all = vec![inspector.to_str().unwrap(), CLAUDEMESH, "mcp", "--transport", "stdio", "--method"];
+        let mut all = vec![inspector.to_str().unwrap(), "--cli", CLAUDEMESH, "mcp", "--transport", "stdio", "--method"];
         all.extend(args);
         let ended = Process::run(scene.client(Path::new("node"), &all));
         assert!(ended.status.success(), "{args:?}: {ended:?}");

@@ -291,3 +291,41 @@ fn everyone_hears_when_a_skill_is_published_or_removed() {
     alice.ask(json!({"type": "remove_skill", "name": "review"}), "skill_ack");
     assert_eq!(bob.next("skill_change")["action"], "removed", "what was refused is no news");
 }
+
+#[test]
+fn a_session_that_was_launched_with_some_rights_is_held_to_them() {
+    let world = World::new("caps");
+    let (bob, bob_key) = world.session(1, 21, "bob");
+    let limited = |seed: u8, caps: Value| {
+        let key = KeyPair::from_seed([seed; 32]);
+        let mut hello = world.session_hello(0, &key, "al");
+        hello["allowedCaps"] = caps;
+        let client = world.connect();
+        client.say(&hello);
+        client.next("hello_ack");
+        client
+    };
+    let reader = limited(31, json!(["state-read", "from-later"]));
+    let row = bob.ask(json!({"type": "list_peers"}), "peers_list")["peers"].clone();
+    let row = row.as_array().unwrap().iter().find(|row| row["displayName"] == "al").cloned().unwrap();
+    assert_eq!(row["allowedCaps"], json!(["state-read"]));
+    reader.not_sent("a", &bob_key.to_hex(), "forbidden: this session was launched without the right to dm");
+    reader.not_sent("b", "*", "forbidden: this session was launched without the right to broadcast");
+    for frame in [
+        json!({"type": "set_state", "key": "k", "value": 1}),
+        json!({"type": "remember", "content": "c"}),
+        json!({"type": "share_skill", "name": "n", "instructions": "i"}),
+        json!({"type": "create_task", "title": "t"}),
+        json!({"type": "topic_create", "name": "t"}),
+        json!({"type": "set_grants", "peer": bob_key, "revoke": ["dm"]}),
+        json!({"type": "kick", "target": "bob"}),
+    ] {
+        reader.refused(frame, "forbidden");
+    }
+    reader.ask(json!({"type": "list_state"}), "state_list");
+    let writer = limited(32, json!(["dm", "state-write"]));
+    writer.sent("c", &bob_key.to_hex(), "eA==");
+    writer.done(json!({"type": "set_state", "key": "k", "value": 1}));
+    writer.refused(json!({"type": "get_state", "key": "k"}), "forbidden");
+    limited(33, json!([])).not_sent("d", &bob_key.to_hex(), "forbidden");
+}

@@ -81,8 +81,15 @@ const NO_CAPS: &str = "none";
 
 /// What says who a session is: another's, where `launch` runs within one, must not reach this one's. `CLAUDEMESH_CONFIG_DIR` is
 /// how the reference moved a session's configuration.
-const OF_ANOTHER: [&str; 6] =
-    [token::TOKEN, "CLAUDEMESH_CONFIG_DIR", "CLAUDEMESH_ROLE", CAPS_VAR, "CLAUDE_CODE_SESSION_ID", "CLAUDE_ENV_FILE"];
+const OF_ANOTHER: [&str; 7] = [
+    token::TOKEN,
+    "CLAUDEMESH_CONFIG_DIR",
+    "CLAUDEMESH_ROLE",
+    CAPS_VAR,
+    "CLAUDE_CODE_SESSION_ID",
+    "CLAUDE_ENV_FILE",
+    "CLAUDE_PID",
+];
 
 /// Everything that is known before the daemon is asked.
 struct Session {

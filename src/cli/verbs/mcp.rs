@@ -3,6 +3,7 @@
 use crate::base::exit::Exit;
 use crate::base::logging;
 use crate::base::names::is_uuid;
+use crate::base::settings::Settings;
 use crate::cli::context::{paths, session_token};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
@@ -34,7 +35,8 @@ fn run(_: &Parsed, _: &mut Out) -> Result<Exit, CliError> {
     // A session that was not launched registers itself from a hook, under the id that its client gave both of us.
     let id = var("CLAUDE_CODE_SESSION_ID").filter(|id| token.is_none() && is_uuid(id));
     let own = id.map(|id| paths.session_token(&id.to_ascii_lowercase()));
-    let options = Options { paths, token, own, mesh: var("CLAUDEMESH_MESH"), start: Start::Own, channels: channels() };
+    let mesh = var("CLAUDEMESH_MESH").or_else(|| Settings::load(&paths.settings_file()).ok()?.default_mesh);
+    let options = Options { paths, token, own, mesh, start: Start::Own, channels: channels() };
     Ok(mcp::run(Connection::stdio(), options))
 }
 
