@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::home::{CLAUDEMESH, Home};
 use crate::support::mesh::{Mesh, configure};
+use crate::support::model::{Model, Turn, claude};
 use crate::support::process::Process;
 use crate::support::servers::{Broker, Daemon};
 use crate::support::session::Session;
@@ -121,4 +122,17 @@ fn the_inspector_sees_prompts_and_resources() {
     assert_eq!(inspect(&["prompts/list"])["prompts"][0]["name"], "code/review");
     let uri = "skill://claudemesh/code%2Freview";
     assert_eq!(inspect(&["resources/read", "--uri", uri])["contents"][0]["uri"], uri);
+}
+
+#[test]
+fn a_skill_of_the_mesh_is_a_command_of_the_real_client() {
+    let Some(claude) = claude() else { return };
+    let scene = Scene::start();
+    let model = Model::start(|_| Turn::Say);
+    // By this name it is typed in the client.
+    let args = ["launch", "--name", "bob", "--mesh", "acme", "--quiet", "--", "-p", "/mcp__claudemesh__code/review"];
+    let ended = Process::run(model.command(&scene.home, &claude, &args));
+    assert!(ended.status.success(), "{ended:?}");
+    let seen = model.saw(0);
+    assert!(seen.contains("model: \"opus: \\\"4\\\"\"\n---\nRead it twice.\n"), "{seen}");
 }

@@ -12,7 +12,7 @@ use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Effect, Example, Flag, Group, MESH, Verb};
 use crate::client::Client;
 use crate::wire::ipc::{PeerOnMesh, Peers};
-use crate::wire::peer::{PeerRole, Reach, Status};
+use crate::wire::peer::{Peer, PeerRole, Reach, Status};
 
 const ALL: Flag = Flag::switch("--all", "Also the connections that daemons keep for themselves.");
 
@@ -146,6 +146,16 @@ fn reach(ways: &[Reach]) -> String {
     }
 }
 
+/// What it says it is there for. Whoever says nothing is listed by the kind of its connection.
+fn role(peer: &Peer) -> Option<&str> {
+    peer.role.as_deref().filter(|role| !role.is_empty() && *role != peer.peer_role.as_str())
+}
+
+/// The rights of a session that has some only, in words.
+pub(super) fn rights(caps: &[String]) -> String {
+    if caps.is_empty() { "do nothing in the mesh".to_owned() } else { format!("only {}", caps.join(", ")) }
+}
+
 fn show_peer(row: &Row<'_>, out: &mut Out) -> Result<(), CliError> {
     let peer = &row.peer.peer;
     let style = match (peer.online, peer.status) {
@@ -174,10 +184,12 @@ fn show_peer(row: &Row<'_>, out: &mut Out) -> Result<(), CliError> {
         .and(style, if peer.online { "●" } else { "○" })
         .and(Style::Bold, format!(" {}", peer.display_name))
         .and(Style::Dim, mine)
+        .maybe(Style::Plain, role(peer).map(|role| format!(" · {role}")))
         .maybe(Style::Cyan, (!groups.is_empty()).then(|| format!(" [{}]", groups.join(", "))))
         .maybe(Style::Dim, (!kind.is_empty()).then(|| format!(" ({})", kind.join(", "))))
         .and(Style::Dim, format!(" · {}…", short(&peer.pubkey.to_hex(), 16)))
         .maybe(Style::Dim, (!peer.session_id.is_empty()).then(|| format!(" · sid:{}", short(&peer.session_id, 8))))
+        .maybe(Style::Yellow, peer.allowed_caps.as_deref().map(|caps| format!(" · may {}", rights(caps))))
         .maybe(Style::Dim, peer.reach.as_deref().filter(|_| peer.online).map(reach))
         .maybe(Style::Plain, peer.summary.clone().filter(|summary| !summary.is_empty()).map(|summary| format!("  — {summary}")));
     out.line(&line)?;

@@ -9,6 +9,7 @@ use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Group, Verb};
+use crate::cli::verbs::peers::rights;
 use crate::client;
 use crate::wire::ipc::SessionView;
 
@@ -99,6 +100,7 @@ fn show(answer: &WhoAmI, out: &mut Out) -> Result<(), CliError> {
             pairs.push(("session key", presence.session_pubkey.to_string()));
         }
         pairs.extend(session.role.clone().map(|role| ("role", role)));
+        pairs.extend(session.caps.as_deref().map(|caps| ("may", rights(caps))));
         if !session.groups.is_empty() {
             pairs.push(("groups", session.groups.join(", ")));
         }

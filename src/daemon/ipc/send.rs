@@ -16,6 +16,7 @@ use crate::store::RowId;
 use crate::store::outbox::{self, Accepted, Existing, NewRow, Route, Sender, Status};
 use crate::wire::address::Address;
 use crate::wire::client::{ClientFrame, Send};
+use crate::wire::grant::Capability;
 use crate::wire::ipc::{Recipient, SendReceipt, SendStatus};
 use crate::wire::json::{self, Map, Value};
 use crate::wire::key::{SEALED_BODY, Seal};
@@ -127,10 +128,22 @@ fn address(call: &Call<'_>, wanted: &Wanted) -> Result<Addressed, Reply> {
         address => resolve::resolve(address, speaker.key, at_hand, || rosters.of(&membership.slug, links)),
     };
     let resolved = resolved.map_err(|err| unroutable(&membership.slug, &err))?;
+    permitted(call, &resolved.target)?;
     let sealed = seal(call, wanted, &membership, &resolved.target, speaker.secret)?;
     check_frame(wanted, &resolved.target, &sealed)?;
     let sender = speaker.sender;
     Ok(Addressed { membership, resolved, sender, sealed })
+}
+
+/// What its broker would refuse a session that has some rights only is refused here, while whoever sends still listens.
+fn permitted(call: &Call<'_>, target: &Target) -> Result<(), Reply> {
+    let need = if target.is_direct() { Capability::Dm } else { Capability::Broadcast };
+    let caps = call.caller.session().and_then(|session| session.caps.as_ref());
+    if caps.is_none_or(|caps| caps.iter().any(|cap| cap == need.as_str())) {
+        return Ok(());
+    }
+    let detail = format!("this session was launched without the right to {}", need.as_str());
+    Err(Reply::error(403, "forbidden").detail(&detail).into())
 }
 
 /// The reference's word for every failure to find the recipient is `route_failed`; `code` tells them apart.
