@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that can not go on should stop where it stands")]
 
+mod storm;
 mod support;
 
 mod cli;

@@ -9,8 +9,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use claudemesh::base::config::Config;
+use claudemesh::base::cron::Cron;
 use claudemesh::base::exit::Exit;
 use claudemesh::base::paths::Paths;
+use claudemesh::base::settings::Settings;
 use claudemesh::base::{hex, names, time};
 use claudemesh::crypto::invite::Invite;
 use claudemesh::crypto::{api_key, base64, sealed};
@@ -22,9 +24,11 @@ use claudemesh::wire::json::{self, Value};
 use claudemesh::wire::mesh_api::{InvitePayload, SignedBy};
 use claudemesh::wire::server::ServerFrame;
 use claudemesh::wire::target::Target;
-use claudemesh::wire::{apikey, event, http_api, ipc, rpc};
+use claudemesh::wire::{apikey, event, http_api, ipc, mesh_api, receipt, rpc};
 
 use crate::support::home::Home;
+use crate::support::mutate;
+use crate::support::random::Random;
 
 /// Mutations of each target in the suite.
 const ROUNDS: u32 = 4000;
@@ -32,72 +36,9 @@ const ROUNDS: u32 = 4000;
 /// Mutations of what a hook reads: each is a process.
 const HOOK_ROUNDS: u32 = 60;
 
-/// xorshift64*: small, seeded, and good enough to choose mutations.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound.max(1) as u64).unwrap()
-    }
-}
-
-/// Pieces that parsers stumble over.
-const PIECES: [&[u8]; 22] = [
-    b"\0",
-    b"\xff\xfe",
-    b"\xf0\x9f\x98\x80",
-    b"\xe2\x80\xae",
-    b"\r\n",
-    b"\n\n",
-    b"\r",
-    b": ",
-    b"{",
-    b"}",
-    b"[",
-    b"\"",
-    b"\\u0000",
-    b"\\ud800",
-    b"null",
-    b"-1",
-    b"1e999",
-    b"99999999999999999999",
-    b"%00",
-    b"%",
-    b"data:",
-    b"Content-Length: 5\r\n",
-];
-
-fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
-    let mut bytes = seed.to_vec();
-    for _ in 0..=random.below(4) {
-        let at = random.below(bytes.len() + 1);
-        match random.below(6) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
-            1 => bytes.truncate(at),
-            2 => drop(bytes.splice(at..at, PIECES[random.below(PIECES.len())].iter().copied())),
-            3 if at < bytes.len() => drop(bytes.remove(at)),
-            4 => {
-                let end = (at + random.below(24)).min(bytes.len());
-                let piece = bytes[at..end].to_vec();
-                let to = random.below(bytes.len() + 1);
-                bytes.splice(to..to, piece);
-            }
-            _ => bytes.extend(std::iter::repeat_n(bytes.get(at).copied().unwrap_or(b'['), random.below(300))),
-        }
-    }
-    bytes
-}
-
 fn storm(name: &str, seeds: &[&[u8]], parse: impl Fn(&[u8])) {
     let rounds = std::env::var("CLAUDEMESH_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
     // The seeds that cargo-fuzz begins with, where a target of this name has some.
     let kept = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds").to_owned() + "/" + name);
     let mut kept: Vec<_> = kept.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
@@ -108,7 +49,7 @@ fn storm(name: &str, seeds: &[&[u8]], parse: impl Fn(&[u8])) {
         parse(seed);
     }
     for round in 0..rounds {
-        let input = mutate(seeds[random.below(seeds.len())], &mut random);
+        let input = mutate::bytes(seeds[random.index(seeds.len())], &mut random);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parse(&input)));
         assert!(outcome.is_ok(), "{name}: round {round} panicked on {:?}", String::from_utf8_lossy(&input));
     }
@@ -131,18 +72,42 @@ fn every_fuzz_target_has_seeds() {
     assert_eq!(names("fuzz_targets"), names("seeds"));
 }
 
+/// The words in `type` of an enum of frames, as its source lists them.
+fn kinds(source: &str, name: &str) -> Vec<String> {
+    let (_, body) = source.split_once(&format!("pub enum {name} {{")).expect("the enum");
+    let (body, _) = body.split_once("\n}").expect("its end");
+    let variants = body.lines().filter_map(|line| line.trim().split_once('(')).map(|(variant, _)| variant);
+    let snake = |variant: &str| {
+        let parts =
+            variant.chars().map(|c| if c.is_ascii_uppercase() { format!("_{}", c.to_ascii_lowercase()) } else { c.into() });
+        parts.collect::<String>().trim_start_matches('_').to_owned()
+    };
+    variants.filter(|variant| variant.chars().all(char::is_alphanumeric)).map(snake).collect()
+}
+
+#[test]
+fn every_frame_is_a_seed_that_reads() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/frames");
+    let client = kinds(include_str!("../src/wire/client.rs"), "ClientFrame");
+    let server = kinds(include_str!("../src/wire/server.rs"), "ServerFrame");
+    assert!(50 < client.len() && 35 < server.len(), "{client:?} {server:?}");
+    let seed = |name: String| std::fs::read_to_string(format!("{root}/{name}")).unwrap_or_else(|err| panic!("{name}: {err}"));
+    for kind in client {
+        let read = ClientFrame::decode(&seed(format!("client-{kind}"))).unwrap_or_else(|err| panic!("{kind}: {err:?}"));
+        assert!(read.encode().contains(&format!("\"type\":\"{kind}\"")), "{kind}");
+    }
+    for kind in server {
+        let read = ServerFrame::decode(&seed(format!("server-{kind}"))).unwrap_or_else(|| panic!("{kind}"));
+        assert!(read.encode().contains(&format!("\"type\":\"{kind}\"")), "{kind}");
+    }
+}
+
 #[test]
 fn frames() {
-    let seeds: [&[u8]; 5] = [
-        br#"{"type":"send","id":"c1","client_message_id":"c1","targetSpec":"*","priority":"now","nonce":"n","ciphertext":"c"}"#,
-        br#"{"type":"session_hello","meshId":"m","parentMemberPubkey":"p","sessionPubkey":"s","parentAttestation":{"sessionPubkey":"s","parentMemberPubkey":"p","expiresAt":1,"signature":"x"},"sessionId":"u","pid":7,"cwd":"/","timestamp":1,"signature":"y","groups":[{"name":"a"}]}"#,
-        br#"{"type":"list_peers","_reqId":"r"}"#,
-        br#"{"type":"push","messageId":"M","senderPubkey":"ab","priority":"next","nonce":"n","ciphertext":"c","subtype":"system","event":"peer_joined","eventData":{"pubkey":"x"}}"#,
-        br#"{"type":"peers_list","peers":[{"pubkey":"8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c","memberPubkey":"8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c","displayName":"a"}]}"#,
-    ];
+    // The seeds are those of the fuzz target: one of each kind.
     storm(
         "frames",
-        &seeds,
+        &[],
         text(|text| {
             if let Err(refused) = ClientFrame::decode(text) {
                 assert!(refused.message.len() < 1000, "a refusal must not repeat what it refuses");
@@ -150,6 +115,38 @@ fn frames() {
             let _ = ServerFrame::decode(text);
         }),
     );
+}
+
+#[test]
+fn times_that_come_again() {
+    storm(
+        "cron",
+        &[],
+        text(|text| {
+            let Some(cron) = Cron::parse(text) else { return };
+            for after in [i64::MIN, -1, 0, 1_760_000_000_000, 4_102_444_800_000, i64::MAX] {
+                if let Some(next) = cron.next(after) {
+                    assert!(after < next, "{text} after {after} is {next}");
+                }
+            }
+        }),
+    );
+}
+
+#[test]
+fn requests_for_a_broker() {
+    storm("requests", &[], |bytes| {
+        let _ = json::decode::<mesh_api::JoinRequest>(bytes);
+        let _ = json::decode::<mesh_api::CreateMesh>(bytes);
+        let _ = json::decode::<mesh_api::RenameMesh>(bytes);
+        let _ = json::decode::<mesh_api::CreateInvite>(bytes);
+        let _ = json::decode::<http_api::PostMessage>(bytes);
+        let _ = json::decode::<receipt::Receipt>(bytes);
+        let text = String::from_utf8_lossy(bytes);
+        if let Some(signed) = SignedBy::parse(&text) {
+            assert_eq!(SignedBy::parse(&signed.header()), Some(signed));
+        }
+    });
 }
 
 #[test]
@@ -180,6 +177,7 @@ fn configuration_and_json() {
     ];
     storm("config", &seeds, |bytes| {
         let _ = Config::parse(bytes);
+        let _ = json::decode::<Settings>(bytes);
         let _ = json::decode::<ipc::SendRequest>(bytes);
         let _ = json::decode::<ipc::Register>(bytes);
         let _ = json::decode::<rpc::Request>(bytes);
@@ -228,10 +226,10 @@ fn what_a_client_tells_its_hooks() {
         br#"{"session_id":"01234567-89ab-cdef-0123-456789abcdef","prompt":"<task-notification>","cwd":"/tmp/\u00e9"}"#,
         br#"{"session_id":[1,{"a":null}],"cwd":7,"source":{},"prompt":false}"#,
     ];
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
     for round in 0..HOOK_ROUNDS {
-        let event = ["UserPromptSubmit", "PostToolUse", "Stop", "SessionEnd", "SessionStart"][random.below(5)];
-        let input = mutate(seeds[random.below(seeds.len())], &mut random);
+        let event = ["UserPromptSubmit", "PostToolUse", "Stop", "SessionEnd", "SessionStart"][random.index(5)];
+        let input = mutate::bytes(seeds[random.index(seeds.len())], &mut random);
         let mut command = home.command(&["hook", event]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut hook = command.spawn().unwrap();

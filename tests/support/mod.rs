@@ -8,6 +8,7 @@ pub(crate) mod home;
 pub(crate) mod http;
 pub(crate) mod mesh;
 pub(crate) mod model;
+pub(crate) mod mutate;
 pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod proxy;

@@ -19,7 +19,12 @@ impl Random {
 
     /// One of these.
     pub(crate) fn choose<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.below(from.len() as u64)).expect("an index")]
+        from[self.index(from.len())]
+    }
+
+    /// A place among so many.
+    pub(crate) fn index(&mut self, among: usize) -> usize {
+        usize::try_from(self.below(among as u64)).expect("an index")
     }
 
     /// A number below `end`.

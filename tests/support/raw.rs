@@ -87,6 +87,11 @@ impl RawMesh {
         frame
     }
 
+    /// Its id, and its owner's key.
+    pub(crate) fn owner(&self) -> (&str, &KeyPair) {
+        (self.id.as_str(), &self.members[0].1)
+    }
+
     /// What the `n`th session says first.
     pub(crate) fn hello(&self, n: usize, session: &KeyPair) -> Value {
         let (id, key) = &self.members[n % MEMBERS];
