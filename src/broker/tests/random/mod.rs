@@ -4,6 +4,7 @@
 
 mod model;
 mod op;
+mod reach;
 mod real;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,8 +14,8 @@ use self::op::{Op, Random, course};
 use self::real::Real;
 
 /// Courses of one run, and the length of each.
-const ROUNDS: u64 = 12;
-const LENGTH: usize = 60;
+const ROUNDS: u64 = 15;
+const LENGTH: usize = 70;
 
 /// How often a course that fails is tried with something left out.
 const TRIES: usize = 200;

@@ -7,16 +7,24 @@ use super::op::{Op, To, Way};
 use crate::wire::grant::Capability;
 use crate::wire::peer::Status;
 
-/// Sessions come first, then each member's daemon: a peer's number is also that of the key under which its mail waits.
+/// Sessions come first, then a daemon of each member, then a second one of a member that has two. The numbers of the first
+/// two kinds are also those of the keys under which mail waits.
 pub(super) const MEMBERS: usize = 3;
 const SESSIONS_OF: [usize; 5] = [0, 0, 1, 1, 2];
 pub(super) const SESSIONS: usize = SESSIONS_OF.len();
-pub(super) const PEERS: usize = SESSIONS + MEMBERS;
+pub(super) const KEYS: usize = SESSIONS + MEMBERS;
+const HAS_TWO: usize = 1;
+pub(super) const PEERS: usize = KEYS + 1;
 pub(super) const GROUPS: [&str; 3] = ["eng", "eng/api", "ops"];
 pub(super) const TOPICS: [&str; 2] = ["t", "u"];
 
 pub(super) fn member_of(peer: usize) -> usize {
-    SESSIONS_OF.get(peer).copied().unwrap_or_else(|| peer - SESSIONS)
+    SESSIONS_OF.get(peer).copied().unwrap_or(if peer < KEYS { peer.saturating_sub(SESSIONS) } else { HAS_TWO })
+}
+
+/// The key whose mail a peer takes.
+pub(super) fn key_of(peer: usize) -> usize {
+    if peer < KEYS { peer } else { SESSIONS + HAS_TWO }
 }
 
 pub(super) fn is_session(peer: usize) -> bool {
@@ -25,7 +33,7 @@ pub(super) fn is_session(peer: usize) -> bool {
 
 /// Where a peer's place stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Never,
     Here,
     Kept,
@@ -35,18 +43,16 @@ enum Place {
 }
 
 #[derive(Debug)]
-struct Peer {
-    place: Place,
-    status: Status,
-    groups: BTreeSet<usize>,
-    hidden: bool,
+pub(super) struct Peer {
+    pub(super) place: Place,
+    pub(super) status: Status,
+    pub(super) groups: BTreeSet<usize>,
+    pub(super) hidden: bool,
     kicked: bool,
     /// The first message that this connection has not been looked through for.
-    next: usize,
+    pub(super) next: usize,
     /// What this connection was given and has not acknowledged.
-    pushed: Vec<usize>,
-    /// What waits under its key.
-    queue: BTreeSet<usize>,
+    pub(super) pushed: Vec<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +61,7 @@ pub(super) struct Message {
     pub(super) to: To,
     pub(super) id: u16,
     pub(super) text: u8,
-    urgent: bool,
+    pub(super) urgent: bool,
 }
 
 /// What is to come of an operation.
@@ -68,6 +74,8 @@ pub(super) enum Said {
     New(usize),
     /// The message of this number, once more.
     Same(usize),
+    /// Of several, what becomes of each.
+    Each(Vec<Said>),
     /// Refused, with a code or a text that begins so.
     Refused(&'static str),
     /// These are closed.
@@ -76,12 +84,16 @@ pub(super) enum Said {
 
 #[derive(Debug)]
 pub(super) struct Model {
-    peers: Vec<Peer>,
-    banned: [bool; MEMBERS],
+    pub(super) peers: Vec<Peer>,
+    /// What waits under each key.
+    pub(super) queues: Vec<BTreeSet<usize>>,
+    /// The daemons that have a place, in the order in which they got it: of a member's, the first that is here takes its mail.
+    pub(super) daemons: Vec<usize>,
+    pub(super) banned: [bool; MEMBERS],
     /// What a member does not allow another.
     denied: BTreeSet<(usize, usize, Capability)>,
     /// Who is in which topic.
-    topics: BTreeSet<(usize, usize)>,
+    pub(super) topics: BTreeSet<(usize, usize)>,
     pub(super) messages: Vec<Message>,
     /// By member and id.
     sent: HashMap<(usize, u16), usize>,
@@ -97,10 +109,11 @@ impl Model {
             kicked: false,
             next: 0,
             pushed: Vec::new(),
-            queue: BTreeSet::new(),
         };
         Model {
             peers: (0..PEERS).map(peer).collect(),
+            queues: vec![BTreeSet::new(); KEYS],
+            daemons: Vec::new(),
             banned: [false; MEMBERS],
             denied: BTreeSet::new(),
             topics: (0..TOPICS.len()).map(|topic| (0, topic)).collect(),
@@ -115,14 +128,14 @@ impl Model {
 
     /// Copies that wait for somebody.
     pub(super) fn depth(&self) -> usize {
-        self.peers.iter().map(|peer| peer.queue.len()).sum()
+        self.queues.iter().map(BTreeSet::len).sum()
     }
 
     pub(super) fn pushed(&self, peer: usize) -> &[usize] {
         &self.peers[peer].pushed
     }
 
-    fn has_place(&self, peer: usize) -> bool {
+    pub(super) fn has_place(&self, peer: usize) -> bool {
         matches!(self.peers[peer].place, Place::Here | Place::Kept)
     }
 
@@ -141,6 +154,10 @@ impl Model {
             Op::Expire => self.expire(),
             Op::Restart => self.restart(),
             Op::Send { from, to, id, text, urgent } => self.send(Message { from, to, id, text, urgent }),
+            Op::Burst { from, to, id, count } => {
+                let all = (id..id + count).map(|id| self.send(Message { from, to, id, text: 0, urgent: false }));
+                Said::Each(all.collect())
+            }
             Op::Ack(peer, nth) => match self.peers[peer].pushed.get(nth).copied() {
                 Some(message) => self.ack(peer, message),
                 None => Said::Nothing,
@@ -183,6 +200,7 @@ impl Model {
         let one = &mut self.peers[peer];
         if !had_place {
             one.status = Status::Idle;
+            self.daemons.extend((!is_session(peer)).then_some(peer));
         }
         one.groups = (0..GROUPS.len()).filter(|group| is_session(peer) && groups & (1 << group) != 0).collect();
         (one.place, one.next, one.pushed) = (Place::Here, 0, Vec::new());
@@ -196,6 +214,7 @@ impl Model {
         // Only of sessions it is written down.
         if matches!(place, Place::Away | Place::Over) {
             one.hidden &= is_session(peer);
+            self.daemons.retain(|daemon| *daemon != peer);
         }
     }
 
@@ -280,7 +299,7 @@ impl Model {
 
     fn ack(&mut self, peer: usize, message: usize) -> Said {
         self.peers[peer].pushed.retain(|pushed| *pushed != message);
-        self.peers[peer].queue.remove(&message);
+        self.queues[key_of(peer)].remove(&message);
         Said::Done
     }
 
@@ -291,7 +310,7 @@ impl Model {
         pushed.iter().copied().find(|message| self.messages[*message].id == id)
     }
 
-    fn denies(&self, member: usize, other: usize, capability: Capability) -> bool {
+    pub(super) fn denies(&self, member: usize, other: usize, capability: Capability) -> bool {
         self.denied.contains(&(member, other, capability))
     }
 
@@ -308,7 +327,8 @@ impl Model {
         }
         if let Some(before) = self.sent.get(&(own, message.id)) {
             let first = self.messages[*before];
-            let same = (first.from, first.to, first.text) == (message.from, message.to, message.text);
+            let ends = |one: Message| (key_of(one.from), one.to, one.text);
+            let same = ends(first) == ends(message);
             return if same { Said::Same(*before) } else { Said::Refused("idempotency_conflict: ") };
         }
         if let To::Key(key) = message.to
@@ -318,84 +338,10 @@ impl Model {
         }
         let number = self.messages.len();
         for key in self.reached(message.from, message.to) {
-            self.peers[key].queue.insert(number);
+            self.queues[key].insert(number);
         }
         self.sent.insert((own, message.id), number);
         self.messages.push(message);
         Said::New(number)
-    }
-
-    /// Members are known, and sessions that have been here.
-    fn knows(&self, key: usize) -> bool {
-        !is_session(key) || self.peers[key].place != Place::Never
-    }
-
-    fn is_in(&self, peer: usize, group: usize) -> bool {
-        let inside = |name: &str| name == GROUPS[group] || name.starts_with(&format!("{}/", GROUPS[group]));
-        self.peers[peer].groups.iter().any(|own| inside(GROUPS[*own]))
-    }
-
-    fn reached(&self, from: usize, to: To) -> Vec<usize> {
-        let own = member_of(from);
-        let others = || (0..SESSIONS).filter(move |peer| *peer != from);
-        let seen = |peer: usize| !self.peers[peer].hidden || member_of(peer) == own;
-        let hears = |peer: usize| !self.denies(member_of(peer), own, Capability::Broadcast);
-        let has_session = |member: usize| (0..SESSIONS).any(|peer| member_of(peer) == member && self.has_place(peer));
-        match to {
-            To::Key(key) => vec![key],
-            To::Everyone => {
-                let sessions = others().filter(|peer| self.has_place(*peer) && seen(*peer) && hears(*peer));
-                let daemons = (SESSIONS..PEERS).filter(|peer| {
-                    let member = member_of(*peer);
-                    let hides = self.has_place(*peer) && self.peers[*peer].hidden;
-                    member != own && !self.banned[member] && !has_session(member) && !hides && hears(*peer)
-                });
-                sessions.chain(daemons).collect()
-            }
-            To::Group(group) => {
-                let may_come = |peer: usize| self.peers[peer].place == Place::Away && !self.banned[member_of(peer)];
-                let there = others().filter(|peer| self.has_place(*peer) || may_come(*peer));
-                there.filter(|peer| self.is_in(*peer, group) && seen(*peer) && hears(*peer)).collect()
-            }
-            To::Topic(topic) => {
-                let member_hears = |member: usize| {
-                    self.topics.contains(&(member, topic)) && !self.banned[member] && !self.denies(member, own, Capability::Dm)
-                };
-                let sessions = |member: usize| others().filter(move |peer| member_of(*peer) == member && self.has_place(*peer));
-                let keys = (0..MEMBERS).filter(|member| member_hears(*member)).flat_map(|member| {
-                    let mut keys: Vec<usize> = sessions(member).collect();
-                    if keys.is_empty() && member != own {
-                        keys.push(SESSIONS + member);
-                    }
-                    keys
-                });
-                keys.collect()
-            }
-        }
-    }
-
-    /// What each connection is given now, in this order.
-    pub(super) fn deliver(&mut self) -> Vec<Vec<usize>> {
-        (0..PEERS).map(|peer| if self.is_here(peer) { self.deliver_to(peer) } else { Vec::new() }).collect()
-    }
-
-    fn deliver_to(&mut self, peer: usize) -> Vec<usize> {
-        let mut given = Vec::new();
-        let one = &self.peers[peer];
-        let mut next = one.next;
-        for number in one.queue.range(one.next..).copied() {
-            let message = self.messages[number];
-            if one.status != Status::Idle && !message.urgent {
-                continue;
-            }
-            next = number + 1;
-            let needs = if matches!(message.to, To::Everyone | To::Group(_)) { Capability::Broadcast } else { Capability::Dm };
-            if !self.denies(member_of(peer), member_of(message.from), needs) && !one.pushed.contains(&number) {
-                given.push(number);
-            }
-        }
-        self.peers[peer].next = next;
-        self.peers[peer].pushed.extend(&given);
-        given
     }
 }

@@ -1,6 +1,6 @@
 //! What may happen to a broker.
 
-use super::model::{GROUPS, MEMBERS, PEERS, SESSIONS, TOPICS};
+use super::model::{GROUPS, KEYS, MEMBERS, PEERS, SESSIONS, TOPICS};
 use crate::wire::grant::Capability;
 use crate::wire::peer::Status;
 
@@ -37,6 +37,13 @@ pub(super) enum Op {
         text: u8,
         urgent: bool,
     },
+    /// So many at once, with ids from this one on.
+    Burst {
+        from: usize,
+        to: To,
+        id: u16,
+        count: u16,
+    },
     /// Of what waits for an acknowledgement here, the nth.
     Ack(usize, usize),
     /// Any message, whosever it is.
@@ -61,6 +68,7 @@ impl Op {
             Op::Connect(..) | Op::Expire | Op::Restart => None,
             Op::Close(peer, _)
             | Op::Send { from: peer, .. }
+            | Op::Burst { from: peer, .. }
             | Op::Ack(peer, _)
             | Op::AckForeign(peer, _)
             | Op::AckById(peer, _)
@@ -100,15 +108,26 @@ impl Random {
     }
 }
 
+/// Messages sent at once, and how often in one course: all of them together fit into the window of a connection, which the
+/// model knows nothing of.
+const BURST: usize = 40;
+const BURSTS: usize = 4;
+
 /// A course of events: mostly mail, and now and then something that decides who gets it.
 pub(super) fn course(random: &mut Random, length: usize) -> Vec<Op> {
-    let mut ops: Vec<Op> = Vec::with_capacity(length);
-    let mut sends: Vec<Op> = Vec::new();
-    for _ in 0..length {
+    let mut ops: Vec<Op> = (0..PEERS).filter(|_| !random.one_in(4)).map(|peer| Op::Connect(peer, 3)).collect();
+    let (mut sends, mut bursts) = (Vec::new(), 0);
+    for n in 0..length {
         let op = match random.below(100) {
             0..=33 => send(random, &sends),
             34..=50 => acknowledge(random),
-            51..=68 => Op::Connect(random.below(PEERS), u8::try_from(random.below(1 << GROUPS.len())).unwrap()),
+            51 if bursts < BURSTS => {
+                bursts += 1;
+                let id = u16::try_from(1000 + 100 * n).unwrap();
+                Op::Burst { from: random.below(PEERS), to: to(random), id, count: u16::try_from(random.below(BURST)).unwrap() }
+            }
+            51 => Op::Restart,
+            52..=68 => Op::Connect(random.below(PEERS), u8::try_from(random.below(1 << GROUPS.len())).unwrap()),
             69..=74 => Op::Close(random.below(PEERS), if random.one_in(3) { Way::Goodbye } else { Way::Cut }),
             75..=76 => Op::Expire,
             77 => Op::Restart,
@@ -124,7 +143,7 @@ pub(super) fn course(random: &mut Random, length: usize) -> Vec<Op> {
 
 fn to(random: &mut Random) -> To {
     match random.below(6) {
-        0..=2 => To::Key(random.below(PEERS)),
+        0..=2 => To::Key(random.below(KEYS)),
         3 => To::Group(random.below(GROUPS.len())),
         4 => To::Topic(random.below(TOPICS.len())),
         _ => To::Everyone,

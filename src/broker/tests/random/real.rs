@@ -108,7 +108,17 @@ impl Real {
                 self.clients.fill_with(|| None);
                 self.world.broker = Some(start(options(&self.world.dir)).unwrap());
             }
-            Op::Send { from, to, id, text, urgent } => self.send((from, to), (id, text, urgent), said)?,
+            Op::Send { from, to, id, text, urgent } => {
+                self.send((from, to), (id, text, urgent));
+                self.answered(from, id, said)?;
+            }
+            Op::Burst { from, to, id, count } => {
+                (id..id + count).for_each(|id| self.send((from, to), (id, 0, false)));
+                let Said::Each(each) = said else { return Err(format!("{said:?} is no answer to several")) };
+                for (id, said) in (id..).zip(each) {
+                    self.answered(from, id, said)?;
+                }
+            }
             Op::Ack(peer, nth) => self.ack(peer, "brokerMessageId", &self.messages[pushed[peer][nth]].0),
             Op::AckForeign(peer, message) => self.ack(peer, "brokerMessageId", &self.messages[message].0),
             Op::AckById(peer, nth) => self.ack(peer, "clientMessageId", &self.messages[pushed[peer][nth]].1),
@@ -123,7 +133,10 @@ impl Real {
             true => self.world.session_hello(member, &key(peer), &name(peer)),
             false => self.world.hello(member),
         };
-        if is_session(peer) {
+        if !is_session(peer) {
+            // A member's second daemon is on another machine.
+            hello["hostname"] = json!(format!("host-{peer}"));
+        } else {
             let inside = GROUPS.iter().enumerate().filter(|(at, _)| groups & (1 << at) != 0);
             hello["groups"] = inside.map(|(_, name)| json!({"name": name})).collect();
         }
@@ -182,9 +195,14 @@ impl Real {
         }
     }
 
-    fn send(&mut self, (from, to): (usize, To), (id, text, urgent): (u16, u8, bool), said: &Said) -> Outcome {
+    fn send(&self, (from, to): (usize, To), (id, text, urgent): (u16, u8, bool)) {
         let (id, text) = (format!("c{id}"), format!("text{text}"));
         self.client(from).send(&id, &self.target(to), &text, if urgent { "now" } else { "next" });
+    }
+
+    /// The answer to a message is what the model says.
+    fn answered(&mut self, from: usize, id: u16, said: &Said) -> Outcome {
+        let id = format!("c{id}");
         let ack = self.answer(from)?;
         let message = ack["messageId"].as_str().unwrap_or_default().to_owned();
         ensure(ack["type"] == "ack" && ack["id"] == *id, || format!("no answer to {id}: {ack}"))?;
