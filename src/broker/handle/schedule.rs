@@ -270,7 +270,7 @@ fn submission(
 ) -> Submission {
     let target_spec = topic.as_ref().map_or_else(|| row.target_spec.clone(), |topic| format!("#{}", topic.id));
     Submission {
-        id: MessageId::new(random::id32()),
+        id: MessageId::new(random::id32_at(now)),
         mesh: row.mesh.clone(),
         sender_member: MemberId::new(row.member.as_str()),
         sender_pubkey: row.sender_pubkey,

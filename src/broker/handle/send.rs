@@ -249,7 +249,7 @@ fn check(shared: &Shared, seat: &Seat, send: Send) -> Result<Submission, Refused
     let sealing = sealing(shared, seat, &target, &recipients, &send)?;
     let now = now_millis();
     Ok(Submission {
-        id: MessageId::new(random::id32()),
+        id: MessageId::new(random::id32_at(now)),
         mesh: seat.mesh.clone(),
         sender_member: seat.member.id.clone(),
         sender_pubkey: seat.key(),

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::audit::{self, Verdict};
-use super::members;
 use super::{Member, Mesh};
+use super::{members, status};
 use crate::base::ids::{MeshId, Slug};
 use crate::base::time::{Millis, iso, now_millis};
 use crate::store::db::{self, Db, beside};
@@ -60,7 +60,7 @@ pub(super) fn totals(db: &Db<'_>) -> Result<Totals, Error> {
     Ok(Totals {
         meshes: count(one("SELECT count(*) FROM mesh")?),
         members: count(one("SELECT count(*) FROM member WHERE revoked_at IS NULL")?),
-        queued: count(one("SELECT n FROM depth")?),
+        queued: count(one(status::DEPTH)?),
         queued_bytes: size(one("SELECT coalesce(sum(bytes), 0) FROM waiting WHERE recipient = ''")?),
     })
 }

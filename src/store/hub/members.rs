@@ -28,6 +28,8 @@ pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_away.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_kept.sql"))?),
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_api_keys.sql"))?),
+    // What it counted is the sum of `waiting`.
+    |conn| Ok(conn.execute_batch("DROP TABLE depth")?),
 ];
 
 /// A column that only this program writes, and only with keys.

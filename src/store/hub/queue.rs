@@ -17,33 +17,17 @@ use crate::wire::priority::Priority;
 
 pub(super) fn enqueue(db: &Db<'_>, submissions: Vec<Submission>) -> Result<Vec<Enqueued>, Error> {
     db.check_room()?;
-    let mut copies = 0;
     let policy = room::policy(db)?;
     let mut chain = Chain::new(db);
     let mesh = submissions.first().map(|submission| submission.mesh.clone());
-    let one = |submission| enqueue_one(db, &policy, &mut chain, submission, &mut copies);
+    let one = |submission| enqueue_one(db, &policy, &mut chain, submission);
     let answers = submissions.into_iter().map(one).collect();
-    deepen(db, copies)?;
     // What one connection says at once is for one mesh.
     mesh.map_or(Ok(()), |mesh| room::forget_settled(db, &policy, &mesh))?;
     answers
 }
 
-/// Changes the count of waiting copies.
-pub(super) fn deepen(db: &Db<'_>, by: i64) -> Result<(), Error> {
-    if by != 0 {
-        db.execute("UPDATE depth SET n = n + ?1", [by])?;
-    }
-    Ok(())
-}
-
-fn enqueue_one(
-    db: &Db<'_>,
-    policy: &Policy,
-    chain: &mut Chain<'_, '_>,
-    mut submission: Submission,
-    copies: &mut i64,
-) -> Result<Enqueued, Error> {
+fn enqueue_one(db: &Db<'_>, policy: &Policy, chain: &mut Chain<'_, '_>, mut submission: Submission) -> Result<Enqueued, Error> {
     if let Some(before) = sent_before(db, &submission)? {
         return Ok(before);
     }
@@ -78,7 +62,6 @@ fn enqueue_one(
     if usize::try_from(written) != Ok(submission.recipients.len()) {
         db.execute("UPDATE message SET recipients = ?2, waiting = ?2 WHERE seq = ?1", params![seq, written])?;
     }
-    *copies += written;
     if policy.audit_messages {
         let payload = json!({
             "messageId": submission.id, "priority": submission.priority.as_str(), "targetSpec": submission.target_spec,
@@ -248,7 +231,6 @@ pub(super) fn acked(db: &Db<'_>, acks: Vec<Ack>) -> Result<usize, Error> {
             gone += has(db, &ack, seq)?;
         }
     }
-    deepen(db, -limit_sql(gone))?;
     Ok(gone)
 }
 
@@ -261,19 +243,19 @@ fn has(db: &Db<'_>, ack: &Ack, seq: i64) -> Result<usize, Error> {
     if gone == 0 {
         return Ok(0);
     }
-    let left: Option<(i64, bool)> = db
-        .prepare("UPDATE message SET waiting = waiting - 1 WHERE seq = ?1 RETURNING waiting, target_spec GLOB '[*@#]*'")?
-        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?)))
+    let is_for_many: Option<bool> = db
+        .prepare(
+            "UPDATE message SET waiting = waiting - 1, delivered_at = iif(waiting = 1, ?2, delivered_at),
+                    nonce = iif(waiting = 1, '', nonce), ciphertext = iif(waiting = 1, '', ciphertext)
+              WHERE seq = ?1 RETURNING target_spec GLOB '[*@#]*'",
+        )?
+        .query_row(params![seq, ack.now], |row| row.get(0))
         .optional()?;
-    let Some((waiting, is_for_many)) = left else { return Ok(gone) };
-    if is_for_many {
+    if is_for_many == Some(true) {
         db.execute(
             "INSERT OR IGNORE INTO had (seq, recipient, at) VALUES (?1, ?2, ?3)",
             params![seq, ack.recipient.to_string(), ack.now],
         )?;
-    }
-    if waiting == 0 {
-        db.execute("UPDATE message SET delivered_at = ?2, nonce = '', ciphertext = '' WHERE seq = ?1", params![seq, ack.now])?;
     }
     Ok(gone)
 }

@@ -3,7 +3,6 @@
 use rusqlite::params;
 
 use super::members::key;
-use super::queue::deepen;
 use super::{MessageLookup, MessageState, receipts};
 use crate::base::ids::{MemberId, MemberKey, MeshId, MessageId};
 use crate::base::time::Millis;
@@ -11,8 +10,11 @@ use crate::store::db::Db;
 use crate::store::{Error, count, limit_sql};
 use crate::wire::priority::Priority;
 
+/// How many copies wait, in all meshes.
+pub(super) const DEPTH: &str = "SELECT coalesce(sum(copies), 0) FROM mesh JOIN waiting ON mesh_id = mesh.id AND recipient = ''";
+
 pub(super) fn depth(db: &Db<'_>) -> Result<usize, Error> {
-    Ok(db.first("SELECT n FROM depth", [], |row| row.get(0))?.map_or(0, count))
+    Ok(db.first(DEPTH, [], |row| row.get(0))?.map_or(0, count))
 }
 
 /// What a step of clearing out did.
@@ -29,15 +31,13 @@ pub(super) fn expire(db: &Db<'_>, now: Millis, limit: usize) -> Result<Expired, 
         params![now, limit_sql(limit)],
         |row| row.get::<_, i64>(0),
     )?;
-    let mut copies = 0;
     let mut expired = Expired { count: seqs.len(), told: Vec::new() };
     for seq in &seqs {
         expired.told.extend(receipts::expired(db, *seq, now)?);
         db.execute("DELETE FROM had WHERE seq = ?1", [seq])?;
-        copies += db.execute("DELETE FROM delivery WHERE seq = ?1", [seq])?;
+        db.execute("DELETE FROM delivery WHERE seq = ?1", [seq])?;
         db.execute("DELETE FROM message WHERE seq = ?1", [seq])?;
     }
-    deepen(db, -limit_sql(copies))?;
     if seqs.is_empty() {
         super::room::forget(db)?;
         super::schedule::forget_failed(db, now)?;
