@@ -260,6 +260,7 @@ impl Server {
                 }
             }
             News::Changed => {}
+            News::Registered => self.follow_skills(),
         }
         if self.compare {
             self.compare_skills();

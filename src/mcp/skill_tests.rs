@@ -201,14 +201,10 @@ fn without_a_token_the_session_that_registers_later_is_found_or_the_one_mesh() {
         let meshes: Vec<Value> = slugs.iter().map(mesh).collect();
         std::fs::write(scratch.paths().config_file(), encode(&json!({ "version": 1, "meshes": meshes }))).unwrap();
     };
-    let own = scratch.paths().session_token("01234567-89ab-4def-8123-456789abcdef");
-    let mut shim = Shim::with(Options { own: Some(own.clone()), ..options(&scratch, None) });
-    let initialized = shim.ask(&initialize("2025-11-25"));
-    let instructions = initialized["result"]["instructions"].as_str().unwrap();
-    assert!(instructions.contains("begins with `[claudemesh]`") && !instructions.contains("no messages will arrive"));
-    shim.write(INITIALIZED);
     // None of several is the right one.
     config(&["home", "work"]);
+    let mut shim = Shim::start(&scratch, None);
+    shim.shake_hands();
     assert_eq!(names(&shim.ask(&list(1, "prompts"))), [""; 0]);
     let refused = shim.ask(&request(2, "prompts/get", &json!({ "name": "a" })))["error"].clone();
     assert!(refused["message"].as_str().unwrap().contains("several meshes"), "{refused}");
@@ -217,13 +213,22 @@ fn without_a_token_the_session_that_registers_later_is_found_or_the_one_mesh() {
     assert_eq!(names(&shim.ask(&list(3, "prompts"))), ["a"]);
     assert_eq!(daemon.asked().path, "/v1/skills?mesh=home");
     assert_eq!(shim.read()["method"], "notifications/prompts/list_changed", "it was shown none before");
-    shim.read();
+    shim.end();
+
+    let own = scratch.paths().session_token("01234567-89ab-4def-8123-456789abcdef");
+    let mut shim = Shim::with(Options { own: Some(own.clone()), ..options(&scratch, None) });
+    let initialized = shim.ask(&initialize("2025-11-25"));
+    let instructions = initialized["result"]["instructions"].as_str().unwrap();
+    assert!(instructions.contains("begins with `[claudemesh]`") && !instructions.contains("no messages will arrive"));
+    shim.write(INITIALIZED);
+    assert_eq!(names(&shim.ask(&list(4, "prompts"))), ["a"]);
     std::fs::create_dir_all(own.parent().unwrap()).unwrap();
     std::fs::write(&own, "ab".repeat(32)).unwrap();
-    assert_eq!(names(&shim.ask(&list(4, "prompts"))), ["a"]);
+    let stream = daemon.asked_for("/v1/events");
+    let authorization = format!("ClaudeMesh-Session {}", "ab".repeat(32));
+    assert_eq!(stream.header("authorization"), Some(authorization.as_str()), "it is followed without being asked");
     let asked = daemon.asked_for("/v1/skills");
-    assert_eq!(asked.path, "/v1/skills");
-    assert_eq!(asked.header("authorization"), Some(format!("ClaudeMesh-Session {}", "ab".repeat(32)).as_str()));
+    assert_eq!((asked.path.as_str(), asked.header("authorization")), ("/v1/skills", Some(authorization.as_str())));
     shim.end();
 }
 

@@ -31,6 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// are not: the reference's broker never does, and without a session nobody follows the daemon's events.
 const COMPARE_EVERY: Duration = Duration::from_secs(120);
 
+/// How often, and how many times, a session that registers itself is looked for: it does so when its client has started, and
+/// the client lists prompts at about the same time.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOKS: u32 = 15;
+
 /// A whole list of skills is taken apart here.
 const STACK: usize = 512 * 1024;
 
@@ -96,6 +101,8 @@ pub(super) enum News {
     Answer(Ticket, Result<Value, Failure>),
     /// There are other skills than those the client has listed.
     Changed,
+    /// There is a session now, whose events can be followed.
+    Registered,
 }
 
 /// The running thread. It ends when this is dropped, at the end of its call.
@@ -111,7 +118,8 @@ impl Skills {
         let (jobs, queue) = bounded(QUESTIONS);
         // Bounded to nothing: while the client reads nothing, nothing is fetched for it.
         let (sender, news) = bounded(0);
-        let mut worker = Worker { source, news: sender, shown: None };
+        let registered = source.session().is_some();
+        let mut worker = Worker { source, news: sender, shown: None, registered, looks: 0 };
         let running = thread::spawn("skills", STACK, move || worker.run(&queue))?;
         Ok(Skills { jobs, news, running })
     }
@@ -136,6 +144,8 @@ struct Worker {
     news: Sender<News>,
     /// What the client was shown last, if it asked for a list at all.
     shown: Option<Vec<Skill>>,
+    registered: bool,
+    looks: u32,
 }
 
 /// The main loop takes no more.
@@ -145,13 +155,14 @@ impl Worker {
     fn run(&mut self, jobs: &Receiver<Job>) {
         loop {
             let job = if self.shown.is_some() {
-                jobs.recv_timeout(COMPARE_EVERY)
+                jobs.recv_timeout(self.pause())
             } else {
                 jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
             let done = match job {
                 Ok(Job::Answer { ticket, question, asked }) => self.answer(ticket, &question, asked),
-                Ok(Job::Compare) | Err(RecvTimeoutError::Timeout) => self.compare(),
+                Ok(Job::Compare) => self.compare(),
+                Err(RecvTimeoutError::Timeout) => self.look(),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             if done.is_err() {
@@ -181,6 +192,21 @@ impl Worker {
         let text = if *question == Question::Prompts { skill_text::prompts(&skills) } else { skill_text::resources(&skills) };
         self.say(News::Answer(ticket, Ok(text)))?;
         self.show(skills)
+    }
+
+    fn pause(&self) -> Duration {
+        let is_awaited = self.source.own.is_some() && !self.registered && self.looks < LOOKS;
+        if is_awaited { LOOK_EVERY } else { COMPARE_EVERY }
+    }
+
+    /// Nobody has asked for a while.
+    fn look(&mut self) -> Result<(), Ended> {
+        self.looks = self.looks.saturating_add(1);
+        if !self.registered && self.source.session().is_some() {
+            self.registered = true;
+            self.say(News::Registered)?;
+        }
+        self.compare()
     }
 
     fn compare(&mut self) -> Result<(), Ended> {
