@@ -1,6 +1,7 @@
 //! One connection to a broker, frame by frame: it says what a test says, and hears everything in order.
 
 use std::net::TcpStream;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
@@ -37,7 +38,10 @@ impl Peer {
     /// Whatever comes next. A close is `{"type":"close","code":…,"reason":…}`.
     #[track_caller]
     pub(crate) fn hear(&mut self) -> Value {
+        // A broker that only pings keeps every read from running out of time.
+        let end = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < end, "nothing was said for {PATIENCE:?}");
             match self.0.read().expect("something comes") {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),
                 Message::Close(close) => {
