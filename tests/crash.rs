@@ -52,12 +52,17 @@ impl Senders {
 
     /// As [`Senders::start`], with other bursts.
     pub(crate) fn in_bursts(session: Session, to: &str, burst: u64) -> Senders {
+        Senders::to_each(session, &[to], burst)
+    }
+
+    /// Threads that send to these, each to one of them.
+    pub(crate) fn to_each(session: Session, to: &[&str], burst: u64) -> Senders {
         let session = Arc::new(session);
         let (report, acknowledged) = channel();
         let mut senders = Senders { turns: Vec::new(), acknowledged, threads: Vec::new(), burst, sent: 0, done: 0 };
         for thread in 0..SENDERS {
             let (turn, turns) = channel::<()>();
-            let (session, to, report) = (session.clone(), to.to_owned(), report.clone());
+            let (session, to, report) = (session.clone(), to[thread % to.len()].to_owned(), report.clone());
             senders.turns.push(turn);
             senders.threads.push(std::thread::spawn(move || {
                 let mut next = 0;
@@ -188,13 +193,13 @@ fn a_daemon_with_its_own_broker_is_killed() {
 
 /// What of a world of two daemons and a broker is killed in one round.
 #[derive(Debug, Clone, Copy)]
-enum Victim {
+pub(crate) enum Victim {
     Sender,
     Recipient,
     Broker,
 }
 
-fn kill(world: &mut World, victims: &[Victim]) {
+pub(crate) fn kill(world: &mut World, victims: &[Victim]) {
     for victim in victims {
         match victim {
             Victim::Sender => world.alice.kill(),

@@ -7,6 +7,7 @@ mod support;
 
 mod cli;
 mod crash;
+mod crash_many;
 mod cuts;
 mod damage;
 mod deaf;
