@@ -80,10 +80,15 @@ pub(super) fn skill_changed(shared: &Shared, seat: &Seat, change: SkillChange) {
 }
 
 pub(in crate::broker) fn left(shared: &Shared, mesh: &MeshId, gone: &Gone) {
-    if let Some(key) = gone.session
-        && let Err(err) = shared.hub.sessions_gone(vec![(mesh.clone(), key)], gone.ended)
-    {
-        log::error!("hub: {err}");
+    if let Some(key) = gone.session {
+        let mut written = shared.hub.sessions_gone(vec![(mesh.clone(), key)], gone.ended);
+        // It may have come back between then and now, and have been written down before this.
+        if shared.router.has_session(mesh, key) {
+            written = written.and_then(|()| shared.hub.session_back(mesh.clone(), key));
+        }
+        if let Err(err) = written {
+            log::error!("hub: {err}");
+        }
     }
     if gone.announced {
         let payload = json!({"pubkey": gone.key});

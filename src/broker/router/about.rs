@@ -1,7 +1,7 @@
 //! What a presence says of itself.
 
 use super::Router;
-use crate::base::ids::{MeshId, PresenceId};
+use crate::base::ids::{MeshId, PresenceId, SessionKey};
 use crate::broker::limits::MAX_GROUPS;
 use crate::wire::peer::{Group, Reach, Stats, Status};
 use crate::wire::profile::Profile;
@@ -54,6 +54,11 @@ impl Router {
                 groups.retain(|group| group.name != name);
             }
         });
+    }
+
+    /// Whether a session has a place, by whatever connection.
+    pub(in crate::broker) fn has_session(&self, mesh: &MeshId, key: SessionKey) -> bool {
+        self.lock().by_id.get(mesh).is_some_and(|mesh| mesh.sessions.contains_key(&key))
     }
 
     /// The groups a peer is in.

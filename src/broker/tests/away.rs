@@ -87,6 +87,31 @@ fn what_is_for_many_waits_for_those_who_have_been_away_for_longer_than_a_lease()
 }
 
 #[test]
+fn a_session_that_came_back_at_once_is_not_written_down_as_gone_after_that() {
+    let world = World::new("at-once");
+    let (bob, key) = world.in_groups(1, 21, "bob", &["eng"]);
+    let shared = &world.running().shared;
+    let session = crate::base::ids::SessionKey(key);
+    let state = || shared.hub.session(world.mesh.clone(), session).unwrap().map(|seen| (seen.here, seen.ended));
+    bob.say_text("close:session_ended");
+    let end = Instant::now() + PATIENCE;
+    while state() != Some((false, true)) {
+        assert!(Instant::now() < end, "it has said that it is over");
+        std::thread::yield_now();
+    }
+    let gone = |ended| {
+        let (name, member) = ("bob".to_owned(), MemberKey(world.members[1].1.public));
+        crate::broker::presence::Gone { name, key, member, announced: false, visible: true, session: Some(session), ended }
+    };
+    let (_bob, _) = world.in_groups(1, 21, "bob", &["eng"]);
+    for ended in [true, false] {
+        // What the connection before it still has to say.
+        events::left(shared, &world.mesh, &gone(ended));
+        assert_eq!(state(), Some((true, false)), "a broker that starts on this keeps its place");
+    }
+}
+
+#[test]
 fn a_member_that_never_was_here_gets_what_is_for_everybody_and_one_that_is_shut_out_does_not() {
     let mut world = World::new("never");
     let (alice, _) = world.session(0, 11, "alice");

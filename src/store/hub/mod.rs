@@ -87,6 +87,9 @@ commands! {
     /// Their places are given up; `ended` if they said that they are over.
     Lazy SessionsGone => sessions::sessions_gone: pub fn sessions_gone(gone: Vec<(MeshId, SessionKey)>, ended: bool) -> ();
 
+    /// It has a place after all.
+    Lazy SessionBack => sessions::session_back: pub fn session_back(mesh: MeshId, key: SessionKey) -> ();
+
     /// The sessions of a group and its parts that are away, seen at `since` or later, and have not ended; the latest first.
     Read AwayInGroup => sessions::away_in_group:
         pub fn away_in_group(mesh: MeshId, group: String, since: Millis, limit: usize) -> Vec<AwayRow>;

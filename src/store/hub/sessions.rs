@@ -111,6 +111,13 @@ pub(super) fn sessions_gone(db: &Db<'_>, gone: Vec<(MeshId, SessionKey)>, ended:
     Ok(())
 }
 
+/// Says that a session is here after all.
+pub(super) fn session_back(db: &Db<'_>, mesh: MeshId, key: SessionKey) -> Result<(), Error> {
+    let sql = "UPDATE session SET here = 1, ended = 0 WHERE mesh_id = ?1 AND pubkey = ?2";
+    db.execute(sql, params![mesh.as_str(), key.to_string()])?;
+    Ok(())
+}
+
 /// Sessions forgotten in one step, so that nobody waits long behind it.
 const STEP: usize = 500;
 
