@@ -203,6 +203,9 @@ fn bodies_of_the_local_api() {
         let _ = json::decode::<ipc::Prune>(bytes);
         let _ = json::decode::<ipc::StateWrite>(bytes);
         let _ = json::decode::<ipc::RememberRequest>(bytes);
+        let _ = json::decode::<ipc::Seen>(bytes);
+        let _ = json::decode::<ipc::TurnEnd>(bytes);
+        let _ = json::decode::<ipc::CanaryRequest>(bytes);
     });
 }
 

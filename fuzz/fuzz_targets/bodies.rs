@@ -14,4 +14,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = decode::<ipc::Prune>(bytes);
     let _ = decode::<ipc::StateWrite>(bytes);
     let _ = decode::<ipc::RememberRequest>(bytes);
+    let _ = decode::<ipc::Seen>(bytes);
+    let _ = decode::<ipc::TurnEnd>(bytes);
+    let _ = decode::<ipc::CanaryRequest>(bytes);
 });

@@ -151,4 +151,17 @@ mod tests {
         }
         std::fs::remove_dir_all(&dir).unwrap();
     }
+
+    #[test]
+    fn no_number_in_it_is_too_much() {
+        for number in ["0", "1", "4294967295", "4294967296", "-1", "1e9", "null", "\"7\"", "[]"] {
+            let names = ["messageDays", "auditDays", "meshMib", "recipientMib", "keptMib", "maxMeshes"];
+            let text = names.map(|name| format!("{{\"{name}\":{number}}}"));
+            for settings in text.iter().filter_map(|text| json::decode::<Settings>(text.as_bytes()).ok()) {
+                let now = 1_760_000_000_000;
+                assert!(now <= settings.expires_at(now) && settings.audit_from(now) <= now, "{settings:?}");
+                assert!(settings.policy().kept_bytes <= u64::from(u32::MAX) * MIB);
+            }
+        }
+    }
 }

@@ -165,6 +165,23 @@ mod tests {
     }
 
     #[test]
+    fn whatever_a_link_has_become_it_is_read_or_refused() {
+        let forms =
+            [TOKEN, "ic://join/AAAAAAAAAAAAAAAAAAAAAAAA/", "http://h:1/de/join/t/?x=1#y", "h.example/i/ABCDEFGH", "ABCD2345"];
+        for form in forms {
+            for (at, piece) in
+                (0..form.len()).flat_map(|at| ["", "\0", "/", "[", "://", "%00", "\u{e9}", "A"].map(|piece| (at, piece)))
+            {
+                let text = format!("{}{piece}{}", &form[..at], &form[at + 1..]);
+                let _ = (parse(&text), parse(&form[..at]));
+                if let Ok(checked) = check(&text, BEFORE) {
+                    assert_eq!(token(&checked.payload), TOKEN, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_token_of_the_reference_reads_and_writes_back() {
         let checked = check(TOKEN, BEFORE).unwrap();
         assert_eq!((checked.payload.mesh_slug.as_str(), checked.payload.expires_at), ("acme", 1_760_600_000));

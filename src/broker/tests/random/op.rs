@@ -183,8 +183,8 @@ fn acknowledge(random: &mut Random) -> Op {
 fn change(random: &mut Random) -> Op {
     let (peer, session, member) = (random.below(PEERS), random.below(SESSIONS), random.below(MEMBERS));
     let yes = random.one_in(2);
-    match random.below(20) {
-        0..=5 => Op::Status(peer, [Status::Idle, Status::Working, Status::Dnd, Status::Idle][random.below(4)]),
+    match random.below(22) {
+        20..=21 | 0..=5 => Op::Status(peer, [Status::Idle, Status::Working, Status::Dnd, Status::Idle][random.below(4)]),
         6..=7 => Op::Hide(peer, yes),
         8..=10 => Op::Group(session, random.below(GROUPS.len()), yes),
         11..=13 => Op::Topic(peer, random.below(TOPICS.len()), random.below(3) != 0),
