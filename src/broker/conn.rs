@@ -78,8 +78,9 @@ impl State {
         let Some(seat) = self.seat else { return };
         let now = (Instant::now(), now_millis());
         self.shared.metrics.of(seat.kind).down();
-        // One whose place was taken away is not here any more.
-        if self.shared.router.about(&seat.mesh, &seat.presence).is_some() {
+        // One whose place was taken away is not here any more, and one whose place another connection has says nothing of it:
+        // that one may have written down something newer.
+        if self.shared.router.is_held_by(&seat.mesh, &seat.presence, seat.generation) {
             seat.note(&self.shared);
         }
         if let Some(gone) = self.shared.router.leave(&seat.mesh, &seat.presence, seat.generation, over, now) {

@@ -46,6 +46,8 @@ fn a_late_close_of_an_old_connection_changes_nothing() {
     let second = enter(&router, "b", newcomer(1, session(10), &[]));
     assert_eq!((&second.presence, &second.how), (&first.presence, &How::Replaced));
     assert!(second.displaced.is_some());
+    let holds = |one: &Entered| router.is_held_by(&mesh(), &one.presence, one.generation);
+    assert!(!holds(&first) && holds(&second), "what the first has to say of the place is old");
     assert_eq!(router.leave(&mesh(), &first.presence, first.generation, true, (now, 1)), None);
     assert!(router.roster(&mesh())[0].online, "the second connection is still there");
     assert_eq!(router.leave(&mesh(), &second.presence, second.generation, false, (now, 2000)), None);

@@ -3,6 +3,7 @@
 use super::Router;
 use crate::base::ids::{MeshId, PresenceId, SessionKey};
 use crate::broker::limits::MAX_GROUPS;
+use crate::broker::presence::Place;
 use crate::wire::peer::{Group, Reach, Stats, Status};
 use crate::wire::profile::Profile;
 
@@ -59,6 +60,14 @@ impl Router {
     /// Whether a session has a place, by whatever connection.
     pub(in crate::broker) fn has_session(&self, mesh: &MeshId, key: SessionKey) -> bool {
         self.lock().by_id.get(mesh).is_some_and(|mesh| mesh.sessions.contains_key(&key))
+    }
+
+    /// Whether it is this connection that has the place.
+    pub(in crate::broker) fn is_held_by(&self, mesh: &MeshId, id: &PresenceId, generation: u64) -> bool {
+        let table = self.lock();
+        let presence = table.by_id.get(mesh).and_then(|mesh| mesh.presences.get(id));
+        presence
+            .is_some_and(|presence| matches!(presence.place, Place::Here { generation: current, .. } if current == generation))
     }
 
     /// The groups a peer is in.
