@@ -138,9 +138,10 @@ fn after_a_failed_or_an_interrupted_turn_a_session_is_woken() {
     let transcript = home.join("transcript.jsonl");
     std::fs::write(&transcript, "{\"type\":\"assistant\"}\n").unwrap();
     for (text, event) in [("after a failure", "StopFailure"), ("after a while", "Notification"), ("after Esc", "")] {
-        status(&bob, "working");
+        // The broker keeps what does not hurry for those who work.
         write(&alice, "bob", text, "next");
         arrived(&daemon.socket(), text);
+        status(&bob, "working");
         let waiter = start(&home, Some(&bob), "Wait", &json!({ "transcript_path": transcript }), &[]);
         if event.is_empty() {
             let said = json!({ "type": "user", "message": { "content": [{ "type": "text", "text": "[Request interrupted by user]" }] } });
@@ -150,6 +151,7 @@ fn after_a_failed_or_an_interrupted_turn_a_session_is_woken() {
         }
         let woken = waiter.finish();
         assert!(woken.status.code() == Some(2) && woken.err.contains(&format!("| {text}\n")), "{text}: {woken:?}");
+        status(&bob, "idle");
     }
 }
 

@@ -36,9 +36,6 @@ const CONFIRM: Duration = Duration::from_millis(10);
 /// What the start of a session waits at most: nobody has asked anything yet. Its end, too.
 const START: Duration = Duration::from_millis(400);
 
-/// The daemon keeps a status as soon as it reads it, and answers once it has passed it on: that is not waited for.
-const STATUS: Duration = Duration::from_millis(5);
-
 /// An event of the client, by its own name; `Wait` is what waits for mail beside an idle session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
@@ -147,7 +144,7 @@ impl Hook<'_> {
 
     fn set_status(&self, token: Token, status: Status) {
         // A daemon that is away has nobody to tell.
-        let _ = self.client(token).with_deadline(STATUS).set_status(status);
+        let _ = self.client(token).set_status(status);
     }
 
     /// What waits for this path. A daemon that is away, or slower than a turn may wait, has nothing.

@@ -61,6 +61,9 @@ impl Hook<'_> {
             Some("SessionStart") => drop(spawn::ensure(self.paths)),
             _ => {}
         }
+        if has_lost_its_client() {
+            return 0;
+        }
         let mut backoff = Backoff::new(RETRY_FROM, RETRY_TO);
         let mut round = LOOK;
         let parent = parent_id();
@@ -118,6 +121,11 @@ impl Hook<'_> {
         settle(&client, DeliveryPath::Wake, &claimed.items, if written { framed.shown } else { 0 });
         Waited::Done(if written { WAKE } else { 0 })
     }
+}
+
+/// Whether the client ended before its hook came to look.
+fn has_lost_its_client() -> bool {
+    parent_id() == 1 && std::env::var("CLAUDE_PID").is_ok_and(|client| client != "1")
 }
 
 /// Whether the last that was said in a transcript is that the turn was interrupted.
