@@ -14,7 +14,7 @@ use self::op::{Op, Random, course};
 use self::real::Real;
 
 /// Courses of one run, and the length of each.
-const ROUNDS: u64 = 20;
+const ROUNDS: u64 = 16;
 const LENGTH: usize = 70;
 
 /// How often a course that fails is tried with something left out.
