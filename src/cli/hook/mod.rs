@@ -10,6 +10,7 @@ mod turn;
 mod wait;
 
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::process::parent_id;
 use std::time::{Duration, Instant};
 
 use crate::base::ids::Token;
@@ -28,7 +29,8 @@ const PATIENCE: &str = "CLAUDEMESH_HOOK_MS";
 const MAX_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a turn waits for a hook at most, unless the user says otherwise.
-const TURN: Duration = Duration::from_millis(50);
+/// Ten less than 50: the process itself takes time, and clocks of the kernel tick as slowly.
+const TURN: Duration = Duration::from_millis(40);
 
 /// What of it a claim leaves for confirming what came.
 const CONFIRM: Duration = Duration::from_millis(10);
@@ -89,12 +91,14 @@ fn turn() -> Duration {
 /// Runs one hook: its exit status.
 pub(super) fn run(event: Event, paths: &Paths) -> u8 {
     let end = Instant::now() + event.within();
+    // Asked at once: a client that ends meanwhile leaves its hooks to another parent.
+    let parent = parent_id();
     let input = Input::read(io::stdin().lock());
     // A helper that the model started has no mail: it is the session's, and waits for its own turn.
     if input.is_helpers {
         return 0;
     }
-    let hook = Hook { paths, input, end };
+    let hook = Hook { paths, input, end, parent };
     // Nothing to say is the usual case, and every trouble ends as nothing to say.
     match event {
         Event::SessionStart => hook.session_start().unwrap_or(()),
@@ -124,6 +128,8 @@ struct Hook<'a> {
     input: Input,
     /// When the client has waited long enough.
     end: Instant,
+    /// The process that started the hook.
+    parent: u32,
 }
 
 impl Hook<'_> {

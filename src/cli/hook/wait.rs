@@ -33,6 +33,9 @@ const TAIL: u64 = 8 * 1024;
 /// What the client writes down as said by its user when a turn was interrupted.
 const INTERRUPTED: &str = "[Request interrupted by user";
 
+/// Names under which a client runs.
+const CLIENTS: [&str; 3] = ["claude", "node", "bun"];
+
 /// Between attempts to reach a daemon that is away.
 const RETRY_FROM: Duration = Duration::from_millis(100);
 const RETRY_TO: Duration = Duration::from_secs(3);
@@ -61,14 +64,10 @@ impl Hook<'_> {
             Some("SessionStart") => drop(spawn::ensure(self.paths)),
             _ => {}
         }
-        if has_lost_its_client() {
-            return 0;
-        }
         let mut backoff = Backoff::new(RETRY_FROM, RETRY_TO);
         let mut round = LOOK;
-        let parent = parent_id();
         // Whoever is taken over by another process has lost its client.
-        while parent_id() == parent {
+        while parent_id() == self.parent && !is_orphan(self.parent) {
             match self.wait_once(round) {
                 Waited::Done(code) => return code,
                 Waited::Nothing { working } => {
@@ -123,9 +122,11 @@ impl Hook<'_> {
     }
 }
 
-/// Whether the client ended before its hook came to look.
-fn has_lost_its_client() -> bool {
-    parent_id() == 1 && std::env::var("CLAUDE_PID").is_ok_and(|client| client != "1")
+/// Whether the client ended before its hook came to look: the first process takes over whoever is left alone. In a container it
+/// may be the client itself.
+fn is_orphan(parent: u32) -> bool {
+    let is_client = || std::fs::read_to_string("/proc/1/comm").is_ok_and(|name| CLIENTS.contains(&name.trim()));
+    parent == 1 && !is_client()
 }
 
 /// Whether the last that was said in a transcript is that the turn was interrupted.
