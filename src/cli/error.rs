@@ -8,6 +8,7 @@ use crate::base::exit::Exit;
 use crate::client;
 use crate::client::spawn::SpawnError;
 use crate::client::token::TokenError;
+use crate::wire::json::Value;
 
 #[derive(Debug)]
 pub(super) enum CliError {
@@ -107,6 +108,14 @@ impl std::error::Error for CliError {}
 
 impl From<client::Error> for CliError {
     fn from(err: client::Error) -> CliError {
+        // Whatever was asked for, the mesh was named or is the session's.
+        if let client::Error::Refused { problem, .. } = &err
+            && problem.error == "mesh_not_attached"
+        {
+            let mesh = problem.rest.get("mesh").and_then(Value::as_str).unwrap_or_default();
+            let what = format!("mesh \"{mesh}\" not found");
+            return CliError::Refused { exit: Exit::NotFound, what, hint: problem.hint.clone() };
+        }
         CliError::Client(err)
     }
 }

@@ -87,6 +87,11 @@ impl Bus {
         }
     }
 
+    /// Cuts off whoever follows one session's news on this mesh, which is called otherwise now: they come back with their cursor.
+    pub(super) fn cut(&self, mesh: &Slug) {
+        self.lock().retain(|_, subscriber| !matches!(&subscriber.scope, Scope::Session { mesh: own, .. } if own == mesh));
+    }
+
     /// Ends every stream with `bye` and accepts no more.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);

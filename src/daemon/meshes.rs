@@ -49,6 +49,17 @@ pub(super) struct Change {
     pub(super) dropped: Vec<Arc<Membership>>,
 }
 
+impl Change {
+    /// What was called otherwise before: the old name and the membership as it is now.
+    pub(super) fn renamed(&self) -> Vec<(Slug, Arc<Membership>)> {
+        let now = |old: &Membership| {
+            let is_it = |new: &&Arc<Membership>| new.slug != old.slug && new.mesh == old.mesh && new.member == old.member;
+            Some((old.slug.clone(), self.attached.iter().find(is_it)?.clone()))
+        };
+        self.dropped.iter().filter_map(|old| now(old)).collect()
+    }
+}
+
 /// The table of memberships, by slug.
 #[derive(Debug, Default)]
 pub(super) struct Meshes {
@@ -66,6 +77,11 @@ impl Meshes {
 
     pub(super) fn slugs(&self) -> Vec<String> {
         self.lock().keys().map(ToString::to_string).collect()
+    }
+
+    /// The membership of the mesh with this id, whatever it is called.
+    pub(super) fn by_id(&self, mesh: &MeshId) -> Option<Arc<Membership>> {
+        self.lock().values().find(|membership| membership.mesh == *mesh).cloned()
     }
 
     /// The one mesh there is, if there is one.
@@ -118,7 +134,7 @@ mod tests {
     fn entry(slug: &str, seed: u8, url: &str) -> Mesh {
         let pair = KeyPair::from_seed([seed; 32]);
         Mesh {
-            mesh_id: MeshId::new("m"),
+            mesh_id: MeshId::new(format!("m{seed}")),
             member_id: MemberId::new("i"),
             slug: Slug::new(slug),
             name: slug.into(),
@@ -145,6 +161,11 @@ mod tests {
         assert_eq!(meshes.get(&Slug::new("a")).unwrap().broker_url, "ws://y/ws", "the last entry of a slug counts");
         let moved = meshes.apply(&config(vec![entry("a", 3, "ws://y/ws"), entry("b", 2, "ws://z/ws")]));
         assert_eq!((slugs(&moved.attached), slugs(&moved.dropped)), (vec!["b".into()], vec!["b".into()]));
+        assert!(moved.renamed().is_empty());
+        let renamed = meshes.apply(&config(vec![entry("c", 3, "ws://y/ws"), entry("b", 2, "ws://z/ws")]));
+        let names: Vec<_> = renamed.renamed().iter().map(|(old, new)| format!("{old} {}", new.slug)).collect();
+        assert_eq!(names, ["a c"]);
+        meshes.apply(&config(vec![entry("a", 3, "ws://y/ws"), entry("b", 2, "ws://z/ws")]));
         let left = meshes.apply(&config(vec![entry("a", 3, "ws://y/ws")]));
         assert_eq!((slugs(&left.attached), slugs(&left.dropped)), (vec![], vec!["b".into()]));
         assert_eq!(meshes.only().map(|m| m.slug.to_string()).as_deref(), Some("a"));

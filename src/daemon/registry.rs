@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::base::hex;
-use crate::base::ids::{PublicKey, SessionId, Slug, Token};
+use crate::base::ids::{MeshId, PublicKey, SessionId, Slug, Token};
 use crate::base::names::is_uuid;
 use crate::base::time::{Millis, iso, now_millis};
 use crate::base::{atomic_file, paths::Paths};
@@ -52,6 +52,9 @@ struct Row {
     token_prefix: Option<String>,
     session_id: SessionId,
     mesh: Slug,
+    /// The mesh itself, whatever it is called when this is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mesh_id: Option<MeshId>,
     display_name: String,
     pid: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,20 +81,21 @@ struct Row {
 
 /// Writes the table. A failure is logged: sessions work on, and only a restart would miss them.
 pub(super) fn save(ctx: &Ctx) {
-    let rows = ctx.sessions.all().iter().map(|session| row(session)).collect();
+    let rows = ctx.sessions.all().iter().map(|session| row(ctx, session)).collect();
     let text = json::encode(&Written { version: 1, sessions: rows });
     if let Err(err) = atomic_file::write(&ctx.paths.sessions_file(), text.as_bytes()) {
         log::error!("sessions.json could not be written: {err}");
     }
 }
 
-fn row(session: &Session) -> Row {
+fn row(ctx: &Ctx, session: &Session) -> Row {
     Row {
         token: None,
         token_hash: Some(hex::encode(&session.token.0)),
         token_prefix: Some(session.token_prefix.clone()),
         session_id: session.id.clone(),
         mesh: session.mesh.clone(),
+        mesh_id: ctx.meshes.get(&session.mesh).map(|membership| membership.mesh.clone()),
         display_name: session.name.clone(),
         pid: session.pid,
         cwd: session.cwd.clone(),
@@ -107,8 +111,8 @@ fn row(session: &Session) -> Row {
 }
 
 /// The sessions of the last daemon whose processes still run. One whose key is lost is left out: under another key it would
-/// be somebody else.
-pub(super) fn load(paths: &Paths) -> Vec<Session> {
+/// be somebody else. With each comes the id of its mesh, where it was written.
+pub(super) fn load(paths: &Paths) -> Vec<(Session, Option<MeshId>)> {
     let Ok(bytes) = fs::read(paths.sessions_file()) else { return Vec::new() };
     let file: File = match json::decode(&bytes) {
         Ok(file) => file,
@@ -124,7 +128,12 @@ pub(super) fn load(paths: &Paths) -> Vec<Session> {
     };
     let rows = file.sessions.into_iter().map(json::from_value::<Row>);
     let readable = rows.filter_map(|row| row.inspect_err(|err| log::warn!("sessions.json: a row is left out: {err}")).ok());
-    readable.filter_map(|row| revive(paths, row)).collect()
+    readable
+        .filter_map(|mut row| {
+            let mesh = row.mesh_id.take();
+            Some((revive(paths, row)?, mesh))
+        })
+        .collect()
 }
 
 /// Whether the process of this number began after the session was registered: then it is another one. A row that does not say

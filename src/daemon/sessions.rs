@@ -98,6 +98,11 @@ impl Sessions {
         (session, replaced)
     }
 
+    /// Puts a session that is on a mesh with another name now in the place of what it was.
+    pub(super) fn rename(&self, session: Session) {
+        self.lock().by_token.insert(session.token, Arc::new(session));
+    }
+
     pub(super) fn remove(&self, token: &TokenHash) -> Option<Arc<Session>> {
         self.lock().by_token.remove(token)
     }

@@ -2,6 +2,7 @@
 //! and stops links and waits for nothing but its own queue.
 
 mod links;
+mod renamed;
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
 use crate::base::config::Config;
 use crate::base::exit::Exit;
+use crate::base::ids::MeshId;
 use crate::base::settings::Settings;
 use crate::base::thread::Running;
 use crate::base::time::now_millis;
@@ -166,9 +168,10 @@ impl Supervisor {
     }
 
     /// Attaches the meshes of the configuration and brings back the sessions that outlived the last daemon.
-    pub(super) fn begin(&mut self, sessions: Vec<Session>) {
+    pub(super) fn begin(&mut self, sessions: Vec<(Session, Option<MeshId>)>) {
         self.read_config();
-        for session in sessions {
+        for (mut session, mesh) in sessions {
+            self.follow(&mut session, mesh.as_ref());
             let (session, replaced) = self.ctx.sessions.insert(session);
             self.registered(&session, &replaced);
         }
@@ -360,6 +363,10 @@ impl Supervisor {
             Ok(config) => {
                 let change = self.ctx.meshes.apply(&config);
                 self.meshes_changed(&change);
+                // Where there is no file nobody has left anything.
+                if seen.is_some() {
+                    super::upkeep::left(&self.ctx, now_millis());
+                }
             }
             // Half a configuration is no reason to drop meshes that work.
             Err(err) => log::warn!("{err}; the meshes stay as they were"),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::base::ids::{MeshId, Slug};
 use crate::base::time::Millis;
 use crate::store;
 
@@ -31,6 +32,23 @@ pub(super) fn prune(ctx: &Ctx, now: Millis) {
     in_steps(ctx, "deletions forgotten", || ctx.inbox.forget_deleted(before(KEEP_DELETED)));
     in_steps(ctx, "receipts forgotten", || ctx.inbox.forget_receipts(before(KEEP_DELETED)));
     in_steps(ctx, "inbox rows pruned", || ctx.inbox.prune(before(settings.keep_inbox())));
+}
+
+/// Brings the mail of a mesh under its new name.
+pub(super) fn rename(ctx: &Ctx, old: &Slug, new: &Slug, mesh: &MeshId) {
+    in_steps(ctx, "outbox rows follow the name of their mesh", || ctx.outbox.rename(old.clone(), new.clone(), mesh.clone()));
+    in_steps(ctx, "inbox rows follow the name of their mesh", || ctx.inbox.rename(old.clone(), new.clone()));
+}
+
+/// Gives up what waits for a mesh that is not joined any more.
+pub(super) fn left(ctx: &Ctx, now: Millis) {
+    let routes = match ctx.outbox.routes_with_work() {
+        Ok(routes) => routes,
+        Err(err) => return ctx.store_failed(&err),
+    };
+    for (route, _) in routes.iter().filter(|(route, _)| ctx.meshes.get(&route.mesh).is_none()) {
+        in_steps(ctx, "messages given up: their mesh was left", || ctx.outbox.mesh_left(route.mesh.clone(), now));
+    }
 }
 
 fn millis(age: Duration) -> Millis {

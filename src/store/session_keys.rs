@@ -1,8 +1,8 @@
 //! Session key files: what lets a resumed session keep its address.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::atomic_file;
 use crate::base::ids::{SessionId, Slug};
@@ -14,6 +14,9 @@ use crate::wire::session_key::SessionKeyFile;
 
 /// Such a file has under 500 bytes.
 const MAX_FILE: u64 = 4096;
+
+/// Names the place where a session's file would be.
+const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
 /// The file for this session, or `None` when either name is unfit to be a file's.
 fn path(paths: &Paths, mesh: &Slug, session: &SessionId) -> Option<PathBuf> {
@@ -46,6 +49,27 @@ pub fn save(paths: &Paths, mesh: &Slug, session: &SessionId, file: &SessionKeyFi
     Ok(true)
 }
 
+/// Brings the keys of a mesh's sessions, those that may be resumed included, under its new name.
+pub fn rename(paths: &Paths, old: &Slug, new: &Slug) -> io::Result<()> {
+    let Some(dir) = path(paths, old, &SessionId::new(NOBODY)).and_then(|path| path.parent().map(Path::to_owned)) else {
+        return Ok(());
+    };
+    let entries = match fs::read_dir(dir) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let was = entry?.path();
+        let id = was.file_stem().and_then(|stem| stem.to_str()).map(SessionId::new);
+        let Some((id, file)) = id.and_then(|id| Some((id.clone(), load(paths, old, &id)?))) else { continue };
+        // The old one goes when the new one is there.
+        if save(paths, new, &id, &SessionKeyFile { mesh_slug: new.to_string(), ..file })? {
+            fs::remove_file(was)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +90,11 @@ mod tests {
         assert!(save(&paths, &mesh, &id, &file).unwrap());
         assert_eq!(load(&paths, &mesh, &id).unwrap().public_key, file.public_key);
         assert!(load(&paths, &Slug::new("other"), &id).is_none());
+        let new = Slug::new("field");
+        rename(&paths, &mesh, &new).unwrap();
+        assert!(load(&paths, &mesh, &id).is_none());
+        assert_eq!(load(&paths, &new, &id).unwrap().secret_key, file.secret_key);
+        rename(&paths, &Slug::new("none"), &new).unwrap();
         assert!(!save(&paths, &mesh, &SessionId::new("../x"), &file).unwrap());
         assert!(!format!("{file:?}").contains("cdcd"));
         std::fs::remove_dir_all(&root).unwrap();

@@ -4,8 +4,10 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 
 use super::{Server, await_mesh, config, fails, ok, run};
+use crate::families::Typist;
 use crate::support::home::Home;
 use crate::support::servers::Daemon;
+use crate::support::session::Session;
 use crate::support::wait::until;
 
 #[test]
@@ -137,6 +139,54 @@ fn left_renamed_and_deleted() {
     drop(server);
     assert!(fails(&bob, &["leave", "team"], 4).contains("--local"));
     ok(&bob, &["leave", "team", "--local"]);
+}
+
+#[test]
+fn sessions_and_mail_follow_a_mesh_that_gets_another_name_and_end_with_one_that_is_left() {
+    let (alice, server) = (Home::new(), Server::start(&[]));
+    ok(&alice, &["mesh", "create", "team", "--broker", &server.url()]);
+    let daemon = Daemon::start(alice.path());
+    await_mesh(&alice, "team");
+    let (ann, ben) = (Session::open(&daemon, "team", "ann"), Session::open(&daemon, "team", "ben"));
+    let typist = Typist { home: &alice, session: Some(&ann) };
+    typist.says(&["send", "ben", "before"]);
+    until("it to arrive", || ben.unread().iter().any(|row| row["body"] == "before").then_some(()));
+    typist.says(&["state", "set", "colour", "red"]);
+    let mesh_of = |session: &Session, mesh: &str| {
+        until("the session to be on the mesh", || {
+            let me = session.call("GET", "/v1/sessions/me", None).ok()?.json();
+            (me["session"]["mesh"] == mesh && me["session"]["link"] == "open").then_some(())
+        });
+    };
+    ok(&alice, &["mesh", "rename", "team", "field"]);
+    mesh_of(&ann, "field");
+    mesh_of(&ben, "field");
+    typist.says(&["send", "ben", "after"]);
+    until("it to arrive, and the old to be there", || {
+        let inbox = ben.call("GET", "/v1/inbox", None).ok()?.json().to_string();
+        (inbox.contains("after") && inbox.contains("before") && !inbox.contains("\"team\"")).then_some(())
+    });
+    assert!(typist.says(&["state", "list"]).contains("colour"));
+    assert!(alice.join("sessions/field").is_dir());
+
+    // The name changes while nobody looks.
+    drop(daemon);
+    ok(&alice, &["mesh", "rename", "field", "yard"]);
+    let _daemon = Daemon::start(alice.path());
+    mesh_of(&ann, "yard");
+    typist.says(&["state", "list"]);
+
+    // What waits when it is left does not wait for ever, and questions are not answered with nothing.
+    drop(server);
+    typist.says(&["send", &ben.key, "never"]);
+    ok(&alice, &["leave", "yard", "--local", "--yes"]);
+    until("what waited to be given up", || {
+        let failed = ok(&alice, &["outbox", "--failed"])["items"].to_string();
+        failed.contains("the mesh yard was left").then_some(())
+    });
+    for verb in [&["peers"][..], &["state", "list"], &["send", "ben", "x"], &["recall", "x"], &["skill", "list"]] {
+        typist.fails(verb, 5, "mesh \"yard\" not found");
+    }
 }
 
 /// A way to a broker on which the first answer is lost; where it begins.

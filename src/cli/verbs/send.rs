@@ -221,12 +221,6 @@ pub(super) fn explain(err: client::Error) -> CliError {
         "mesh_required" => {
             CliError::usage("several meshes are joined; name one with --mesh").with_hint(format!("joined: {}", names("attached")))
         }
-        "mesh_not_attached" => {
-            let mesh = problem.rest.get("mesh").and_then(Value::as_str).unwrap_or_default();
-            let refused = CliError::refused(Exit::NotFound, format!("mesh \"{mesh}\" not found"));
-            hint.clone()
-                .map_or(CliError::refused(Exit::NotFound, format!("mesh \"{mesh}\" not found")), |hint| refused.with_hint(hint))
-        }
         "idempotency_key_reused" => CliError::refused(Exit::AlreadyExists, "another message was sent under this id")
             .with_hint("leave --id out, or choose another"),
         "recipient_cannot_open" => CliError::refused(Exit::Failure, detail.unwrap_or_else(|| error.clone()))

@@ -19,11 +19,15 @@ const MAX_TAG: usize = 64;
 pub(super) fn search(call: &Call<'_>) -> Reply {
     let query = call.query("q").unwrap_or_default().to_owned();
     let frame = move |id| ClientFrame::Recall(Recall { query: query.clone(), req_id: Some(id) });
-    let (answers, unanswered) = mesh::ask_all(call, frame, |frame| match frame {
+    let asked = mesh::ask_all(call, frame, |frame| match frame {
         ServerFrame::MemoryResults(results) => Some(results.memories),
         ServerFrame::MemoryRecallResult(results) => Some(results.matches),
         _ => None,
     });
+    let (answers, unanswered) = match asked {
+        Ok(answered) => answered,
+        Err(refused) => return refused,
+    };
     let on_mesh = |(mesh, rows): (Slug, Vec<Memory>)| rows.into_iter().map(move |row| OnMesh { row, mesh: mesh.clone() });
     Reply::ok(&Memories { matches: answers.into_iter().flat_map(on_mesh).collect(), unanswered })
 }

@@ -20,12 +20,24 @@ use super::routes::Call;
 /// Meshes that did not answer, and why.
 pub(super) type Unanswered = BTreeMap<String, String>;
 
-/// The meshes of a question: the named one, the session's, or all. One that is not joined is none, as in the reference.
-pub(super) fn asked(call: &Call<'_>) -> Vec<Arc<Membership>> {
+/// The meshes of a question: the named one, the session's, or all. An empty answer of one that is not joined, as the
+/// reference gives, would look like one of a mesh on which there is nothing.
+pub(super) fn asked(call: &Call<'_>) -> Result<Vec<Arc<Membership>>, Reply> {
     match call.query("mesh").map(Slug::new).or_else(|| call.caller.session().map(|session| session.mesh.clone())) {
-        Some(slug) => call.ctx.meshes.get(&slug).filter(|mesh| may_use(call, &mesh.slug)).into_iter().collect(),
-        None => call.ctx.meshes.all(),
+        Some(slug) => attached(call, &slug).map(|mesh| vec![mesh]),
+        None => Ok(call.ctx.meshes.all()),
     }
+}
+
+/// The mesh of this name, if it is joined and the caller may speak there.
+fn attached(call: &Call<'_>, slug: &Slug) -> Result<Arc<Membership>, Reply> {
+    call.ctx.meshes.get(slug).filter(|mesh| may_use(call, &mesh.slug)).ok_or_else(|| {
+        let joined = call.ctx.meshes.slugs();
+        Reply::error(404, "mesh_not_attached")
+            .and("mesh", slug.as_str())
+            .hint(&format!("joined meshes: {}", if joined.is_empty() { "none".to_owned() } else { joined.join(", ") }))
+            .into()
+    })
 }
 
 /// On a mesh other than its own a session speaks as its member. One that may do less than that speaks on its own alone.
@@ -35,15 +47,10 @@ fn may_use(call: &Call<'_>, slug: &Slug) -> bool {
 
 /// The one mesh of a change: the named one, the session's, or the only one there is.
 pub(super) fn one(call: &Call<'_>, named: Option<Slug>) -> Result<Arc<Membership>, Reply> {
-    let attached = call.ctx.meshes.slugs();
     if let Some(slug) = named.or_else(|| call.caller.session().map(|session| session.mesh.clone())) {
-        return call.ctx.meshes.get(&slug).filter(|mesh| may_use(call, &mesh.slug)).ok_or_else(|| {
-            Reply::error(404, "mesh_not_attached")
-                .and("mesh", slug.as_str())
-                .hint(&format!("joined meshes: {}", if attached.is_empty() { "none".to_owned() } else { attached.join(", ") }))
-                .into()
-        });
+        return self::attached(call, &slug);
     }
+    let attached = call.ctx.meshes.slugs();
     call.ctx.meshes.only().ok_or_else(|| {
         Reply::error(400, "mesh_required")
             .detail(&format!("daemon attached to {} meshes; pass 'mesh' in request body", attached.len()))
@@ -75,9 +82,9 @@ pub(super) fn ask_all<T>(
     call: &Call<'_>,
     frame: impl Fn(String) -> ClientFrame + Clone + Send + 'static,
     read: impl Fn(ServerFrame) -> Option<T>,
-) -> (Vec<(Slug, T)>, Unanswered) {
+) -> Result<(Vec<(Slug, T)>, Unanswered), Reply> {
     let deadline = Instant::now() + AGGREGATE_DEADLINE;
-    let asking: Vec<_> = asked(call)
+    let asking: Vec<_> = asked(call)?
         .into_iter()
         .map(|membership| {
             let route = any_route(call, &membership.slug);
@@ -94,7 +101,7 @@ pub(super) fn ask_all<T>(
             Err(code) => drop(unanswered.insert(slug.to_string(), code.to_string())),
         }
     }
-    (answers, unanswered)
+    Ok((answers, unanswered))
 }
 
 /// Asks one broker to change something, in the caller's own name.

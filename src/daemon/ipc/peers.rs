@@ -13,10 +13,12 @@ use super::routes::Call;
 pub(super) fn list(call: &Call<'_>) -> Reply {
     let deadline = Instant::now() + AGGREGATE_DEADLINE;
     let rosters = &call.ctx.rosters;
-    let wanted: Vec<_> = mesh::asked(call)
-        .into_iter()
-        .map(|membership| (membership.slug.clone(), rosters.want(&membership.slug, &call.ctx.links)))
-        .collect();
+    let asked = match mesh::asked(call) {
+        Ok(asked) => asked,
+        Err(refused) => return refused,
+    };
+    let wanted: Vec<_> =
+        asked.into_iter().map(|membership| (membership.slug.clone(), rosters.want(&membership.slug, &call.ctx.links))).collect();
     let with_away = call.query("away") == Some("true");
     let mut answer = Peers::default();
     for (slug, wanted) in wanted {

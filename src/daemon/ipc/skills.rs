@@ -15,10 +15,14 @@ use super::state::not_found;
 pub(super) fn list(call: &Call<'_>) -> Reply {
     let query = call.query("query").map(str::to_owned);
     let frame = move |id| ClientFrame::ListSkills(ListSkills { query: query.clone(), req_id: Some(id) });
-    let (answers, unanswered) = mesh::ask_all(call, frame, |frame| match frame {
+    let asked = mesh::ask_all(call, frame, |frame| match frame {
         ServerFrame::SkillList(list) => Some(list.skills),
         _ => None,
     });
+    let (answers, unanswered) = match asked {
+        Ok(answered) => answered,
+        Err(refused) => return refused,
+    };
     let on_mesh = |(mesh, rows): (Slug, Vec<Skill>)| rows.into_iter().map(move |row| OnMesh { row, mesh: mesh.clone() });
     Reply::ok(&Skills { skills: answers.into_iter().flat_map(on_mesh).collect(), unanswered })
 }
@@ -38,10 +42,14 @@ pub(super) fn get(call: &Call<'_>) -> Reply {
     }
     let name = call.item.clone();
     let frame = move |id| ClientFrame::GetSkill(GetSkill { name: name.clone(), req_id: Some(id) });
-    let (answers, unanswered) = mesh::ask_all(call, frame, |frame| match frame {
+    let asked = mesh::ask_all(call, frame, |frame| match frame {
         ServerFrame::SkillData(data) => Some(data.skill),
         _ => None,
     });
+    let (answers, unanswered) = match asked {
+        Ok(answered) => answered,
+        Err(refused) => return refused,
+    };
     match answers.into_iter().find_map(|(mesh, skill)| Some(OnMesh { row: skill?, mesh })) {
         Some(skill) => Reply::ok(&SkillFound { skill }),
         None => not_found("skill_not_found", "name", &call.item, unanswered),

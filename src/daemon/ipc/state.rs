@@ -25,11 +25,15 @@ pub(super) fn read(call: &Call<'_>) -> Reply {
 fn get(call: &Call<'_>, key: String) -> Reply {
     let wanted = key.clone();
     let frame = move |id| ClientFrame::GetState(GetState { key: wanted.clone(), req_id: Some(id) });
-    let (answers, unanswered) = mesh::ask_all(call, frame, |frame| match frame {
+    let asked = mesh::ask_all(call, frame, |frame| match frame {
         ServerFrame::StateResult(result) => Some(Some(result.entry)),
         ServerFrame::StateValue(value) => Some(value.state),
         _ => None,
     });
+    let (answers, unanswered) = match asked {
+        Ok(answered) => answered,
+        Err(refused) => return refused,
+    };
     // A key that was never set is answered with null.
     let found = answers.into_iter().find_map(|(mesh, entry)| Some((mesh, entry.filter(|entry| !entry.value.is_null())?)));
     match found {
@@ -46,10 +50,14 @@ pub(super) fn not_found(word: &str, kind: &str, name: &str, unanswered: Unanswer
 
 fn list(call: &Call<'_>) -> Reply {
     let frame = |id| ClientFrame::ListState(ListState { req_id: Some(id) });
-    let (answers, unanswered) = mesh::ask_all(call, frame, |frame| match frame {
+    let asked = mesh::ask_all(call, frame, |frame| match frame {
         ServerFrame::StateList(list) => Some(list.entries),
         _ => None,
     });
+    let (answers, unanswered) = match asked {
+        Ok(answered) => answered,
+        Err(refused) => return refused,
+    };
     let on_mesh = |(mesh, rows): (Slug, Vec<StateEntry>)| rows.into_iter().map(move |row| OnMesh { row, mesh: mesh.clone() });
     Reply::ok(&StateEntries { entries: answers.into_iter().flat_map(on_mesh).collect(), unanswered })
 }

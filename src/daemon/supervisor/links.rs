@@ -55,7 +55,7 @@ impl Supervisor {
         }
     }
 
-    fn stop_link(&mut self, route: Route, farewell: Farewell) {
+    pub(super) fn stop_link(&mut self, route: Route, farewell: Farewell) {
         let Some(linked) = self.links.remove(&route) else { return };
         self.leaving.push(linked.running);
         self.stopped.push(route.clone());
@@ -82,6 +82,9 @@ impl Supervisor {
     }
 
     pub(in crate::daemon) fn meshes_changed(&mut self, change: &Change) {
+        for (old, new) in change.renamed() {
+            self.renamed(&old, &new);
+        }
         let sessions = self.ctx.sessions.all();
         for old in &change.dropped {
             log::info!("mesh {} is dropped", old.slug);

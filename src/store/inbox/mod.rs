@@ -240,6 +240,9 @@ commands! {
     /// were opened before.
     Sync Opened => insert::opened: pub fn opened(messages: Vec<(RowId, String)>, now: Millis) -> usize;
 
+    /// Brings the rows of a mesh under its new name. Bounded: call again while it returns more than 0.
+    Lazy Rename => remove::rename: pub fn rename(old: Slug, new: Slug) -> usize;
+
     /// Notes for their senders that messages are kept from the model now. Returns of how many that was news.
     Lazy HoldSome => receipts::hold: pub fn hold(hold: Hold) -> usize;
 

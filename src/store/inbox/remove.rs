@@ -60,6 +60,18 @@ pub(super) fn forget_deleted(db: &Db<'_>, before: Millis) -> Result<usize, Error
     db.execute("DELETE FROM inbox_deleted WHERE received_at < ?1", [before])
 }
 
+/// What the new name had of the same messages before stays, and the row under the old one as well.
+pub(super) fn rename(db: &Db<'_>, old: Slug, new: Slug) -> Result<usize, Error> {
+    let names = params![old.as_str(), new.as_str()];
+    db.execute("UPDATE OR IGNORE inbox_deleted SET mesh = ?2 WHERE mesh = ?1", names)?;
+    db.execute("UPDATE receipt SET mesh = ?2 WHERE mesh = ?1", names)?;
+    db.execute(
+        "UPDATE OR IGNORE inbox SET mesh = ?2 WHERE rowid IN (
+           SELECT rowid FROM inbox INDEXED BY inbox_mesh WHERE mesh = ?1 LIMIT ?3)",
+        params![old.as_str(), new.as_str(), limit_sql(STEP)],
+    )
+}
+
 pub(super) fn delete(db: &Db<'_>, id: RowId, scope: Scope) -> Result<bool, Error> {
     let mut values = Values::default();
     let allowed = scope::condition(&scope, &mut values);

@@ -4,7 +4,7 @@ use rusqlite::{Row as SqlRow, params};
 
 use super::accept::status;
 use super::{Filter, Listed, Requeued, Route, Sender, Shown, Status, sender_sql};
-use crate::base::ids::{ClientId, MessageId, PublicKey, SessionKey, Slug};
+use crate::base::ids::{ClientId, MeshId, MessageId, PublicKey, SessionKey, Slug};
 use crate::base::time::Millis;
 use crate::store::db::Db;
 use crate::store::{Error, RowId, count, limit_sql};
@@ -204,6 +204,23 @@ pub(super) fn give_up(db: &Db<'_>, max_age: Millis, now: Millis) -> Result<usize
            SELECT rowid FROM outbox INDEXED BY outbox_age
             WHERE status = 'pending' AND enqueued_at < ?2 ORDER BY enqueued_at LIMIT ?3)",
         params![error, now - max_age, limit_sql(STEP), now],
+    )
+}
+
+/// A name may have meant another mesh before: those rows stay.
+pub(super) fn rename(db: &Db<'_>, old: Slug, new: Slug, mesh: MeshId) -> Result<usize, Error> {
+    db.execute(
+        "UPDATE outbox SET mesh = ?2 WHERE rowid IN (
+           SELECT rowid FROM outbox WHERE mesh = ?1 AND mesh_id = ?3 LIMIT ?4)",
+        params![old.as_str(), new.as_str(), mesh.as_str(), limit_sql(STEP)],
+    )
+}
+
+pub(super) fn mesh_left(db: &Db<'_>, mesh: Slug, now: Millis) -> Result<usize, Error> {
+    db.execute(
+        "UPDATE outbox SET status = 'dead', next_attempt_at = ?3, last_error = 'the mesh ' || ?1 || ' was left' WHERE rowid IN (
+           SELECT rowid FROM outbox INDEXED BY outbox_waiting WHERE status = 'pending' AND mesh = ?1 LIMIT ?2)",
+        params![mesh.as_str(), limit_sql(STEP), now],
     )
 }
 
