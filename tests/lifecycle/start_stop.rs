@@ -30,6 +30,17 @@ fn two_shells_at_once_start_one_daemon() {
 }
 
 #[test]
+fn the_first_question_on_a_new_machine_is_answered() {
+    // Each starts the daemon, and asks while its link to the broker is on its way up.
+    for question in [&["peers", "--json"][..], &["state", "list", "--json"], &["topic", "list", "--json"]] {
+        let home = Home::new();
+        let _quiet = Quiet(&home);
+        let ended = run(&home, question);
+        assert!(ended.status.success() && !ended.err.contains("connection_lost"), "{question:?}: {ended:?}");
+    }
+}
+
+#[test]
 fn a_daemon_that_hangs_is_not_said_to_have_stopped() {
     let home = Home::new();
     let _quiet = Quiet(&home);

@@ -124,6 +124,7 @@ pub(super) fn start(ctx: &Arc<Ctx>, identity: Identity, serial: u64, follows: bo
         suspect: None,
         not_before: follows.then(|| Instant::now() + SETTLE),
         resumes: false,
+        first: true,
     };
     thread::spawn(&format!("link-{short}"), thread::CONNECTION_STACK, move || link.run(&inbox))
 }
@@ -143,6 +144,8 @@ struct Link {
     not_before: Option<Instant>,
     /// The next connection takes up one that the broker still knows, and was not closed for that alone.
     resumes: bool,
+    /// No connection has been tried yet: who asks for something waits for it, and is not told that there is none.
+    first: bool,
 }
 
 /// What follows a connection's end.
@@ -219,14 +222,15 @@ impl Link {
             Ok(url) => url,
             Err(err) => return Next::Final(format!("brokerUrl in config.json is no address: {err}")),
         };
+        let first = std::mem::take(&mut self.first);
         let mut socket = match dial::connect(&url, SOCKET, Instant::now() + DIAL_DEADLINE) {
             Ok(socket) => socket,
             Err(err) => return Next::Again { useful: false, why: err.to_string() },
         };
         let epoch = self.ctx.next_epoch();
         let now = Instant::now();
-        let mut talk =
-            Talk::new(&self.ctx, &self.identity, &self.route, (self.serial, epoch), (self.one_at_a_time, self.resumes), now);
+        let manner = (self.one_at_a_time, self.resumes, first);
+        let mut talk = Talk::new(&self.ctx, &self.identity, &self.route, (self.serial, epoch), manner, now);
         let end = ws::run(&mut socket, &mut talk, inbox);
         let was_open = talk.is_open();
         let too_big = matches!(end, ws::End::ClosedByPeer { code: ws::code::TOO_BIG, .. });

@@ -1,5 +1,6 @@
 //! The link's conversation put to work: what [`State`] decides is done to the socket, the stores and the other threads.
 
+mod early;
 mod keys;
 mod told;
 
@@ -25,6 +26,7 @@ use crate::wire::receipt::Forwarded;
 use crate::wire::server::{Feature, HelloAck, Push};
 use crate::wire::skill::SKILL_CHANGE;
 
+use self::early::Awaited;
 use self::keys::Keys;
 use super::receipts::Outlet;
 use super::state::{Answer, Effect, Ending, Outgoing, State};
@@ -71,6 +73,8 @@ pub(super) struct Talk<'a> {
     /// What recipients said of messages that were sent from here.
     said: Vec<Forwarded>,
     keys: Keys,
+    /// Requests that came before the hello was accepted.
+    awaited: Awaited,
 }
 
 /// How a conversation ended, for the thread that decides what follows.
@@ -89,7 +93,7 @@ impl<'a> Talk<'a> {
         identity: &'a Identity,
         route: &'a Route,
         (serial, epoch): (u64, Epoch),
-        (one_at_a_time, resumed): (bool, bool),
+        (one_at_a_time, resumed, first): (bool, bool, bool),
         now: Instant,
     ) -> Talk<'a> {
         Talk {
@@ -112,6 +116,7 @@ impl<'a> Talk<'a> {
             outlet: Outlet::default(),
             said: Vec::new(),
             keys: Keys::default(),
+            awaited: Awaited::new(first),
         }
     }
 
@@ -135,6 +140,7 @@ impl<'a> Talk<'a> {
                 _ => {}
             }
         }
+        self.awaited.lose();
         self.pass_answers();
         self.done
     }
@@ -198,6 +204,7 @@ impl<'a> Talk<'a> {
         let window = if ordered && !self.one_at_a_time { SEND_WINDOW } else { 1 };
         self.ctx.drain.tell(drain::Event::LinkUp(self.route.clone(), window, self.epoch));
         self.want_late_keys(out);
+        self.ask_awaited(Instant::now(), out);
     }
 
     /// Nobody waits for this answer; if there is none, the state ends the connection.
@@ -351,11 +358,7 @@ impl ws::Peer for Talk<'_> {
                 self.effects.push(Effect::Answered(outgoing.row, answer));
             }
             Cmd::Send(outgoing) => self.state.send(*outgoing, now, &mut self.effects),
-            Cmd::Call(call) => {
-                self.next_ticket += 1;
-                self.waiting.insert(self.next_ticket, call.reply);
-                self.state.call(self.next_ticket, call.frame, now, &mut self.effects);
-            }
+            Cmd::Call(call) => self.called(*call, now),
             Cmd::Receipts => self.outlet.more(now),
             Cmd::NeedKey(scope) => self.need_key(scope, out),
             Cmd::Reconnect => {}
