@@ -192,7 +192,7 @@ fn a_member_that_left_a_topic_or_was_not_in_it_yet_can_not_read_what_is_said_the
     ben.await_link();
     assert_eq!(texts(), ["?", "?", "?"]);
     let shown = bob(&["topic", "history", "plans"]);
-    assert!(shown.contains("(sealed: it was sealed before you were there"), "{shown}");
+    assert!(shown.contains("(sealed: it was sealed with a key that this session was not given"), "{shown}");
     let scopes = copies(world.homes[2].path(), &member(&world.homes[1]));
     assert_eq!(scopes.iter().filter(|(scope, _)| scope.starts_with('#')).map(|(_, epoch)| *epoch).collect::<Vec<_>>(), [1]);
 }
@@ -294,4 +294,30 @@ fn a_daemon_that_is_killed_while_it_makes_a_key_loses_nothing() {
     let bodies: Vec<Value> = heard.messages().iter().map(|message| message.data["body"].clone()).collect();
     let expected: Vec<Value> = (0..3).flat_map(|round| (0..3).map(move |n| json!(format!("{round}-{n}")))).collect();
     assert_eq!(bodies, expected, "once, and in order");
+}
+
+#[test]
+fn what_came_without_its_key_opens_when_the_key_comes_whoever_asked_for_it() {
+    let mut world = World::pair();
+    let (ann, ben) = (Session::open(&world.alice, "acme", "ann"), Session::open(&world.bob, "acme", "ben"));
+    let heard = ben.follow(Some(0));
+    says(&world.homes[0], &ann, &["topic", "create", "plans"]);
+    says(&world.homes[1], &ben, &["topic", "join", "plans"]);
+    ann.send("#plans", "with its key", "m-1");
+    sealed(&heard, "with its key");
+    world.bob.kill();
+    ann.send("#plans", "without it", "m-2");
+    // The broker gives him no copy for a while.
+    let hub = Connection::open(world.homes[2].path().join(HUB)).unwrap();
+    hub.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    let (own, bob) = (member(&world.homes[1]).id, "UPDATE sealed_key SET member_id = ?2 WHERE member_id = ?1");
+    hub.execute(bob, (own.as_str(), "elsewhere")).unwrap();
+    world.bob.restart();
+    ben.await_link();
+    let heard = ben.follow(Some(0));
+    heard.until("it to have come", |events| events.iter().any(|event| !event.data["unreadable"].is_null()).then_some(()));
+    hub.execute(bob, ("elsewhere", own.as_str())).unwrap();
+    let history = says(&world.homes[1], &ben, &["topic", "history", "plans", "--json"]);
+    assert!(history.contains("without it"), "{history}");
+    heard.until("it to open", |events| events.iter().any(|event| event.data["body"] == "without it").then_some(()));
 }

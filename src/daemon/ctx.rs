@@ -5,13 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
 
+use crate::base::ids::MeshId;
 use crate::base::paths::Paths;
 use crate::base::settings::Settings;
+use crate::crypto::scope_key::ScopeKey;
 use crate::store;
 use crate::store::inbox::{Inbox, Scope};
 use crate::store::outbox::{Outbox, Route, Sender as From};
 use crate::wire::event::{BrokerStatus, Event};
 use crate::wire::ipc::LinkStatus;
+use crate::wire::key;
 
 use super::alert::Alerts;
 use super::bus::Bus;
@@ -24,6 +27,7 @@ use super::keyring::Keyring;
 use super::link::Cmd;
 use super::links::Links;
 use super::meshes::Meshes;
+use super::reopen;
 use super::rosters::Rosters;
 use super::sessions::Sessions;
 use super::sightings::Sightings;
@@ -136,6 +140,20 @@ impl Ctx {
                 // One whose queue is full looks by itself before long.
                 let _ = link.try_send(Cmd::Receipts);
             }
+        }
+    }
+
+    /// A key to read with. What is in the inbox and waited for it opens, whoever asked for the key.
+    pub(super) fn learn_key(&self, mesh: &MeshId, scope: &key::Scope, epoch: u32, key: Arc<ScopeKey>) {
+        if self.keyring.learn(mesh, scope, epoch, key) {
+            reopen::retry_shared(self, mesh);
+        }
+    }
+
+    /// As [`Ctx::learn_key`], of the one that is in use.
+    pub(super) fn use_key(&self, mesh: &MeshId, scope: &key::Scope, epoch: u32, key: Arc<ScopeKey>) {
+        if self.keyring.use_from_now(mesh, scope, epoch, key) {
+            reopen::retry_shared(self, mesh);
         }
     }
 

@@ -47,20 +47,25 @@ impl Keyring {
         self.lock().keys.get(&(mesh.clone(), scope.clone(), epoch)).cloned()
     }
 
-    pub(super) fn learn(&self, mesh: &MeshId, scope: &Scope, epoch: u32, key: Arc<ScopeKey>) {
+    /// Whether it was not known. Only [`Ctx::learn_key`] and [`Ctx::use_key`] do this: what waits for a key is tried there.
+    ///
+    /// [`Ctx::learn_key`]: super::ctx::Ctx::learn_key
+    /// [`Ctx::use_key`]: super::ctx::Ctx::use_key
+    pub(super) fn learn(&self, mesh: &MeshId, scope: &Scope, epoch: u32, key: Arc<ScopeKey>) -> bool {
         let mut table = self.lock();
         if CAPACITY <= table.keys.len() {
             table.keys.clear();
         }
-        table.keys.insert((mesh.clone(), scope.clone(), epoch), key);
+        table.keys.insert((mesh.clone(), scope.clone(), epoch), key).is_none()
     }
 
     /// As [`Keyring::learn`], of the one that is in use.
-    pub(super) fn use_from_now(&self, mesh: &MeshId, scope: &Scope, epoch: u32, key: Arc<ScopeKey>) {
-        self.learn(mesh, scope, epoch, key);
+    pub(super) fn use_from_now(&self, mesh: &MeshId, scope: &Scope, epoch: u32, key: Arc<ScopeKey>) -> bool {
+        let new = self.learn(mesh, scope, epoch, key);
         let mut table = self.lock();
         let in_use = table.in_use.entry((mesh.clone(), scope.clone())).or_insert(epoch);
         *in_use = epoch.max(*in_use);
+        new
     }
 
     /// A broker refused what was sealed with this one: it is to be asked before anything more is sealed.

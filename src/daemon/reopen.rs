@@ -1,8 +1,8 @@
-//! Messages that could not be opened when they came, tried again with the keys that a link has now.
+//! Messages that could not be opened when they came, tried again with the keys that are here now.
 
 use std::collections::BTreeSet;
 
-use crate::base::ids::PublicKey;
+use crate::base::ids::{MeshId, PublicKey};
 use crate::base::time::now_millis;
 use crate::crypto::keys::SecretKey;
 use crate::store::inbox::{Body, Inbound, KeptSeal, Recipient};
@@ -49,8 +49,23 @@ pub(super) fn retry(ctx: &Ctx, identity: &Identity) {
     let mut recipients = vec![Recipient::Member(member.key)];
     recipients.extend(identity.session_key().map(Recipient::Session));
     let secrets: Vec<&SecretKey> = session.map(|key| &key.secret).into_iter().chain([&member.secret]).collect();
+    retry_all(ctx, member, recipients, &secrets);
+}
+
+/// Tries what was for many, for the member of this mesh and all its sessions here.
+pub(super) fn retry_shared(ctx: &Ctx, mesh: &MeshId) {
+    for member in ctx.meshes.all().iter().filter(|member| member.mesh == *mesh) {
+        let sessions = ctx.sessions.all();
+        let sessions = sessions.iter().filter(|session| session.mesh == member.slug);
+        let mut recipients = vec![Recipient::Member(member.key), Recipient::Keyless(member.key)];
+        recipients.extend(sessions.filter_map(|session| session.public_key()).map(Recipient::Session));
+        retry_all(ctx, member, recipients, &[]);
+    }
+}
+
+fn retry_all(ctx: &Ctx, member: &Membership, recipients: Vec<Recipient>, secrets: &[&SecretKey]) {
     for recipient in recipients {
-        match retry_for(ctx, identity, recipient, &secrets) {
+        match retry_for(ctx, member, recipient, secrets) {
             Ok(0) => {}
             Ok(opened) => log::info!("{opened} messages of {} that could not be opened before are readable now", member.slug),
             Err(err) => return log::warn!("inbox: {err}"),
@@ -58,18 +73,16 @@ pub(super) fn retry(ctx: &Ctx, identity: &Identity) {
     }
 }
 
-fn retry_for(ctx: &Ctx, identity: &Identity, recipient: Recipient, secrets: &[&SecretKey]) -> Result<usize, Error> {
-    let mesh = &identity.membership.slug;
+fn retry_for(ctx: &Ctx, member: &Membership, recipient: Recipient, secrets: &[&SecretKey]) -> Result<usize, Error> {
+    let mesh = &member.slug;
     let (mut after, mut opened) = (Seq(0), 0);
     // What opens moves to the end and is no row of a later page. There may be many pages, and nobody waits for them at the end.
     while !ctx.bus.is_closed() {
         let kept = ctx.inbox.unreadable(mesh.clone(), recipient, after, PAGE)?;
         let Some(last) = kept.last() else { break };
         after = last.seq;
-        let texts: Vec<(RowId, String)> = kept
-            .iter()
-            .filter_map(|message| Some((message.id.clone(), open(ctx, &identity.membership, secrets, message)?)))
-            .collect();
+        let texts: Vec<(RowId, String)> =
+            kept.iter().filter_map(|message| Some((message.id.clone(), open(ctx, member, secrets, message)?))).collect();
         if !texts.is_empty() {
             opened += ctx.inbox.opened(texts, now_millis())?;
             ctx.bus.mail(mesh, &recipient);

@@ -14,7 +14,8 @@ use crate::wire::topic;
 pub(super) const UNSEALED: &str = "-unsealed-";
 
 /// Why something sealed can not be read here.
-pub(super) const NO_COPY: &str = "it was sealed before you were there, or with a key that is gone";
+pub(super) const NO_COPY: &str =
+    "it was sealed with a key that this session was not given: before it joined, after it left, or while it was kept out";
 
 /// Where a sealed text belongs.
 #[derive(Debug, Clone, Copy)]

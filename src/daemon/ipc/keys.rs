@@ -71,7 +71,7 @@ pub(super) fn in_use(call: &Call<'_>, membership: &Membership, scope: Scope) -> 
         match acquire.answered(ask(call, membership, frame, until)?, membership) {
             Next::Ask(next) => frame = next,
             Next::InUse(epoch, key) => {
-                call.ctx.keyring.use_from_now(&membership.mesh, &scope, epoch, key.clone());
+                call.ctx.use_key(&membership.mesh, &scope, epoch, key.clone());
                 return Ok((epoch, key));
             }
             Next::Failed(code) => return Err(code),
@@ -88,7 +88,7 @@ pub(super) fn read(call: &Call<'_>, membership: &Membership, scope: &Scope, epoc
     let Some(ServerFrame::KeyState(state)) = answer else { return None };
     let key = acquire::open_copy(&state, membership).filter(|_| state.epoch == epoch && state.scope == *scope)?;
     let key = Arc::new(key);
-    call.ctx.keyring.learn(&membership.mesh, scope, epoch, key.clone());
+    call.ctx.learn_key(&membership.mesh, scope, epoch, key.clone());
     Some(key)
 }
 

@@ -267,6 +267,7 @@ impl<'a> Talk<'a> {
         if self.arrived.is_empty() || self.awaits_keys(out) {
             return Flow::Go;
         }
+        let missing = self.missing();
         let pushes = std::mem::take(&mut self.arrived);
         let membership = &self.identity.membership;
         let session_secret = self.identity.session.as_ref().and_then(|session| session.key.as_ref()).map(|key| &key.secret);
@@ -299,6 +300,7 @@ impl<'a> Talk<'a> {
                 return Flow::close(1000, "");
             }
         };
+        self.stored_without(&missing);
         for push in &pushes {
             let ack = State::ack(push).encode();
             match self.state.is_open() {

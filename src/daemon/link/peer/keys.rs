@@ -40,8 +40,6 @@ pub(super) struct Keys {
     /// With how often it was tried before.
     reading: HashMap<u64, ((Scope, u32), u32)>,
     asked: HashMap<(Scope, u32), Instant>,
-    /// Some of what is asked for is for messages that are in the inbox already.
-    late: bool,
 }
 
 /// Something asked about keys, whose answer has come.
@@ -113,7 +111,7 @@ impl Talk<'_> {
                 self.keys.acquiring.insert(ticket, acquire);
             }
             Next::InUse(epoch, key) => {
-                self.ctx.keyring.use_from_now(self.mesh(), &scope, epoch, key);
+                self.ctx.use_key(self.mesh(), &scope, epoch, key);
                 self.key_ready(scope);
             }
             // What waits for it is tried again, and asks again.
@@ -141,10 +139,7 @@ impl Talk<'_> {
     }
 
     fn learn(&mut self, (scope, epoch): &(Scope, u32), key: ScopeKey) {
-        self.ctx.keyring.learn(self.mesh(), scope, *epoch, Arc::new(key));
-        if self.keys.late {
-            reopen::retry(self.ctx, self.identity);
-        }
+        self.ctx.learn_key(self.mesh(), scope, *epoch, Arc::new(key));
     }
 
     /// Asks for a key to read with, unless that was done of late.
@@ -170,9 +165,7 @@ impl Talk<'_> {
         if MOST_HELD <= self.arrived.len() {
             return false;
         }
-        let mesh = self.mesh();
-        let places = self.arrived.iter().filter_map(inbound::key_of);
-        let missing: HashSet<_> = places.filter(|(scope, epoch)| self.ctx.keyring.get(mesh, scope, *epoch).is_none()).collect();
+        let missing = self.missing();
         if missing.is_empty() {
             return false;
         }
@@ -190,13 +183,29 @@ impl Talk<'_> {
         self.keys.reading.values().any(|(place, _)| missing.contains(place))
     }
 
+    /// The shared keys of what has arrived that are not known here.
+    pub(super) fn missing(&self) -> HashSet<(Scope, u32)> {
+        let places = self.arrived.iter().filter_map(inbound::key_of);
+        places.filter(|place| !self.knows(place)).collect()
+    }
+
+    fn knows(&self, (scope, epoch): &(Scope, u32)) -> bool {
+        self.ctx.keyring.get(self.mesh(), scope, *epoch).is_some()
+    }
+
+    /// What was just stored without these opens now if somebody else learnt one meanwhile: that found nothing to open yet.
+    pub(super) fn stored_without(&self, missing: &HashSet<(Scope, u32)>) {
+        if missing.iter().any(|place| self.knows(place)) {
+            reopen::retry_shared(self.ctx, self.mesh());
+        }
+    }
+
     /// Asks for the keys of what is in the inbox and could not be opened when it came.
     pub(super) fn want_late_keys(&mut self, out: &mut Outbox) {
         if !self.keys.kept {
             return;
         }
         for place in reopen::missing_keys(self.ctx, self.identity) {
-            self.keys.late = true;
             self.want(place, out);
         }
     }
