@@ -79,29 +79,37 @@ pub(super) fn in_use(call: &Call<'_>, membership: &Membership, scope: Scope) -> 
     }
 }
 
-/// A key to read with: one that is known, or one's own copy at the broker.
-pub(super) fn read(call: &Call<'_>, membership: &Membership, scope: &Scope, epoch: u32, until: Instant) -> Option<Arc<ScopeKey>> {
+/// A key to read with: one that is known, or one's own copy at the broker; `Err` says why there is none.
+fn read(
+    call: &Call<'_>,
+    membership: &Membership,
+    scope: &Scope,
+    epoch: u32,
+    until: Instant,
+) -> Result<Arc<ScopeKey>, &'static str> {
     if let Some(key) = call.ctx.keyring.get(&membership.mesh, scope, epoch) {
-        return Some(key);
+        return Ok(key);
     }
-    let answer = ask(call, membership, acquire::ask(scope.clone(), Some(epoch), false), until).ok()?;
-    let Some(ServerFrame::KeyState(state)) = answer else { return None };
-    let key = acquire::open_copy(&state, membership).filter(|_| state.epoch == epoch && state.scope == *scope)?;
+    let answer = ask(call, membership, acquire::ask(scope.clone(), Some(epoch), false), until);
+    let Ok(Some(ServerFrame::KeyState(state))) = answer else { return Err(scoped::NO_COPY) };
+    let waits = !state.closed && state.encrypted_key.is_none();
+    let key = acquire::open_copy(&state, membership).filter(|_| state.epoch == epoch && state.scope == *scope);
+    let key = key.ok_or(if waits { scoped::NOT_YET } else { scoped::NO_COPY })?;
     let key = Arc::new(key);
     call.ctx.learn_key(&membership.mesh, scope, epoch, key.clone());
-    Some(key)
+    Ok(key)
 }
 
 /// What was sealed for many and is kept with the broker.
 pub(super) fn open(call: &Call<'_>, membership: &Membership, came: Came<'_>, until: Instant) -> Result<String, &'static str> {
     let scope = Target::parse(came.target).as_ref().and_then(Scope::of).ok_or("it is not for many")?;
-    let key = read(call, membership, &scope, came.seal.epoch, until).ok_or(scoped::NO_COPY)?;
+    let key = read(call, membership, &scope, came.seal.epoch, until)?;
     scoped::open(came, &key)
 }
 
 /// What this member has put down for later, for many.
 pub(super) fn own_text(call: &Call<'_>, membership: &Membership, message: &ScheduledMessage, until: Instant) -> Option<String> {
     let scope = Scope::of(&Target::parse(&message.to)?)?;
-    let key = read(call, membership, &scope, message.seal.as_ref()?.epoch, until)?;
+    let key = read(call, membership, &scope, message.seal.as_ref()?.epoch, until).ok()?;
     String::from_utf8(key.open_body(message.nonce.as_deref()?, message.ciphertext.as_deref()?).ok()?).ok()
 }
