@@ -163,7 +163,7 @@ impl State {
             }
             Err(refusal) => {
                 self.shared.refused(&refusal);
-                error(out, refusal.code, &refusal.message, None, None);
+                refuse(out, refusal.code, refusal.message, refusal.retry_after_ms);
                 Flow::close(refusal.close, refusal.reason)
             }
         }
@@ -234,7 +234,19 @@ impl State {
 
     /// Whether these keys may have a place in the mesh now.
     fn check_place(&self, mesh: &MeshId, keys: [PublicKey; 2]) -> Result<(), Refusal> {
-        self.shared.allowed.kept_out(mesh, keys, now_millis()).map_or(Ok(()), |until| Err(Refusal::kept_out(until)))
+        let now = now_millis();
+        self.shared.allowed.kept_out(mesh, keys, now).map_or(Ok(()), |until| Err(Refusal::kept_out(until, now)))
+    }
+
+    /// Tells who is kicked until when. A one-shot command would take it for its answer.
+    fn say_until(&self, out: &mut Outbox) {
+        let Some(seat) = &self.seat else { return };
+        let Some(key) = seat.mail_key() else { return };
+        if let Err(refusal) = self.check_place(&seat.mesh, [key, seat.member.key.0])
+            && refusal.code == Code::Kicked
+        {
+            refuse(out, refusal.code, refusal.message, refusal.retry_after_ms);
+        }
     }
 
     fn announce(&self, arrival: &Arrival) {
@@ -274,6 +286,11 @@ impl State {
 pub(super) fn error(out: &mut Outbox, code: Code, message: &str, id: Option<String>, req_id: Option<String>) {
     let retry_after_ms = None;
     out.text(ServerFrame::Error(ErrorFrame { code, message: message.to_owned(), id, req_id, retry_after_ms }).encode());
+}
+
+/// Says that the connection itself is refused.
+fn refuse(out: &mut Outbox, code: Code, message: String, retry_after_ms: Option<u64>) {
+    out.text(ServerFrame::Error(ErrorFrame { code, message, id: None, req_id: None, retry_after_ms }).encode());
 }
 
 /// Answers a question too many; the frame is read again for the ids that it carries.
@@ -318,7 +335,12 @@ impl ws::Peer for State {
             Cmd::Mail => {}
             Cmd::Event(text) => out.shared(text),
             Cmd::Replaced => return Flow::close(ws::code::NORMAL, "session_replaced"),
-            Cmd::Evicted(code, reason) => return Flow::close(code, reason),
+            Cmd::Evicted(code, reason) => {
+                if code == hello::KICKED {
+                    self.say_until(out);
+                }
+                return Flow::close(code, reason);
+            }
             Cmd::Stop => return Flow::close(ws::code::GOING_AWAY, "shutting down"),
         }
         Flow::Go

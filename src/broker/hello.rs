@@ -41,21 +41,24 @@ pub(super) struct Refusal {
     pub(super) message: String,
     pub(super) close: u16,
     pub(super) reason: String,
+    /// How long it is to stay away, where that ends.
+    pub(super) retry_after_ms: Option<u64>,
 }
 
 impl Refusal {
     pub(super) fn new(code: Code, message: impl Into<String>) -> Refusal {
-        Refusal { reason: code.as_str().to_owned(), code, message: message.into(), close: ws::code::POLICY }
+        Refusal { reason: code.as_str().to_owned(), code, message: message.into(), close: ws::code::POLICY, retry_after_ms: None }
     }
 
     /// It is kept out until then.
-    pub(super) fn kept_out(until: Millis) -> Refusal {
+    pub(super) fn kept_out(until: Millis, now: Millis) -> Refusal {
         if until == Millis::MAX {
             let refusal = Refusal::new(Code::Revoked, "You've been removed from this mesh. Contact the mesh owner to rejoin.");
             return Refusal { close: BANNED, reason: "banned".to_owned(), ..refusal };
         }
         let refusal = Refusal::new(Code::Kicked, format!("kicked from this mesh until {}", iso(until)));
-        Refusal { close: KICKED, reason: "kicked".to_owned(), ..refusal }
+        let retry_after_ms = u64::try_from(until.saturating_sub(now)).ok();
+        Refusal { close: KICKED, reason: "kicked".to_owned(), retry_after_ms, ..refusal }
     }
 
     fn of(what: &str, refused: hello::Refusal) -> Refusal {

@@ -43,6 +43,27 @@ fn who_is_kicked_stays_away_although_it_tries_and_who_is_unbanned_comes_back_whe
 }
 
 #[test]
+fn a_kick_ends_by_itself_and_says_until_when() {
+    let world = World::pair();
+    let owner = Session::open(&world.alice, "acme", "owner");
+    let guest = Session::open(&world.bob, "acme", "guest");
+    let alice = Typist { home: &world.homes[0], session: Some(&owner) };
+    let bob = Typist { home: &world.homes[1], session: Some(&guest) };
+    alice.says(&["kick", "guest", "--for", "6s"]);
+    let me = until("its link to say until when", || {
+        let me = guest.call("GET", "/v1/sessions/me", None).ok()?.json()["session"].clone();
+        (me["link"] == "closed").then_some(me)
+    });
+    assert!(me["last_error"].as_str().unwrap().contains("kicked from this mesh until 20"), "{me}");
+    bob.fails(&["state", "set", "a", "b"], 4, "kicked from this mesh until 20");
+    let sent = bob.json(&["send", &owner.key, "later", "--id", "later"]);
+    assert!(sent.is_object(), "{sent}");
+    assert!(bob.says(&["message", "status", "later"]).contains("queued: kicked from this mesh until 20"));
+    guest.await_link();
+    until("what waited to arrive", || owner.unread().iter().any(|row| row["body"] == "later").then_some(()));
+}
+
+#[test]
 fn who_is_blocked_is_not_heard_until_unblocked() {
     let world = World::pair();
     let own = Session::open(&world.alice, "acme", "alice");

@@ -80,6 +80,10 @@ pub(super) fn brokers(scene: &Scene) -> Vec<Finding> {
                 Finding::failed(why.map_or(text.clone(), |why| format!("{text}: {why}")), fix)
             }
             (LinkStatus::Open, _) => Finding::ok(format!("{slug}: connected to {url}")),
+            (LinkStatus::Closed, _) if slug != home::SLUG => Finding::failed(
+                format!("{slug}: not connected to {url}: {}", why.unwrap_or("it was sent away")),
+                format!("wait until then, or have an admin of {slug} let you in; then: claudemesh mesh reconnect {slug}"),
+            ),
             _ => Finding::failed(format!("{slug}: not connected to {url}: {}", why.unwrap_or("it has not answered yet")), fix),
         }
     });
@@ -130,6 +134,7 @@ mod tests {
         };
         let meshes = json::json!({
             "far": mesh("open", 2, -70_000, None),
+            "gone": mesh("closed", 0, 0, Some("banned from this mesh")),
             "half": mesh("open", 1, 4_999, Some("refused")),
             "home": mesh("closed", 0, 0, Some("not there")),
             "well": mesh("open", 2, 0, None),
@@ -153,6 +158,8 @@ mod tests {
             said(super::brokers(&scene)),
             [
                 "far: connected to wss://b/ws -> ",
+                "gone: not connected to wss://b/ws: banned from this mesh -> wait until then, or have an admin of gone let you in; \
+                 then: claudemesh mesh reconnect gone",
                 "half: open, and only 1 of 2 sessions are connected: refused -> claudemesh mesh reconnect half",
                 "home: not connected to wss://b/ws: not there -> claudemesh daemon restart",
                 "well: connected to wss://b/ws -> ",

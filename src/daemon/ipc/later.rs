@@ -50,7 +50,7 @@ fn add(call: &Call<'_>) -> Result<Reply, Reply> {
             resolve::resolve(address, None, at_hand, || rosters.of(&membership.slug, links)).map(|resolved| resolved.target)
         }
     };
-    let target = resolved.map_err(|err| unroutable(&membership.slug, &err))?;
+    let target = resolved.map_err(|err| unroutable(call, &membership.slug, &err))?;
     let plaintext = fields.remove("plaintext") == Some(Value::Bool(true));
     let body = match &target {
         Target::Key(key) => {

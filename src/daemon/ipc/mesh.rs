@@ -88,17 +88,17 @@ pub(super) fn ask_all<T>(
         .into_iter()
         .map(|membership| {
             let route = any_route(call, &membership.slug);
-            (membership.slug.clone(), rpc::ask(&call.ctx.links, &route, frame.clone()))
+            (rpc::ask(&call.ctx.links, &route, frame.clone()), route)
         })
         .collect();
     let mut answers = Vec::new();
     let mut unanswered = Unanswered::new();
-    for (slug, asking) in asking {
+    for (asking, route) in asking {
         let answer =
             asking.and_then(|asking| asking.answer(deadline)).and_then(|frame| frame.and_then(&read).ok_or(Code::Malformed));
         match answer {
-            Ok(answer) => answers.push((slug, answer)),
-            Err(code) => drop(unanswered.insert(slug.to_string(), code.to_string())),
+            Ok(answer) => answers.push((route.mesh, answer)),
+            Err(code) => drop(unanswered.insert(route.mesh.to_string(), why(call, &route, &code))),
         }
     }
     Ok((answers, unanswered))
@@ -110,7 +110,7 @@ pub(super) fn tell(
     mesh: &Slug,
     frame: impl Fn(String) -> ClientFrame + Send + 'static,
 ) -> Result<Option<ServerFrame>, Reply> {
-    tell_within(AGGREGATE_DEADLINE, call, mesh, frame)?.map_err(|code| refused(mesh, &code))
+    tell_within(AGGREGATE_DEADLINE, call, mesh, frame)?.map_err(|code| unanswered(call, mesh, &code))
 }
 
 /// As [`tell`], for a route that has its own deadline, and its own words for a broker that does not do it.
@@ -126,6 +126,21 @@ pub(super) fn tell_within(
         return Err(Reply::error(413, "payload_too_large").detail(&detail).into());
     }
     Ok(rpc::ask(&call.ctx.links, &own_route(call, mesh), frame).and_then(|asking| asking.answer(Instant::now() + patience)))
+}
+
+/// Why there is no answer: where there is no connection, what its link knows of that.
+pub(super) fn why(call: &Call<'_>, route: &Route, code: &Code) -> String {
+    let known = (*code == Code::ConnectionLost).then(|| call.ctx.links.of(route)?.last_error).flatten();
+    known.unwrap_or_else(|| code.to_string())
+}
+
+/// As [`refused`], for an answer over the caller's own link.
+pub(super) fn unanswered(call: &Call<'_>, mesh: &Slug, code: &Code) -> Reply {
+    if *code != Code::ConnectionLost {
+        return refused(mesh, code);
+    }
+    let why = why(call, &own_route(call, mesh), code);
+    refused_because(mesh, code, &format!("the broker of {mesh} can not be asked now: {why}"))
 }
 
 /// A broker's refusal as an answer of this API.

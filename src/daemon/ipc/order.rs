@@ -31,7 +31,7 @@ fn grant(call: &Call<'_>) -> Result<Reply, Reply> {
     let mesh = mesh::one(call, named.or_else(|| resolve::mesh_of(&address, &call.ctx.meshes.slugs())))?.slug.clone();
     let (rosters, links) = (&call.ctx.rosters, &call.ctx.links);
     let resolved = resolve::resolve(&address, None, || rosters.at_hand(&mesh, links), || rosters.of(&mesh, links));
-    let resolved = resolved.map_err(|err| super::send::unroutable(&mesh, &err))?;
+    let resolved = resolved.map_err(|err| super::send::unroutable(call, &mesh, &err))?;
     let Target::Key(key) = resolved.target else { return Err(bad("only a peer can be allowed something")) };
     fields.insert("peer".to_owned(), key.to_hex().into());
     fields.insert("mesh".to_owned(), mesh.as_str().into());

@@ -106,6 +106,6 @@ pub(super) fn exchange(
             Err(mesh::refused_because(mesh, &refused.code, if why.is_empty() { refused.code.as_str() } else { &why }))
         }
         Ok(answer) => Ok((mesh.clone(), answer)),
-        Err(code) => Err(mesh::refused(mesh, &code)),
+        Err(code) => Err(mesh::unanswered(call, mesh, &code)),
     }
 }

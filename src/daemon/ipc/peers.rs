@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use crate::store::outbox::{Route, Sender};
 use crate::wire::ipc::{PeerOnMesh, Peers};
 use crate::wire::limits::AGGREGATE_DEADLINE;
 
@@ -27,7 +28,10 @@ pub(super) fn list(call: &Call<'_>) -> Reply {
                 let listed = roster.iter().filter(|peer| with_away || peer.online);
                 answer.peers.extend(listed.map(|peer| PeerOnMesh { peer: peer.clone(), mesh: slug.clone() }));
             }
-            Err(code) => drop(answer.unanswered.insert(slug.to_string(), code.to_string())),
+            Err(code) => {
+                let route = Route { mesh: slug.clone(), sender: Sender::Member };
+                answer.unanswered.insert(slug.to_string(), mesh::why(call, &route, &code));
+            }
         }
     }
     Reply::ok(&answer)

@@ -16,6 +16,7 @@ use crate::store::RowId;
 use crate::store::outbox::{self, Accepted, Existing, NewRow, Route, Sender, Status};
 use crate::wire::address::Address;
 use crate::wire::client::{ClientFrame, Send};
+use crate::wire::code::Code;
 use crate::wire::grant::Capability;
 use crate::wire::ipc::{Recipient, SendReceipt, SendStatus};
 use crate::wire::json::{self, Map, Value};
@@ -127,7 +128,7 @@ fn address(call: &Call<'_>, wanted: &Wanted) -> Result<Addressed, Reply> {
         Address::TopicName(name) => topics::by_name(call, &membership.slug, name),
         address => resolve::resolve(address, speaker.key, at_hand, || rosters.of(&membership.slug, links)),
     };
-    let resolved = resolved.map_err(|err| unroutable(&membership.slug, &err))?;
+    let resolved = resolved.map_err(|err| unroutable(call, &membership.slug, &err))?;
     permitted(call, &resolved.target)?;
     let sealed = seal(call, wanted, &membership, &resolved.target, speaker.secret)?;
     check_frame(wanted, &resolved.target, &sealed)?;
@@ -147,13 +148,21 @@ fn permitted(call: &Call<'_>, target: &Target) -> Result<(), Reply> {
 }
 
 /// The reference's word for every failure to find the recipient is `route_failed`; `code` tells them apart.
-pub(super) fn unroutable(mesh: &Slug, err: &resolve::Error) -> Reply {
+pub(super) fn unroutable(call: &Call<'_>, mesh: &Slug, err: &resolve::Error) -> Reply {
+    let text = match err {
+        resolve::Error::RosterUnavailable(Code::ConnectionLost) => {
+            let route = Route { mesh: mesh.clone(), sender: Sender::Member };
+            let why = mesh::why(call, &route, &Code::ConnectionLost);
+            format!("who is on the mesh can not be asked now ({why}); a full key can be sent to")
+        }
+        err => err.to_string(),
+    };
     let code = match err {
         resolve::Error::NotFound { .. } | resolve::Error::TopicByName(_) => "not_found",
         resolve::Error::Ambiguous { .. } => "ambiguous",
         resolve::Error::RosterUnavailable(_) => "roster_unavailable",
     };
-    Reply::error(502, "route_failed").detail(&format!("Error: {err}")).and("code", code).and("mesh", mesh.as_str()).into()
+    Reply::error(502, "route_failed").detail(&format!("Error: {text}")).and("code", code).and("mesh", mesh.as_str()).into()
 }
 
 /// The answer to a message that was accepted before under the caller's own id.

@@ -7,8 +7,8 @@ use crossbeam_channel::RecvTimeoutError;
 
 use crate::base::time::iso;
 use crate::daemon::rosters::Roster;
-use crate::store::outbox::{self, Lookup, Sender, Status};
-use crate::wire::ipc::{AtRecipient, Standing, Waited};
+use crate::store::outbox::{self, Listed, Lookup, Route, Sender, Status};
+use crate::wire::ipc::{AtRecipient, LinkStatus, Standing, Waited};
 use crate::wire::json::{Map, Value};
 use crate::wire::limits::{CLAIM_LEASE, MAX_CLAIM_WAIT};
 use crate::wire::peer::Status as Doing;
@@ -193,7 +193,16 @@ fn of_broker(broker: &MessageStatusResult) -> Standing {
 fn shown(call: &Call<'_>, here: &outbox::Standing) -> Standing {
     let broker = if here.listed.status == Status::Done { broker_of(call, here) } else { None };
     let roster = here.listed.mesh.as_ref().and_then(|mesh| call.ctx.rosters.at_hand(mesh, &call.ctx.links));
-    view(here, broker.as_ref(), roster.as_ref())
+    let view = view(here, broker.as_ref(), roster.as_ref());
+    let waits = (view.state == Some(State::Queued)).then(|| link_trouble(call, &here.listed)).flatten();
+    Standing { detail: waits.or(view.detail), ..view }
+}
+
+/// What keeps the link of a message from being open, as long as it waits for that.
+fn link_trouble(call: &Call<'_>, row: &Listed) -> Option<String> {
+    let sender = row.sender_session.map_or(Sender::Member, Sender::Session);
+    let report = call.ctx.links.of(&Route { mesh: row.mesh.clone()?, sender })?;
+    report.last_error.filter(|_| report.status != LinkStatus::Open)
 }
 
 /// Everything that is known, put together.
@@ -291,7 +300,6 @@ mod tests {
     use super::*;
     use crate::base::ids::{ClientId, MessageId, PublicKey, Slug};
     use crate::store::RowId;
-    use crate::store::outbox::Listed;
     use crate::wire::receipt::Stage;
 
     fn key() -> PublicKey {

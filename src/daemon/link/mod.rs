@@ -158,8 +158,8 @@ enum Next {
     },
     /// Dial again, but not soon.
     Refused(String),
-    /// Never dial again on our own.
-    Final(String),
+    /// Dial again when the time is over for which the broker lets nobody in; where that is not known, never on our own.
+    KeptOut(String, Option<Duration>),
 }
 
 impl Link {
@@ -186,9 +186,9 @@ impl Link {
                     self.report(LinkStatus::Reconnecting, Some(why));
                     Some(REFUSED_RETRY.mul_f64(0.8 + random::unit_f64() / 5.0))
                 }
-                Next::Final(why) => {
+                Next::KeptOut(why, wait) => {
                     self.report(LinkStatus::Closed, Some(why));
-                    None
+                    wait.map(|wait| wait + SETTLE)
                 }
             };
             if self.pause(inbox, wait).is_break() {
@@ -220,7 +220,7 @@ impl Link {
     fn connect(&mut self, inbox: &ws::Inbox<Cmd>) -> Next {
         let url = match dial::Url::parse(&self.identity.membership.broker_url) {
             Ok(url) => url,
-            Err(err) => return Next::Final(format!("brokerUrl in config.json is no address: {err}")),
+            Err(err) => return Next::KeptOut(format!("brokerUrl in config.json is no address: {err}"), None),
         };
         let first = std::mem::take(&mut self.first);
         let mut socket = match dial::connect(&url, SOCKET, Instant::now() + DIAL_DEADLINE) {
@@ -249,10 +249,11 @@ impl Link {
         }
         let why = done.ending.as_ref().map_or_else(|| end.to_string(), ending_text);
         match (done.ending, end) {
-            (Some(Ending::Refused(Code::Revoked | Code::Kicked, _)), _) => Next::Final(why),
-            (Some(Ending::Refused(code, _)), _) if code.retry() == crate::wire::code::Retry::Never => Next::Refused(why),
-            (_, ws::End::ClosedByPeer { code: 4001, .. }) => Next::Final("kicked from this mesh".to_owned()),
-            (_, ws::End::ClosedByPeer { code: 4002, .. }) => Next::Final("banned from this mesh".to_owned()),
+            (Some(Ending::Refused(Code::Kicked, _, wait)), _) => Next::KeptOut(why, wait.map(Duration::from_millis)),
+            (Some(Ending::Refused(Code::Revoked, ..)), _) => Next::KeptOut(why, None),
+            (Some(Ending::Refused(code, ..)), _) if code.retry() == crate::wire::code::Retry::Never => Next::Refused(why),
+            (_, ws::End::ClosedByPeer { code: 4001, .. }) => Next::KeptOut("kicked from this mesh".to_owned(), None),
+            (_, ws::End::ClosedByPeer { code: 4002, .. }) => Next::KeptOut("banned from this mesh".to_owned(), None),
             _ => Next::Again { useful: done.useful, why },
         }
     }
@@ -295,10 +296,11 @@ fn suspects(suspect: &mut Option<(RowId, u32)>, alone: Option<RowId>) -> bool {
 fn ending_text(ending: &Ending) -> String {
     match ending {
         Ending::HelloTimeout => "the broker did not answer the hello".to_owned(),
-        Ending::Refused(Code::TimestampSkew, _) => {
+        Ending::Refused(Code::TimestampSkew, ..) => {
             "the broker refused the hello: this machine's clock and the broker's differ by more than a minute".to_owned()
         }
-        Ending::Refused(code, text) => {
+        Ending::Refused(Code::Kicked, text, _) => crate::base::names::neutralise_line(text),
+        Ending::Refused(code, text, _) => {
             format!("the broker refused the hello: {code}: {}", crate::base::names::neutralise_line(text))
         }
         Ending::Stale => "nothing was heard from the broker for too long".to_owned(),

@@ -95,8 +95,8 @@ pub(super) enum Effect {
 pub(super) enum Ending {
     /// No `hello_ack` in time.
     HelloTimeout,
-    /// The broker refused the hello.
-    Refused(Code, String),
+    /// The broker refused the hello, or ended the connection for this reason; and for how long, in milliseconds.
+    Refused(Code, String, Option<u64>),
     /// Nothing was heard for too long.
     Stale,
     /// It answers pings, and neither messages nor requests: the broker forgot this connection, or is beyond answering.
@@ -277,10 +277,11 @@ impl State {
     }
 
     fn on_error(&mut self, error: ErrorFrame, out: &mut Vec<Effect>) {
-        if !self.is_open() {
+        let is_sent_away = error.code == Code::Kicked && error.id.is_none() && error.req_id.is_none();
+        if !self.is_open() || is_sent_away {
             // Before the hello_ack an error is about the hello, except for frames that came too early.
             if error.code != Code::NoHello {
-                out.push(Effect::Close(Ending::Refused(error.code, error.message)));
+                out.push(Effect::Close(Ending::Refused(error.code, error.message, error.retry_after_ms)));
             }
             return;
         }

@@ -129,7 +129,9 @@ fn a_refused_hello_ends_the_connection() {
     let mut talk = Talk::new();
     assert!(talk.hears(r#"{"type":"error","code":"no_hello","message":"must send hello first"}"#).is_empty());
     let refused = talk.hears(r#"{"type":"error","code":"revoked","message":"gone"}"#);
-    assert_eq!(refused, [r#"close Refused(Revoked, "gone")"#]);
+    assert_eq!(refused, [r#"close Refused(Revoked, "gone", None)"#]);
+    let kicked = r#"{"type":"error","code":"kicked","message":"until","retry_after_ms":5}"#;
+    assert_eq!(Talk::open().hears(kicked), [r#"close Refused(Kicked, "until", Some(5))"#], "also once it was accepted");
 }
 
 #[test]
