@@ -30,7 +30,7 @@ use self::early::Awaited;
 use self::keys::Keys;
 use super::receipts::Outlet;
 use super::state::{Answer, Effect, Ending, Outgoing, State};
-use super::{Cmd, Farewell, Identity, Reply};
+use super::{Cmd, Identity, Reply};
 use crate::daemon::alert;
 use crate::daemon::ctx::Ctx;
 use crate::daemon::drain::{self, Epoch};
@@ -389,14 +389,5 @@ impl ws::Peer for Talk<'_> {
             self.tell_senders(now);
         }
         self.perform(out)
-    }
-}
-
-impl Talk<'_> {
-    fn stop(&mut self, farewell: Farewell, out: &mut Outbox) -> Flow {
-        self.last_words(out);
-        self.done.stopped = true;
-        let (code, reason) = farewell.close();
-        Flow::close(code, reason)
     }
 }

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use super::Talk;
-use crate::daemon::link::Reply;
 use crate::daemon::link::receipts::Told;
+use crate::daemon::link::{Farewell, Reply};
 use crate::daemon::{inbound, receipts};
-use crate::net::ws::Outbox;
+use crate::net::ws::{Flow, Outbox};
 use crate::wire::client::ClientFrame;
 use crate::wire::receipt::{HandIn, MAX_RECEIPTS, Receipt, TakeReceipts};
 use crate::wire::server::ServerFrame;
@@ -49,6 +49,13 @@ impl Talk<'_> {
         {
             out.text(ClientFrame::Receipts(HandIn { receipts, req_id: None }).encode());
         }
+    }
+
+    pub(super) fn stop(&mut self, farewell: Farewell, out: &mut Outbox) -> Flow {
+        self.last_words(out);
+        self.done.stopped = true;
+        let (code, reason) = farewell.close();
+        Flow::close(code, reason)
     }
 
     /// A frame's worth of what senders are to be told, signed.
