@@ -170,3 +170,25 @@ fn of_two_meshes_a_caller_without_a_session_names_one() {
     let shown = both.as_user("POST", "/v1/profile", Some(&json!({"summary": "everywhere"}))).json();
     assert_eq!((&shown["ok"], &shown["meshes"]), (&true.into(), &json!(["acme", "beta"])), "a profile is shown on all");
 }
+
+#[test]
+fn an_address_says_one_mesh_that_is_joined() {
+    let both = Both::start();
+    let send = |body: Value| {
+        let reply = http::request(&both.alice.socket(), "POST", "/v1/send", &[], Some(body.to_string().as_bytes())).unwrap();
+        (reply.status, reply.json())
+    };
+    let _bob = Session::open(&both.bob, "acme", "bob");
+    let (status, refused) = send(json!({"to": "bob@nope", "message": "x"}));
+    assert_eq!((status, &refused["error"], &refused["mesh"]), (404, &json!("mesh_not_attached"), &json!("nope")), "{refused}");
+    until("it is refused where a mesh is named, too", || {
+        let (status, refused) = send(json!({"to": "bob@nope", "message": "x", "mesh": "acme"}));
+        assert_ne!(status, 202, "{refused}");
+        (refused["error"] == "mesh_not_attached" && refused["mesh"] == "nope").then_some(())
+    });
+    let (status, refused) = send(json!({"to": "bob@beta", "message": "x", "mesh": "acme"}));
+    assert_eq!((status, &refused["error"]), (400, &json!("invalid 'to'")), "{refused}");
+    // A name with an @ in it, as other programs give them.
+    let _odd = Session::open(&both.bob, "acme", "bob@nope");
+    until("the odd name", || (send(json!({"to": "bob@nope", "message": "x", "mesh": "acme"})).0 == 202).then_some(()));
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use crate::base::ids::{MemberKey, PublicKey, Slug};
+use crate::base::ids::{MemberKey, PublicKey};
 use crate::wire::address::Address;
 use crate::wire::code::Code;
 use crate::wire::peer::{Peer, PeerRole};
@@ -120,14 +120,6 @@ fn pick(what: &str, peers: &[Peer], own: Option<PublicKey>, fits: impl Fn(&Peer)
 
 fn described(peer: &Peer) -> Resolved {
     Resolved { target: Target::Key(peer.pubkey), name: Some(peer.display_name.clone()), online: Some(peer.online) }
-}
-
-/// The mesh an address names itself (`alice@home`), if that is one of `joined`.
-pub(super) fn mesh_of(address: &Address, joined: &[String]) -> Option<Slug> {
-    match address {
-        Address::Name { mesh: Some(mesh), .. } if joined.contains(mesh) => Some(Slug::new(mesh.as_str())),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

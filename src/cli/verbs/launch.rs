@@ -144,11 +144,18 @@ fn daemon(paths: &Paths, session: &Session, out: &mut Out) -> Result<Client, Cli
 fn session(parsed: &Parsed) -> Result<Session, CliError> {
     let name = match parsed.value(&NAME) {
         Some(name) => name.to_owned(),
-        None => std::env::var("USER").ok().filter(|name| is_display_name(name)).unwrap_or_else(|| "session".to_owned()),
+        None => std::env::var("USER")
+            .ok()
+            .filter(|name| is_display_name(name) && !name.contains('@'))
+            .unwrap_or_else(|| "session".to_owned()),
     };
     if !is_display_name(&name) {
         return Err(CliError::usage(format!("--name: \"{name}\" is no name"))
             .with_hint("1 to 64 visible characters that do not begin with @, #, * or -"));
+    }
+    if name.contains('@') {
+        return Err(CliError::usage(format!("--name: \"{name}\" would be read as a name and its mesh"))
+            .with_hint("leave the @ out; name the mesh with --mesh"));
     }
     let mut groups = Vec::new();
     for group in parsed.value(&GROUPS).unwrap_or_default().split(',').map(str::trim).filter(|group| !group.is_empty()) {

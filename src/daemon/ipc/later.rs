@@ -37,10 +37,10 @@ fn add(call: &Call<'_>) -> Result<Reply, Reply> {
     let text = text.ok_or_else(|| bad("missing 'message'"))?;
     let to = fields.get("to").and_then(Value::as_str).map(Address::parse).transpose().map_err(|err| bad(&err.to_string()))?;
     let named = fields.get("mesh").and_then(Value::as_str).map(Slug::new);
-    let named = named.or_else(|| resolve::mesh_of(to.as_ref()?, &call.ctx.meshes.slugs()));
-    let membership = mesh::one(call, named)?;
+    let placed = to.map(|to| mesh::place(call, named.clone(), to)).transpose()?;
+    let membership = placed.as_ref().map_or_else(|| mesh::one(call, named), |placed| Ok(placed.membership.clone()))?;
     let speaker = Speaker::of(call, &membership);
-    let resolved = match &to {
+    let resolved = match placed.as_ref().map(|placed| &placed.address) {
         // A reminder, for whoever asks for it.
         None => Ok(Target::Key(speaker.key.unwrap_or(membership.key.0))),
         Some(Address::TopicName(name)) => topics::by_name(call, &membership.slug, name).map(|topic| topic.target),
@@ -50,7 +50,10 @@ fn add(call: &Call<'_>) -> Result<Reply, Reply> {
             resolve::resolve(address, None, at_hand, || rosters.of(&membership.slug, links)).map(|resolved| resolved.target)
         }
     };
-    let target = resolved.map_err(|err| unroutable(call, &membership.slug, &err))?;
+    let target = resolved.map_err(|err| match &placed {
+        Some(placed) => placed.unroutable(call, &err),
+        None => unroutable(call, &membership.slug, &err),
+    })?;
     let plaintext = fields.remove("plaintext") == Some(Value::Bool(true));
     let body = match &target {
         Target::Key(key) => {

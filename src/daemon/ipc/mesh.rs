@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use crate::base::ids::Slug;
 use crate::daemon::meshes::Membership;
+use crate::daemon::resolve;
 use crate::daemon::rpc;
 use crate::store::outbox::{Route, Sender};
+use crate::wire::address::Address;
 use crate::wire::client::ClientFrame;
 use crate::wire::code::Code;
 use crate::wire::ipc::LinkStatus;
@@ -31,13 +33,7 @@ pub(super) fn asked(call: &Call<'_>) -> Result<Vec<Arc<Membership>>, Reply> {
 
 /// The mesh of this name, if it is joined and the caller may speak there.
 fn attached(call: &Call<'_>, slug: &Slug) -> Result<Arc<Membership>, Reply> {
-    call.ctx.meshes.get(slug).filter(|mesh| may_use(call, &mesh.slug)).ok_or_else(|| {
-        let joined = call.ctx.meshes.slugs();
-        Reply::error(404, "mesh_not_attached")
-            .and("mesh", slug.as_str())
-            .hint(&format!("joined meshes: {}", if joined.is_empty() { "none".to_owned() } else { joined.join(", ") }))
-            .into()
-    })
+    call.ctx.meshes.get(slug).filter(|mesh| may_use(call, &mesh.slug)).ok_or_else(|| not_joined(call, slug))
 }
 
 /// On a mesh other than its own a session speaks as its member. One that may do less than that speaks on its own alone.
@@ -57,6 +53,49 @@ pub(super) fn one(call: &Call<'_>, named: Option<Slug>) -> Result<Arc<Membership
             .and("attached", attached)
             .into()
     })
+}
+
+fn not_joined(call: &Call<'_>, slug: &Slug) -> Reply {
+    let joined = call.ctx.meshes.slugs();
+    let joined = if joined.is_empty() { "none".to_owned() } else { joined.join(", ") };
+    Reply::error(404, "mesh_not_attached").and("mesh", slug.as_str()).hint(&format!("joined meshes: {joined}")).into()
+}
+
+/// An address, and the one mesh on which it is looked for.
+pub(super) struct Placed {
+    pub(super) membership: Arc<Membership>,
+    pub(super) address: Address,
+    /// What stands behind the `@`, where no mesh that is joined is called so: the whole may be a display name.
+    stranger: Option<Slug>,
+}
+
+impl Placed {
+    /// Why the address means nobody.
+    pub(super) fn unroutable(&self, call: &Call<'_>, err: &resolve::Error) -> Reply {
+        match (&self.stranger, err) {
+            (Some(mesh), resolve::Error::NotFound { .. }) => not_joined(call, mesh),
+            _ => super::send::unroutable(call, &self.membership.slug, err),
+        }
+    }
+}
+
+/// The mesh of an address: the one it names itself (`alice@home`), or as in [`one`]. Two that differ are an error.
+pub(super) fn place(call: &Call<'_>, named: Option<Slug>, address: Address) -> Result<Placed, Reply> {
+    let Address::Name { name, mesh: Some(mesh) } = &address else {
+        return Ok(Placed { membership: one(call, named)?, address, stranger: None });
+    };
+    let own = Slug::new(mesh.as_str());
+    if call.ctx.meshes.get(&own).is_none() {
+        let whole = Address::Name { name: format!("{name}@{mesh}"), mesh: None };
+        let nowhere = named.is_none();
+        let membership = one(call, named).map_err(|refused| if nowhere { not_joined(call, &own) } else { refused })?;
+        return Ok(Placed { membership, address: whole, stranger: Some(own) });
+    }
+    if let Some(other) = named.filter(|named| *named != own) {
+        let detail = format!("{name}@{mesh} is looked for on the mesh {mesh}, and the request is for {other}: name one of them");
+        return Err(Reply::error(400, "invalid 'to'").detail(&detail).into());
+    }
+    Ok(Placed { membership: one(call, Some(own))?, address, stranger: None })
 }
 
 /// The caller's own link to a mesh: a session's on its mesh, the member's on any other.

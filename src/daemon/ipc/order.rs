@@ -28,10 +28,11 @@ fn grant(call: &Call<'_>) -> Result<Reply, Reply> {
     let bad = |detail: &str| -> Reply { Reply::error(400, "invalid").detail(detail).and("code", "invalid").into() };
     let address = Address::parse(peer).map_err(|err| bad(&err.to_string()))?;
     let named = fields.get("mesh").and_then(Value::as_str).map(Slug::new);
-    let mesh = mesh::one(call, named.or_else(|| resolve::mesh_of(&address, &call.ctx.meshes.slugs())))?.slug.clone();
+    let placed = mesh::place(call, named, address)?;
+    let mesh = placed.membership.slug.clone();
     let (rosters, links) = (&call.ctx.rosters, &call.ctx.links);
-    let resolved = resolve::resolve(&address, None, || rosters.at_hand(&mesh, links), || rosters.of(&mesh, links));
-    let resolved = resolved.map_err(|err| super::send::unroutable(call, &mesh, &err))?;
+    let resolved = resolve::resolve(&placed.address, None, || rosters.at_hand(&mesh, links), || rosters.of(&mesh, links));
+    let resolved = resolved.map_err(|err| placed.unroutable(call, &err))?;
     let Target::Key(key) = resolved.target else { return Err(bad("only a peer can be allowed something")) };
     fields.insert("peer".to_owned(), key.to_hex().into());
     fields.insert("mesh".to_owned(), mesh.as_str().into());

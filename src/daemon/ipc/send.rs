@@ -120,15 +120,17 @@ struct Addressed {
 
 fn address(call: &Call<'_>, wanted: &Wanted) -> Result<Addressed, Reply> {
     let address = Address::parse(&wanted.to).map_err(|err| Reply::error(400, "invalid 'to'").detail(&err.to_string()))?;
-    let membership = mesh(call, wanted, &address)?;
+    // The mesh: named in the body, in the address, the session's, or the only one.
+    let placed = mesh::place(call, wanted.mesh.as_deref().map(Slug::new), address)?;
+    let membership = placed.membership.clone();
     let speaker = Speaker::of(call, &membership);
     let (rosters, links) = (&call.ctx.rosters, &call.ctx.links);
     let at_hand = || rosters.at_hand(&membership.slug, links);
-    let resolved = match &address {
+    let resolved = match &placed.address {
         Address::TopicName(name) => topics::by_name(call, &membership.slug, name),
         address => resolve::resolve(address, speaker.key, at_hand, || rosters.of(&membership.slug, links)),
     };
-    let resolved = resolved.map_err(|err| unroutable(call, &membership.slug, &err))?;
+    let resolved = resolved.map_err(|err| placed.unroutable(call, &err))?;
     permitted(call, &resolved.target)?;
     let sealed = seal(call, wanted, &membership, &resolved.target, speaker.secret)?;
     check_frame(wanted, &resolved.target, &sealed)?;
@@ -234,12 +236,6 @@ fn fingerprint_of(wanted: &Wanted) -> [u8; 32] {
         body: wanted.message.as_bytes(),
     }
     .fingerprint()
-}
-
-/// The mesh: named in the body, in the address, the session's, or the only one.
-fn mesh(call: &Call<'_>, wanted: &Wanted, address: &Address) -> Result<Arc<Membership>, Reply> {
-    let named = wanted.mesh.as_deref().map(Slug::new).or_else(|| resolve::mesh_of(address, &call.ctx.meshes.slugs()));
-    mesh::one(call, named)
 }
 
 /// As whom the message leaves. A session speaks for itself on its own mesh, and for its member on any other.
