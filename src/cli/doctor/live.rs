@@ -38,8 +38,8 @@ fn judge(canary: &CanaryView) -> Finding {
             Finding::failed(text, format!("claudemesh launch --resume {}", canary.session_id))
         }
         (CanaryState::Waiting, true) => {
-            let text = format!("{name}: it did not arrive in time");
-            Finding::failed(text, format!("claudemesh launch --resume {}", canary.session_id))
+            // The session runs, and may only be busy: it is not to be started a second time.
+            Finding::failed(format!("{name}: not in time"), "claudemesh doctor --live, once the session has nothing else to do")
         }
         (CanaryState::Waiting, false) => Finding::unknown(format!("{name}: not exercised: {}", because(canary.path))),
     }
@@ -67,7 +67,7 @@ mod tests {
     fn what_nobody_used_is_neither_well_nor_broken() {
         for (path, state, due, verdict, part) in [
             (Path::Wake, CanaryState::Arrived, true, Verdict::Ok, "arrived"),
-            (Path::Wake, CanaryState::Waiting, true, Verdict::Failed, "did not arrive"),
+            (Path::Wake, CanaryState::Waiting, true, Verdict::Failed, "not in time"),
             (Path::Wake, CanaryState::Claimed, true, Verdict::Failed, "taken"),
             (Path::ToolUse, CanaryState::Waiting, false, Verdict::Unknown, "not exercised: no tool was used"),
             (Path::Channel, CanaryState::Arrived, true, Verdict::Ok, "can not be told"),
