@@ -46,6 +46,10 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 /// Says why the command failed. When even that cannot be written, the exit status still tells.
 fn report(err: &CliError, out: &mut Out) -> Exit {
     if matches!(err, CliError::Output(_)) {
+        // Whoever stopped reading wants nothing more; a full disk is news, and standard error may lie elsewhere.
+        if err.exit() != Exit::Success {
+            let _ = out.unwritten(err);
+        }
         return err.exit();
     }
     match out.error(err).and_then(|()| out.flush()) {

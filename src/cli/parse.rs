@@ -93,7 +93,7 @@ pub(super) fn verb_first(mut words: Words) -> Result<Words, CliError> {
 
 /// Reads the words that follow a verb's name.
 pub(super) fn parse(verb: &'static Verb, words: Words) -> Result<Parsed, CliError> {
-    let given = with_bare_values(verb, words.head);
+    let given = with_bare_values(verb, words.head)?;
     let tokens = given.iter().map(|word| OsString::from(armour(verb, word))).collect();
     let mut pico = pico_args::Arguments::from_vec(tokens);
     let mut parsed = Parsed { verb, switches: Vec::new(), values: Vec::new(), operands: Vec::new(), tail: Vec::new() };
@@ -125,23 +125,45 @@ pub(super) fn parse(verb: &'static Verb, words: Words) -> Result<Parsed, CliErro
 }
 
 /// Gives a flag that may stand without a value, and does, the one that is meant.
-fn with_bare_values(verb: &Verb, given: Vec<String>) -> Vec<String> {
+fn with_bare_values(verb: &Verb, given: Vec<String>) -> Result<Vec<String>, CliError> {
     let mut words = given.into_iter().peekable();
     let mut all = Vec::new();
+    let mut operands = 0;
     while let Some(word) = words.next() {
-        let flag = verb.all_flags().find(|flag| flag.bare.is_some() && is(flag, &word));
-        match flag.and_then(|flag| flag.bare) {
-            Some(bare) if words.peek().is_none_or(|next| is_no_value(flag, next)) => all.push(format!("{word}={bare}")),
-            _ => all.push(word),
+        let flag = verb.all_flags().find(|flag| is(flag, &word));
+        match flag.and_then(|flag| Some((flag, flag.bare?))) {
+            Some((flag, bare)) if words.peek().is_none_or(|next| is_no_value(flag, next)) => {
+                let next = words.peek().filter(|next| !next.starts_with('-'));
+                // A mistyped value would be taken for the rest of a text, and said to somebody.
+                if let Some(next) = next.filter(|_| verb.operands.len() <= operands && takes_text(verb)) {
+                    return Err(mistyped(flag, next));
+                }
+                all.push(format!("{word}={bare}"));
+            }
+            _ => {
+                let has_value = flag.is_some_and(|flag| flag.value.is_some());
+                operands += usize::from(flag.is_none() && !word.starts_with("--"));
+                all.push(word);
+                all.extend(words.next_if(|_| has_value));
+            }
         }
     }
-    all
+    Ok(all)
+}
+
+fn takes_text(verb: &Verb) -> bool {
+    verb.operands.last().is_some_and(|operand| operand.count.is_many())
+}
+
+fn mistyped(flag: &Flag, word: &str) -> CliError {
+    let (long, name) = (flag.long, flag.value.unwrap_or_default());
+    CliError::usage(format!("{long}: \"{word}\" is not one of {}", flag.choices.join(", ")))
+        .with_hint(format!("write {long}={name}, or {long} behind the whole text if no {name} is meant"))
 }
 
 /// Whether the word behind a flag that may stand alone is not its value.
-fn is_no_value(flag: Option<&Flag>, next: &str) -> bool {
-    let other = |flag: &Flag| !flag.choices.is_empty() && !flag.choices.contains(&next);
-    next.starts_with('-') || flag.is_some_and(other)
+fn is_no_value(flag: &Flag, next: &str) -> bool {
+    next.starts_with('-') || (!flag.choices.is_empty() && !flag.choices.contains(&next))
 }
 
 /// pico-args takes quotes around a value away; a value that begins with one gets a second pair to lose.

@@ -244,6 +244,11 @@ impl Out {
         hint.map_or(Ok(()), |hint| self.note(&Line::new().and(Style::Dim, format!("  {hint}"))))
     }
 
+    /// That the output itself can not be written, on standard error for programs, too.
+    pub(super) fn unwritten(&mut self, err: &CliError) -> Done {
+        self.note(&Line::new().and(Style::Red, "✘").and(Style::Plain, format!(" {err}")))
+    }
+
     /// Everything printed so far has reached whoever reads it, or the pipe to it.
     pub(super) fn flush(&mut self) -> Done {
         self.stdout.flush().map_err(CliError::Output)

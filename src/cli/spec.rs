@@ -132,12 +132,12 @@ impl Flag {
         Flag { long, short: None, value: Some(value), bare: None, choices: &[], about }
     }
 
-    /// As help lists it: `-m, --mesh SLUG`.
+    /// As help lists it: `-m, --mesh SLUG`, `--wait[=STATE]`.
     pub(super) fn usage(&self) -> String {
         let short = self.short.map(|short| format!("{short}, ")).unwrap_or_default();
         let value = match (self.value, self.bare) {
             (Some(value), None) => format!(" {value}"),
-            (Some(value), Some(_)) => format!(" [{value}]"),
+            (Some(value), Some(_)) => format!("[={value}]"),
             (None, _) => String::new(),
         };
         format!("{short}{}{value}", self.long)

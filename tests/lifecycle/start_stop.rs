@@ -46,6 +46,8 @@ fn a_daemon_that_hangs_is_not_said_to_have_stopped() {
     let _quiet = Quiet(&home);
     let pid = up(&home, &[]);
     signal(pid, Signal::STOP);
+    // On a busy machine some of its threads answer for a while yet.
+    until("it hangs", || all_stopped(pid).then_some(()));
     let status = Process::spawn(home.command(&["daemon", "status"]));
     let late = run(&home, &["down", "--json"]);
     assert_eq!(late.status.code(), Some(1), "{late:?}");
@@ -57,6 +59,15 @@ fn a_daemon_that_hangs_is_not_said_to_have_stopped() {
     // It does as it was told as soon as it can.
     signal(pid, Signal::CONT);
     until("it stops", || run(&home, &["down"]).out.contains("not running").then_some(()));
+}
+
+/// Whether every thread of a process is stopped, where that can be seen.
+fn all_stopped(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    })
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn read(home: &Home, name: &str) -> String {
 fn what_install_adds_uninstall_takes_away_and_nothing_else_changes() {
     let home = Home::new();
     fs::write(home.join(".claude.json"), STATE).unwrap();
+    fs::set_permissions(home.join(".claude.json"), fs::Permissions::from_mode(0o644)).unwrap();
     fs::create_dir(home.join(".claude")).unwrap();
     // Kept elsewhere, as people do who have their settings under version control.
     fs::write(home.join("dotfiles.json"), "{\"model\": \"opus\"}").unwrap();
@@ -40,7 +41,8 @@ fn what_install_adds_uninstall_takes_away_and_nothing_else_changes() {
     assert!(after[2].starts_with("---\nname: claudemesh\n"));
     assert_eq!(read(&home, ".claude.json.before-claudemesh"), STATE);
     assert!(home.join(".claude/settings.json").is_symlink());
-    assert_eq!(fs::metadata(home.join(".claude.json")).unwrap().permissions().mode() & 0o777, 0o600);
+    let mode = |name: &str| fs::metadata(home.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(".claude.json"), mode(".claude.json.before-claudemesh")), (0o644, 0o600), "each as private as it was");
 
     let now = |name: &str| fs::metadata(home.join(name)).unwrap().modified().unwrap();
     let record = now("installed.json");
@@ -53,7 +55,8 @@ fn what_install_adds_uninstall_takes_away_and_nothing_else_changes() {
     assert_eq!(read(&home, ".claude.json"), STATE);
     assert_eq!(read(&home, "dotfiles.json"), "{\"model\": \"opus\"}", "as it was, to the byte");
     assert!(!home.join(".claude.json.before-claudemesh").exists() && !home.join("installed.json").exists());
-    assert!(!home.join(".claude/skills/claudemesh").exists());
+    assert_eq!(mode(".claude.json"), 0o644);
+    assert!(!home.join(".claude/skills").exists() && home.join(".claude").exists(), "what was made goes, and no more");
     assert!(run(&home, &["uninstall"]).out.contains("nothing to change"));
 }
 

@@ -28,6 +28,8 @@ pub(in crate::cli) struct Change {
     pub(super) after: Option<String>,
     /// Whether the file as it was is kept beside it.
     pub(super) keeps_backup: bool,
+    /// Directories that go with the file, each unless something else is in it; the innermost first.
+    pub(super) dirs: Vec<PathBuf>,
 }
 
 pub(super) fn read(path: &Path) -> Result<Change, CliError> {
@@ -40,7 +42,7 @@ pub(super) fn read(path: &Path) -> Result<Change, CliError> {
         Ok(meta) if MAX_FILE < meta.len() => return Err(unread(io::ErrorKind::FileTooLarge.into())),
         Ok(_) => Some(fs::read_to_string(&path).map_err(unread)?),
     };
-    Ok(Change { after: before.clone(), before, path, keeps_backup: true })
+    Ok(Change { after: before.clone(), before, path, keeps_backup: true, dirs: Vec::new() })
 }
 
 /// What the file says now; one that is not there or empty says nothing.
@@ -113,14 +115,15 @@ impl Change {
         if !self.keeps_backup || self.before.is_none() || path.exists() {
             return Ok(());
         }
-        Change { path, before: None, after: self.before.clone(), keeps_backup: false }.write(done)
+        Change { path, before: None, after: self.before.clone(), keeps_backup: false, dirs: Vec::new() }.write(done)
     }
 
     fn write(&self, done: &mut Vec<Change>) -> Result<(), CliError> {
         let failed = |err| CliError::io(format!("{} can not be written", self.path.display()), err);
         self.put(self.after.as_deref()).map_err(failed)?;
         let Change { path, before, after, .. } = self;
-        done.push(Change { path: path.clone(), before: before.clone(), after: after.clone(), keeps_backup: false });
+        let (path, before, after) = (path.clone(), before.clone(), after.clone());
+        done.push(Change { path, before, after, keeps_backup: false, dirs: Vec::new() });
         Ok(())
     }
 
@@ -131,12 +134,15 @@ impl Change {
                 // A directory of its own goes with it, unless something else is there.
                 let _ = self.path.parent().map(fs::remove_dir);
             }
+            for dir in &self.dirs {
+                let _ = fs::remove_dir(dir);
+            }
             return Ok(());
         };
         if let Some(dir) = self.path.parent() {
             atomic_file::private_dir(dir)?;
         }
-        atomic_file::write(&self.path, text.as_bytes())
+        atomic_file::rewrite(&self.path, text.as_bytes())
     }
 
     fn take_back(&self) {

@@ -103,7 +103,9 @@ impl Client {
             changes.push(Change { after: Some(SKILL.to_owned()), keeps_backup: false, ..found });
         }
         let made = changes.iter().filter(|change| change.before.is_none() && change.after.is_some());
-        record.files.extend(made.map(|change| change.path.clone()));
+        let made: Vec<&Change> = made.collect();
+        made.iter().for_each(|change| record.made_above(&change.path));
+        record.files.extend(made.iter().map(|change| change.path.clone()));
         record.files.sort_unstable();
         record.files.dedup();
         record.service |= wanted.service;
@@ -138,7 +140,8 @@ impl Client {
             let replaced = put.replaced.as_ref().and_then(|text| text.value().as_str().map(str::to_owned));
             changes.push(Change { after: replaced, keeps_backup: false, ..read(&self.skill_file())? });
         }
-        changes.push(Change { after: None, keeps_backup: false, ..kept });
+        // Last, when the directories are empty.
+        changes.push(Change { after: None, keeps_backup: false, dirs: record.dirs, ..kept });
         Ok(Removal { changes, service: record.service })
     }
 

@@ -1,6 +1,6 @@
 //! What an installation added and what stood in its place before: so that taking it away again leaves what was there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,9 @@ pub(super) struct Record {
     pub(super) version: u32,
     /// Files that were not there.
     pub(super) files: Vec<PathBuf>,
+    /// Directories that were not there, the innermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) dirs: Vec<PathBuf>,
     /// Keys that were not there, each with those above it: `permissions/allow`.
     pub(super) keys: Vec<String>,
     /// Permission rules that were not there.
@@ -44,6 +47,14 @@ pub(super) struct Put {
 }
 
 impl Record {
+    /// Notes the directories that a new file needs and that are not there yet.
+    pub(super) fn made_above(&mut self, file: &Path) {
+        let missing = file.ancestors().skip(1).take_while(|dir| !dir.exists()).map(Path::to_owned);
+        self.dirs.extend(missing);
+        self.dirs.sort_by_key(|dir| std::cmp::Reverse(dir.components().count()));
+        self.dirs.dedup();
+    }
+
     /// A key's value, made and noted if it was not there. `None` where `tree` has no keys.
     pub(super) fn open<'a>(&mut self, tree: &'a mut Tree, within: &str, key: &str, or: fn() -> Tree) -> Option<&'a mut Tree> {
         let path = path(within, key);

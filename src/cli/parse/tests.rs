@@ -50,6 +50,20 @@ fn behind_a_bare_double_hyphen_everything_is_text() {
 }
 
 #[test]
+fn what_follows_a_bare_flag_is_its_value_an_operand_or_a_mistake_and_never_more_of_a_text() {
+    let hint = "write --wait=STATE, or --wait behind the whole text if no STATE is meant";
+    let wrong = "--wait: \"never\" is not one of relayed, arrived, offered";
+    refuses(&["send", "*", "x", "--wait", "never"], wrong, hint);
+    refuses(&["send", "*", "--id", "a", "x", "--wait", "never", "mind"], wrong, hint);
+    reads(&["send", "bob", "x", "--wait", "arrived"], "send", &["bob", "x"], None, false);
+    reads(&["send", "bob", "x", "y", "--wait"], "send", &["bob", "x", "y"], None, false);
+    reads(&["send", "bob", "--wait", "never", "mind"], "send", &["bob", "never", "mind"], None, false);
+    reads(&["send", "--wait", "bob", "x"], "send", &["bob", "x"], None, false);
+    reads(&["send", "bob", "x", "--wait", "--", "never"], "send", &["bob", "x", "never"], None, false);
+    reads(&["message", "status", "--wait", "6f1c"], "message status", &["6f1c"], None, false);
+}
+
+#[test]
 fn what_is_not_understood_is_explained() {
     refuses(&["send", "bob", "hi", "--prioriti", "now"], "unknown flag --prioriti", "did you mean --priority?");
     refuses(&["send", "bob", "hi", "--jsno"], "unknown flag --jsno", "did you mean --json?");

@@ -90,11 +90,20 @@ pub(in crate::cli) const TASK_COMPLETE: Verb = Verb {
 fn when(parsed: &Parsed) -> Result<Millis, CliError> {
     match (parsed.value(&IN), parsed.value(&AT), parsed.value(&CRON)) {
         (Some(text), None, None) => Ok(now_millis().saturating_add(Millis::try_from(millis(&IN, text)?).unwrap_or(Millis::MAX))),
-        (None, Some(text), None) => parse_iso(text)
-            .ok_or_else(|| CliError::usage(format!("--at: \"{text}\" is no time")).with_hint("as in 2025-10-09T08:53:20Z")),
+        (None, Some(text), None) => at(text, now_millis()),
         (None, None, Some(text)) if Cron::parse(text).is_some() => Ok(0),
         (None, None, Some(text)) => Err(CliError::usage(format!("--cron: \"{text}\" are no five fields of cron"))),
         _ => Err(CliError::usage("when?").with_hint("say one of --in 30m, --at TIME and --cron FIELDS")),
+    }
+}
+
+/// The time that a text names; one that is over would mean at once, which nobody who says when means.
+fn at(text: &str, now: Millis) -> Result<Millis, CliError> {
+    match parse_iso(text) {
+        Some(at) if now <= at => Ok(at),
+        Some(at) => Err(CliError::usage(format!("--at: {} is over", iso(at)))
+            .with_hint(format!("it is {} now; or say how long from now: --in 30m", iso(now)))),
+        None => Err(CliError::usage(format!("--at: \"{text}\" is no time")).with_hint("as in 2025-10-09T08:53:20Z")),
     }
 }
 

@@ -28,7 +28,7 @@ pub(in crate::cli) const GET: Verb = Verb {
 };
 
 pub(in crate::cli) const SET: Verb = Verb {
-    long: "VALUE is read as JSON, and taken as text if it is none.",
+    long: "VALUE is read as JSON, and taken as text if it is none, or a number that would change on the way (1.10).",
     operands: &[KEY, Operand { name: "VALUE", about: "JSON, or text.", count: Count::OneOrMore, choices: &[] }],
     flags: &[MESH],
     examples: &[
@@ -76,10 +76,18 @@ fn get(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
+/// What was typed as JSON, or as text: a number that would not be read back as it was typed, a version or an id, is text.
+fn read(typed: String) -> Value {
+    match json::decode::<Value>(typed.as_bytes()) {
+        Ok(value) if !value.is_number() || json::encode(&value) == typed.trim() => value,
+        Ok(_) | Err(_) => Value::String(typed),
+    }
+}
+
 fn set(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let key = parsed.first();
     let typed = parsed.operands[1..].join(" ");
-    let value = json::decode(typed.as_bytes()).unwrap_or(Value::String(typed));
+    let value = read(typed);
     if value.is_null() {
         return Err(CliError::usage("a value can not be null"));
     }
@@ -92,4 +100,27 @@ fn set(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         out.ok(&format!("{key} = {}", json::encode(&value)), None)?;
     }
     Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_would_change_are_text() {
+        for text in ["1.10", "12345678901234567890123", "1e3", "007", "v1", "-0"] {
+            assert_eq!(read(text.to_owned()), Value::String(text.to_owned()));
+        }
+        for (text, value) in [
+            ("7", json::json!(7)),
+            ("1.1", json::json!(1.1)),
+            (" -3 ", json::json!(-3)),
+            ("18446744073709551615", json::json!(u64::MAX)),
+            ("{\"a\": [1]}", json::json!({"a": [1]})),
+            ("\"1.10\"", json::json!("1.10")),
+            ("true", json::json!(true)),
+        ] {
+            assert_eq!(read(text.to_owned()), value, "{text}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::base::ids::{ClientId, Slug};
+use crate::base::time::{Millis, now_millis};
 use crate::crypto::keys::SecretKey;
 use crate::crypto::random;
 use crate::crypto::sealed::{self, Sealed};
@@ -25,6 +26,9 @@ use super::routes::Call;
 use super::send::{Speaker, unroutable};
 use super::topics;
 
+/// How far in the past a time may lie when it gets here: what was a moment ahead when it was typed is due, and no mistake.
+const LATE: Millis = 60_000;
+
 pub(super) fn schedule(call: &Call<'_>) -> Reply {
     add(call).unwrap_or_else(|refused| refused)
 }
@@ -35,6 +39,10 @@ fn add(call: &Call<'_>) -> Result<Reply, Reply> {
     let bad = |detail: &str| -> Reply { Reply::error(400, "invalid").detail(detail).and("code", "invalid").into() };
     let text = fields.remove("message").and_then(|text| text.as_str().map(str::to_owned)).filter(|text| !text.is_empty());
     let text = text.ok_or_else(|| bad("missing 'message'"))?;
+    let at = fields.get("deliverAt").and_then(Value::as_i64);
+    if fields.get("cron").is_none_or(Value::is_null) && at.is_some_and(|at| at < now_millis().saturating_sub(LATE)) {
+        return Err(bad("the time of 'deliverAt' is over"));
+    }
     let to = fields.get("to").and_then(Value::as_str).map(Address::parse).transpose().map_err(|err| bad(&err.to_string()))?;
     let named = fields.get("mesh").and_then(Value::as_str).map(Slug::new);
     let placed = to.map(|to| mesh::place(call, named.clone(), to)).transpose()?;
