@@ -50,6 +50,19 @@ fn what_is_typed_and_what_comes_back() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// A disk that is full takes no output; that is said where it can be, to programs, too.
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_can_not_be_written_is_said_beside_it() {
+    let home = Home::new();
+    for args in [&["version"][..], &["version", "--json"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let ended = home.command(args).stdout(full).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(ended.status.code() == Some(10) && said.contains("the output cannot be written: "), "{said}");
+    }
+}
+
 /// Runs one file; what differs, as text.
 fn play(file: &Path) -> Vec<String> {
     let home = Home::new();

@@ -105,7 +105,8 @@ pub(super) fn remove(paths: &Paths, mesh: &Mesh) -> Result<usize, CliError> {
 pub(super) fn rename(paths: &Paths, old: &Slug, slug: &str, name: &str) -> Result<(), CliError> {
     let renamed = config_edit::edit(paths, |config| {
         if *old != Slug::new(slug) && config.mesh(&Slug::new(slug)).is_some() {
-            return Err(taken(slug, &free_slug(config, slug)));
+            let free = free_slug(config, slug);
+            return Err(taken(slug, &free).with_hint(format!("try: claudemesh mesh rename {old} {free}")));
         }
         if let Some(entry) = config.meshes.iter_mut().rfind(|entry| entry.slug == *old) {
             entry.slug = Slug::new(slug);

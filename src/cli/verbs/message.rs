@@ -106,7 +106,10 @@ pub(super) fn say(standing: &Standing, out: &mut Out) -> Result<(), CliError> {
     let text = headline(standing);
     match standing.waited {
         None | Some(Waited::Reached) => out.ok(&text, None),
-        Some(Waited::Timeout) => out.warn(&text, Some("it may still get there; see: claudemesh message status ID")),
+        Some(Waited::Timeout) => {
+            let id = standing.client_message_id.as_ref().map_or(standing.message_id.as_str(), |id| id.as_str());
+            out.warn(&text, Some(&format!("it may still get there; see: claudemesh message status {id}")))
+        }
         Some(Waited::Over | Waited::NotKnown) => out.warn(&text, None),
     }
 }
