@@ -14,7 +14,8 @@
 //!    a session marks nothing as seen; a taken `new_client_message_id` is 409 before anything is aborted; a change that the broker
 //!    did not confirm is never passed off as made, so a mesh that is away makes `POST /v1/state` and `DELETE /v1/memory` 502
 //!    `broker_unreachable`, and `POST /v1/profile` answers `ok: false` with the mesh under `unanswered` instead of `meshes`
-//!    (`applied` has the keys that were understood, and a part of another type is 400); a state's `value` must be there. A session's
+//!    (`applied` has the keys that were understood, and a part of another type is 400); a state's `value` must be there. Of a mesh that is not joined nothing is listed as if it
+//!    were empty: 404 `mesh_not_attached`. A session's
 //!    name and texts are brought into a form that can be addressed and shown; its mesh must be a slug, since files are named
 //!    after it, and its process must be there.
 //! 6. Events: `endpoints::the_event_stream_keeps_its_form`, `endpoints::who_comes_and_goes_is_told_in_the_references_words`; ids

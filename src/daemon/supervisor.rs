@@ -363,10 +363,6 @@ impl Supervisor {
             Ok(config) => {
                 let change = self.ctx.meshes.apply(&config);
                 self.meshes_changed(&change);
-                // Where there is no file nobody has left anything.
-                if seen.is_some() {
-                    super::upkeep::left(&self.ctx, now_millis());
-                }
             }
             // Half a configuration is no reason to drop meshes that work.
             Err(err) => log::warn!("{err}; the meshes stay as they were"),

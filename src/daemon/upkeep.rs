@@ -40,17 +40,6 @@ pub(super) fn rename(ctx: &Ctx, old: &Slug, new: &Slug, mesh: &MeshId) {
     in_steps(ctx, "inbox rows follow the name of their mesh", || ctx.inbox.rename(old.clone(), new.clone()));
 }
 
-/// Gives up what waits for a mesh that is not joined any more.
-pub(super) fn left(ctx: &Ctx, now: Millis) {
-    let routes = match ctx.outbox.routes_with_work() {
-        Ok(routes) => routes,
-        Err(err) => return ctx.store_failed(&err),
-    };
-    for (route, _) in routes.iter().filter(|(route, _)| ctx.meshes.get(&route.mesh).is_none()) {
-        in_steps(ctx, "messages given up: their mesh was left", || ctx.outbox.mesh_left(route.mesh.clone(), now));
-    }
-}
-
 fn millis(age: Duration) -> Millis {
     Millis::try_from(age.as_millis()).unwrap_or(Millis::MAX)
 }

@@ -272,7 +272,7 @@ fn of_sending_and_of_peers() {
     assert_eq!(unnamed["client_message_id"].as_str().map(str::len), Some(random::uuid_v4().len()), "{unnamed}");
 
     assert_eq!(old.ok("GET", "/v1/peers", None)["peers"], json!([]), "a mesh that is away has nobody");
-    assert_eq!(old.ok("GET", "/v1/peers?mesh=other", None), json!({"peers": []}));
+    assert_eq!(old.refuses("GET", "/v1/peers?mesh=other", None, 404, "mesh_not_attached")["mesh"], "other");
 }
 
 #[test]

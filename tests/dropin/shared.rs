@@ -45,7 +45,7 @@ fn of_what_meshes_share() {
     for (path, key) in [("/v1/state", "entries"), ("/v1/memory?q=x", "matches"), ("/v1/skills", "skills")] {
         assert_eq!(old.ok("GET", path, None)[key], json!([]), "{path}");
         let other = format!("{path}{}mesh=other", if path.contains('?') { '&' } else { '?' });
-        assert_eq!(old.ok("GET", &other, None), json!({key: []}), "a mesh that is not joined has nothing");
+        assert_eq!(old.refuses("GET", &other, None, 404, "mesh_not_attached")["mesh"], "other");
     }
     for (method, path, body) in [
         ("POST", "/v1/memory", Some(json!({"content": "x", "mesh": "other"}))),

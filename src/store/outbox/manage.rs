@@ -216,14 +216,6 @@ pub(super) fn rename(db: &Db<'_>, old: Slug, new: Slug, mesh: MeshId) -> Result<
     )
 }
 
-pub(super) fn mesh_left(db: &Db<'_>, mesh: Slug, now: Millis) -> Result<usize, Error> {
-    db.execute(
-        "UPDATE outbox SET status = 'dead', next_attempt_at = ?3, last_error = 'the mesh ' || ?1 || ' was left' WHERE rowid IN (
-           SELECT rowid FROM outbox INDEXED BY outbox_waiting WHERE status = 'pending' AND mesh = ?1 LIMIT ?2)",
-        params![mesh.as_str(), limit_sql(STEP), now],
-    )
-}
-
 pub(super) fn prune(db: &Db<'_>, before: Millis) -> Result<usize, Error> {
     let mut deleted = 0;
     // Whatever ended before then was accepted before then.

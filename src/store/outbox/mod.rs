@@ -291,9 +291,6 @@ commands! {
     /// Brings the rows of a mesh under its new name. Bounded: call again while it returns more than 0.
     Lazy Rename => manage::rename: pub fn rename(old: Slug, new: Slug, mesh: MeshId) -> usize;
 
-    /// Declares rows dead that wait for a mesh that was left. Bounded: call again while it returns more than 0.
-    Lazy MeshLeft => manage::mesh_left: pub fn mesh_left(mesh: Slug, now: Millis) -> usize;
-
     /// Deletes rows of a final state that were accepted before `before`. Bounded: call again while it returns more than 0.
     Lazy Clear => manage::clear: pub fn clear(status: Status, sender: Option<Sender>, before: Millis) -> usize;
 
