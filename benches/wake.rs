@@ -38,6 +38,7 @@ fn ours(scale: Scale) -> Measured {
             command.env("CLAUDEMESH_IPC_TOKEN", &bob.token).env("CLAUDEMESH_SESSION_ID", &bob.id);
             let mut waiter = Process::spawn(command);
             waiter.say("{}");
+            waiter.close_input();
             // A session that was just woken is in the midst of a burst, and is woken later on purpose.
             let idle = Instant::now() + Duration::from_millis(1100);
             until("the session to be idle, with a waiter", || {
