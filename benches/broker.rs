@@ -25,6 +25,9 @@ const MS: Duration = Duration::from_millis(1);
 /// Meshes that many connections are spread over: a hundred to each, as the reference allows.
 const MESHES: usize = 50;
 
+/// The body of a message to each of them; brokers take base64 alone.
+const EACH: &str = "dG8gZWFjaCBvZiB0aGVt";
+
 /// What all peers write to.
 struct Ring {
     /// Names this ring's messages.
@@ -247,9 +250,9 @@ pub(crate) fn memory(scale: Scale) -> Vec<Measured> {
     let (senders, to) = held.split_at_mut(MESHES);
     for (n, key) in keys[MESHES..].iter().enumerate() {
         let from = &mut senders[n % MESHES];
-        from.send(key, &format!("to-{n}"), "to each of them");
+        from.send(key, &format!("to-{n}"), EACH);
     }
-    let heard = MESHES + to.iter_mut().map(|idle| idle.read_until(b"to each of them")).count();
+    let heard = MESHES + to.iter_mut().map(|idle| idle.read_until(EACH.as_bytes())).count();
     let (threads, peak) = (status(broker.pid(), "Threads").unwrap(), resident());
     vec![
         Measured::at_most("broker, idle, no connection: memory", "MB", megabytes(base), 10.0),
