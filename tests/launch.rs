@@ -106,7 +106,7 @@ fn signals_reach_the_command_and_its_end_is_the_sessions() {
 }
 
 #[test]
-fn resume_and_continue_keep_the_address() {
+fn resume_and_continue_keep_the_address_and_the_name() {
     let world = World::pair();
     let run = |flags: &[&str]| {
         let mut session = launch(&world.homes[0], flags, "echo \"$CLAUDEMESH_SESSION_ID\"; read end");
@@ -114,10 +114,15 @@ fn resume_and_continue_keep_the_address() {
         let row = sessions(&world.alice).into_iter().find(|row| row["sessionId"] == id.as_str()).expect("it is registered");
         session.say("end");
         assert!(session.finish().status.success());
-        (id, row["presence"]["sessionPubkey"].as_str().unwrap().to_owned())
+        (id, row["presence"]["sessionPubkey"].as_str().unwrap().to_owned(), row["displayName"].as_str().unwrap().to_owned())
     };
-    let first = run(&[]);
+    let first = run(&["--name", "al"]);
+    assert_eq!(first.2, "al");
     assert_eq!(run(&["--resume", &first.0]), first);
+    let renamed = run(&["--resume", &first.0, "--name", "ada"]);
+    assert_eq!((&renamed.1, renamed.2.as_str()), (&first.1, "ada"));
+    assert_eq!(run(&["--resume", &first.0]), renamed);
+    let first = renamed;
     let home = world.homes[0].path();
     let here = home.to_str().unwrap().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     let transcripts = home.join(".claude/projects").join(here);
@@ -125,6 +130,28 @@ fn resume_and_continue_keep_the_address() {
     std::fs::write(transcripts.join(format!("{}.jsonl", first.0)), "").unwrap();
     assert_eq!(run(&["--continue"]), first);
     assert_ne!(run(&[]), first);
+}
+
+#[test]
+fn a_session_that_runs_is_not_taken_over_unless_that_is_meant() {
+    let world = World::pair();
+    let mut first = launch(&world.homes[0], &["--name", "al"], "echo \"$CLAUDEMESH_SESSION_ID\"; read end");
+    let id = first.line().unwrap();
+    let row = || sessions(&world.alice).into_iter().find(|row| row["sessionId"] == id.as_str()).expect("it is registered");
+    let before = row();
+    let refused = launch(&world.homes[0], &["--resume", &id], "echo up").finish();
+    assert_eq!((refused.status.code(), refused.out.as_str()), (Some(6), ""), "{refused:?}");
+    let said = format!("the session runs already: al@acme, pid {}", before["pid"]);
+    assert!(refused.err.contains(&said) && refused.err.contains("--take-over"), "{refused:?}");
+    assert_eq!(row()["token_prefix"], before["token_prefix"], "and it has lost nothing");
+
+    let mut second = launch(&world.homes[0], &["--resume", &id, "--take-over"], "echo up; read end");
+    assert_eq!(second.line().as_deref(), Some("up"));
+    assert_ne!(row()["pid"], before["pid"]);
+    first.say("end");
+    first.finish();
+    second.say("end");
+    second.finish();
 }
 
 #[test]

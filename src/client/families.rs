@@ -6,13 +6,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{CALL_DEADLINE, Client, Error, Route};
+use crate::base::ids::SessionId;
 use crate::net::target::percent_encode;
+use crate::sys::process;
 use crate::wire::admin::{Ban, BanAck, Expel, Expelled, ListBansResult, UnbanAck};
 use crate::wire::apikey::{ApiKeyCreated, ApiKeyList, ApiKeyRevoked, CreateApiKey};
 use crate::wire::grant::{Capability, GrantsList, GrantsSet};
 use crate::wire::ipc::{
-    Done, Forgotten, Memories, OnMesh, ProfileSet, RememberRequest, Remembered, SkillFound, Skills, Standing, StateEntries,
-    StateFound, StateSet, StateWrite,
+    Done, Forgotten, Memories, OnMesh, ProfileSet, RememberRequest, Remembered, SessionView, SkillFound, Skills, Standing,
+    StateEntries, StateFound, StateSet, StateWrite,
 };
 use crate::wire::json::{self, Map, Value};
 use crate::wire::limits::MAX_CLAIM_WAIT;
@@ -62,6 +64,12 @@ pub struct Later {
 }
 
 impl Client {
+    /// The session of this id, if its process runs. What the daemon has not noticed yet is looked at here.
+    pub fn running(&self, id: &SessionId) -> Result<Option<SessionView>, Error> {
+        let is_it = |session: &SessionView| session.session_id.eq_ignore_ascii_case(id.as_str());
+        Ok(self.sessions()?.sessions.into_iter().find(|session| is_it(session) && process::alive(session.pid)))
+    }
+
     /// `GET /v1/state?key=`.
     pub fn state(&self, key: &str, mesh: Option<&str>) -> Result<StateFound, Error> {
         self.fetch(Route::new("/v1/state").with("key", Some(key)).with("mesh", mesh))

@@ -221,6 +221,7 @@ pub(super) fn keep_key(paths: &Paths, session: &Session) -> std::io::Result<()> 
         public_key: key.public.to_hex(),
         secret_key: key.secret.to_secret_text().reveal().to_owned(),
         created_at: iso(now_millis()),
+        display_name: Some(session.name.clone()),
     };
     session_keys::save(paths, &session.mesh, &id, &file).map(drop)
 }

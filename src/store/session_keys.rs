@@ -86,6 +86,7 @@ mod tests {
             public_key: "ab".repeat(32),
             secret_key: "cd".repeat(64),
             created_at: "2025-10-09T08:53:20.000Z".into(),
+            display_name: Some("alice".into()),
         };
         assert!(save(&paths, &mesh, &id, &file).unwrap());
         assert_eq!(load(&paths, &mesh, &id).unwrap().public_key, file.public_key);
@@ -93,10 +94,15 @@ mod tests {
         let new = Slug::new("field");
         rename(&paths, &mesh, &new).unwrap();
         assert!(load(&paths, &mesh, &id).is_none());
-        assert_eq!(load(&paths, &new, &id).unwrap().secret_key, file.secret_key);
+        let renamed = load(&paths, &new, &id).unwrap();
+        assert_eq!((renamed.secret_key, renamed.display_name), (file.secret_key.clone(), file.display_name.clone()));
         rename(&paths, &Slug::new("none"), &new).unwrap();
         assert!(!save(&paths, &mesh, &SessionId::new("../x"), &file).unwrap());
         assert!(!format!("{file:?}").contains("cdcd"));
+        let theirs = json::decode::<SessionKeyFile>(
+            br#"{"version":1,"meshSlug":"m","sessionId":"s","publicKey":"","secretKey":"","createdAt":""}"#,
+        );
+        assert_eq!(theirs.unwrap().display_name, None, "the reference's have none");
         std::fs::remove_dir_all(&root).unwrap();
     }
 }

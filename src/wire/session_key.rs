@@ -17,6 +17,9 @@ pub struct SessionKeyFile {
     pub secret_key: String,
     /// ISO 8601.
     pub created_at: String,
+    /// What the session was called last. The reference neither writes it nor minds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
 }
 
 impl fmt::Debug for SessionKeyFile {

@@ -33,6 +33,7 @@ fn home_with_mail(texts: &[&str]) -> Home {
         public_key: session.public.to_hex(),
         secret_key: session.secret.to_secret_text().reveal().into(),
         created_at: String::new(),
+        display_name: None,
     };
     assert!(session_keys::save(&paths, &Slug::new("acme"), &SessionId::new(ID), &key).unwrap());
     std::fs::create_dir_all(paths.daemon_dir()).unwrap();

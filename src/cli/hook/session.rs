@@ -158,7 +158,6 @@ fn register_on(client: &Client, paths: &Paths, input: &Input, mesh: &Mesh, id: S
     if let Some(token) = own_token(paths, input).filter(|token| is_known(paths, token)) {
         return Some(token);
     }
-    let keys = launch::keys(paths, mesh, &id).ok()?;
     let token = random::token();
     let taken: Vec<String> = client
         .sessions()
@@ -168,6 +167,8 @@ fn register_on(client: &Client, paths: &Paths, input: &Input, mesh: &Mesh, id: S
         .filter(|other| other.mesh == mesh.slug && other.session_id != id.as_str())
         .map(|other| other.display_name)
         .collect();
+    let name = display_name(input, &id, launch::kept_name(paths, mesh, &id), &taken);
+    let keys = launch::keys(paths, mesh, &id, &name).ok()?;
     let presence = Presence {
         session_pubkey: keys.public.to_hex(),
         session_secret_key: keys.secret.to_secret_text().reveal().to_owned(),
@@ -177,7 +178,7 @@ fn register_on(client: &Client, paths: &Paths, input: &Input, mesh: &Mesh, id: S
         token: token.reveal(),
         session_id: id.to_string(),
         mesh: mesh.slug.to_string(),
-        display_name: display_name(input, &id, &taken),
+        display_name: name,
         pid: i64::from(pid),
         cwd: input.cwd.clone(),
         role: env("CLAUDEMESH_ROLE"),
@@ -211,9 +212,13 @@ fn tell_shells(token_file: &std::path::Path) {
     let _ = written.and_then(|mut file| io::Write::write_all(&mut file, line.as_bytes()));
 }
 
-/// What others call it: as the user said, else as its directory is called, and told from others that are called so.
-fn display_name(input: &Input, id: &SessionId, taken: &[String]) -> String {
+/// What others call it: as the user said, as it was called before, or as its directory is called, and told from others that are
+/// called so.
+fn display_name(input: &Input, id: &SessionId, kept: Option<String>, taken: &[String]) -> String {
     if let Some(name) = env("CLAUDEMESH_DISPLAY_NAME").filter(|name| is_display_name(name)) {
+        return name;
+    }
+    if let Some(name) = kept.filter(|name| !taken.contains(name)) {
         return name;
     }
     let dir = input.cwd.as_deref().and_then(|cwd| cwd.rsplit('/').find(|part| !part.is_empty()));
@@ -270,11 +275,15 @@ mod tests {
     #[test]
     fn names_come_from_the_directory() {
         let id = SessionId::new("abcd4567-89ab-cdef-0123-456789abcdef");
-        let named = |cwd: &str, taken: &[String]| display_name(&Input { cwd: Some(cwd.into()), ..Input::default() }, &id, taken);
+        let named =
+            |cwd: &str, taken: &[String]| display_name(&Input { cwd: Some(cwd.into()), ..Input::default() }, &id, None, taken);
         for (cwd, expected) in [("/srv/payments/", "payments"), ("/", "session"), ("/x/@#", "session"), ("/x/a b\u{202e}", "ab")]
         {
             assert_eq!(named(cwd, &[]), expected, "{cwd}");
         }
-        assert_eq!(named("/x/payments", &["payments".to_owned()]), "payments-abcd");
+        let taken = ["payments".to_owned()];
+        assert_eq!(named("/x/payments", &taken), "payments-abcd");
+        let kept = |name: &str| display_name(&Input::default(), &id, Some(name.to_owned()), &taken);
+        assert_eq!((kept("alice").as_str(), kept("payments").as_str()), ("alice", "session"));
     }
 }

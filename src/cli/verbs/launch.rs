@@ -2,20 +2,18 @@
 //! session's end as the end of the process it knows.
 
 mod claude;
+mod kept;
 
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::base::atomic_file;
 use crate::base::config::{Config, Mesh};
 use crate::base::exit::Exit;
 use crate::base::ids::{SessionId, Token};
 use crate::base::names::{is_display_name, is_group_name, is_uuid};
 use crate::base::paths::Paths;
-use crate::base::time::{iso, now_millis};
 use crate::cli::context::{one_mesh, paths};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
@@ -23,20 +21,21 @@ use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb};
 use crate::cli::verbs::down::offer_restart;
 use crate::client::{Client, spawn, token};
-use crate::crypto::keys::{KeyPair, SecretKey};
+use crate::crypto::keys::KeyPair;
 use crate::crypto::random;
-use crate::store::session_keys;
 use crate::wire::grant::Capability;
 use crate::wire::ipc::{Presence, Register};
 use crate::wire::json::{self, Value};
-use crate::wire::session_key::SessionKeyFile;
 
-const NAME: Flag = Flag::valued("--name", "NAME", "What others call the session; default $USER.");
+pub(in crate::cli) use self::kept::{keys, name as kept_name, write_token};
+
+const NAME: Flag = Flag::valued("--name", "NAME", "What others call the session; default: as before, or $USER.");
 const ROLE: Flag = Flag::valued("--role", "ROLE", "What it is there for, in a word or two.");
 const GROUPS: Flag = Flag::valued("--groups", "LIST", "Groups it is in, as in frontend:lead,reviewers.");
 const CAPS: Flag = Flag::valued("--caps", "LIST", "All it may do: dm, broadcast, state-read, state-write; or none.");
 const RESUME: Flag = Flag::valued("--resume", "UUID", "Go on with this session: it keeps its address.");
 const CONTINUE: Flag = Flag::switch("--continue", "Go on with the last session of this directory.");
+const TAKE_OVER: Flag = Flag::switch("--take-over", "Have the session even if it runs elsewhere: mail comes here then.");
 const QUIET: Flag = Flag { short: Some("-q"), ..Flag::switch("--quiet", "Print nothing.") };
 
 pub(in crate::cli) const VERB: Verb = Verb {
@@ -46,8 +45,8 @@ pub(in crate::cli) const VERB: Verb = Verb {
     about: "Start a session that others can write to.",
     long: "Runs claude with the MCP server of this program, and gives it an address on the mesh. What stands behind -- goes to claude; \
            if its first word is no flag, it is another command that is run as the session instead. The exit status is the command's.\n\n\
-           The session's address belongs to its id: launched again with --resume and the same id, it has the same address, and finds \
-           what came in between.\n\n\
+           The session's address belongs to its id: launched again with --resume and the same id, it has the same address and name, and \
+           finds what came in between. One that runs is not launched a second time unless --take-over says that it is meant.\n\n\
            With --caps the broker refuses the session whatever is not named: dm is to write to one peer, broadcast to many, state-read \
            and state-write are for what the mesh shares. It limits what is done in the session's name, not what its user may do.",
     operands: &[Operand { name: "MESH", about: "The mesh, as --mesh.", count: Count::Optional, choices: &[] }],
@@ -57,7 +56,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
         count: Count::Any,
         choices: &[],
     }),
-    flags: &[NAME, MESH, ROLE, GROUPS, CAPS, RESUME, CONTINUE, QUIET],
+    flags: &[NAME, MESH, ROLE, GROUPS, CAPS, RESUME, CONTINUE, TAKE_OVER, QUIET],
     effect: Effect::Local,
     examples: &[
         Example { command: "claudemesh launch --name alice", about: "a session called alice" },
@@ -95,6 +94,8 @@ const OF_ANOTHER: [&str; 7] = [
 struct Session {
     id: SessionId,
     name: String,
+    /// It was asked for by this name.
+    is_named: bool,
     role: Option<String>,
     groups: Vec<String>,
     caps: Option<Vec<String>>,
@@ -102,19 +103,27 @@ struct Session {
 }
 
 fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let session = session(parsed)?;
+    let mut session = session(parsed)?;
     let paths = paths()?;
     let command = command(parsed, &session)?;
     let client = daemon(&paths, &session, out)?;
+    if !parsed.is_set(&TAKE_OVER) {
+        refuse_running(&client, &session.id)?;
+    }
     // Only now: a daemon that was just started may have made the mesh.
     let config = Config::load(&paths.config_file())?;
     let mesh = one_mesh(&config, parsed.value(&MESH).or(parsed.operands.first().map(String::as_str)))?;
-    let keys = keys(&paths, mesh, &session.id)?;
+    if !session.is_named
+        && let Some(name) = kept_name(&paths, mesh, &session.id)
+    {
+        session.name = name;
+    }
+    let keys = keys(&paths, mesh, &session.id, &session.name)?;
     let token = random::token();
     let file = write_token(&paths, &session.id, &token)?;
     let registered = client.register(&registration(&session, mesh, &keys, &token, runs_claude(parsed)));
     if let Err(err) = registered {
-        remove(&file);
+        kept::remove(&file);
         return Err(err.into());
     }
     if !session.quiet && !out.is_json() {
@@ -122,8 +131,16 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     }
     out.flush()?;
     let err = become_session(command, &session, &file);
-    give_back(&client, &token, &file);
+    kept::give_back(&client, &token, &file);
     Err(CliError::io("the session can not be started", err))
+}
+
+/// A session that runs has its address and its mail where it runs. Who started its process anew may have it.
+fn refuse_running(client: &Client, id: &SessionId) -> Result<(), CliError> {
+    let Some(running) = client.running(id)?.filter(|running| running.pid != std::process::id()) else { return Ok(()) };
+    let what = format!("the session runs already: {}@{}, pid {}", running.display_name, running.mesh, running.pid);
+    let hint = format!("go on where it runs, or end it first (kill {}); --take-over has its mail come here instead", running.pid);
+    Err(CliError::refused(Exit::AlreadyExists, what).with_hint(hint))
 }
 
 /// The daemon, restarted first if it is of another version and the user wants that: now is when it disturbs least.
@@ -168,6 +185,7 @@ fn session(parsed: &Parsed) -> Result<Session, CliError> {
     Ok(Session {
         id: session_id(parsed)?,
         name,
+        is_named: parsed.value(&NAME).is_some(),
         role: parsed.value(&ROLE).map(str::to_owned),
         groups,
         caps: parsed.value(&CAPS).map(caps).transpose()?,
@@ -243,37 +261,6 @@ pub(in crate::cli) fn find(command: &OsString) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(command)).find(|path| path.is_file())
 }
 
-/// The session's key pair: the one it had, or a new one.
-pub(in crate::cli) fn keys(paths: &Paths, mesh: &Mesh, id: &SessionId) -> Result<KeyPair, CliError> {
-    let kept = session_keys::load(paths, &mesh.slug, id).and_then(|file| SecretKey::parse_hex(&file.secret_key));
-    if let Some(secret) = kept {
-        return Ok(KeyPair::from(secret));
-    }
-    let pair = KeyPair::generate();
-    let file = SessionKeyFile {
-        version: 1,
-        mesh_slug: mesh.slug.to_string(),
-        session_id: id.to_string(),
-        public_key: pair.public.to_hex(),
-        secret_key: pair.secret.to_secret_text().reveal().to_owned(),
-        created_at: iso(now_millis()),
-    };
-    session_keys::save(paths, &mesh.slug, id, &file).map_err(|err| CliError::io("the session's key can not be kept", err))?;
-    Ok(pair)
-}
-
-pub(in crate::cli) fn write_token(paths: &Paths, id: &SessionId, token: &Token) -> Result<PathBuf, CliError> {
-    let file = paths.session_token(id.as_str());
-    let write = || {
-        if let Some(dir) = file.parent() {
-            atomic_file::private_dir(dir)?;
-        }
-        atomic_file::write(&file, token.reveal().as_bytes())
-    };
-    write().map_err(|err| CliError::io("the session's token can not be written", err))?;
-    Ok(file)
-}
-
 fn registration(session: &Session, mesh: &Mesh, keys: &KeyPair, token: &Token, hooks: bool) -> Register {
     let presence = Presence {
         session_pubkey: keys.public.to_hex(),
@@ -323,20 +310,4 @@ fn become_session(mut command: Command, session: &Session, token_file: &Path) ->
         command.env(CAPS_VAR, if caps.is_empty() { NO_CAPS.to_owned() } else { caps.join(",") });
     }
     command.exec()
-}
-
-/// Takes back what was made for a session that did not start.
-fn give_back(client: &Client, token: &Token, file: &Path) {
-    if let Err(err) = client.deregister(token) {
-        log::warn!("the session that did not start is still registered: {err}");
-    }
-    remove(file);
-}
-
-fn remove(token_file: &Path) {
-    if let Err(err) = fs::remove_file(token_file)
-        && err.kind() != std::io::ErrorKind::NotFound
-    {
-        log::warn!("{} is left behind: {err}", token_file.display());
-    }
 }
