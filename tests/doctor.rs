@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::home::{CLAUDEMESH, Home};
-use crate::support::mesh::World;
+use crate::support::mesh::{Mesh, World, configure};
 use crate::support::process::{Ended, Process};
-use crate::support::servers::Daemon;
+use crate::support::servers::{Broker, Daemon};
 use crate::support::session::Session;
 use crate::support::wait::until;
 
@@ -110,13 +110,22 @@ fn what_is_wrong_is_named_with_the_command_that_puts_it_right() {
     let patient = Patient::new(&home);
     let path = |name: &str| home.join(name).display().to_string();
     patient.is_cured("daemon", "does not run", "claudemesh up");
-    patient.is_cured("hooks", "have none", "claudemesh install");
+    let report = patient.report();
+    for (check, part) in [("hooks", "have none"), ("MCP server", "launch` only")] {
+        let line = report.iter().find(|line| line["check"] == check).unwrap();
+        assert_eq!((&line["verdict"], &line["fix"]), (&json!("note"), &json!("claudemesh install")), "`launch` needs neither");
+        assert!(line["text"].as_str().unwrap().contains(part), "{line}");
+    }
+    assert!(patient.shell("claudemesh install").status.success());
+    assert!(patient.is_well("hooks"));
     assert!(patient.is_well("MCP server") && patient.is_well("hooks allowed"));
     until("the mesh to be there", || patient.is_well("broker").then_some(()));
     let all = patient.shell("claudemesh doctor");
     assert!(all.status.success() && all.out.contains("all is well"), "{all:?}");
 
     let settings: Value = serde_json::from_str(&fs::read_to_string(home.join(".claude/settings.json")).unwrap()).unwrap();
+    fs::write(home.join(".claude/settings.json"), "{}").unwrap();
+    patient.is_cured("hooks", "have none", "claudemesh install");
     let mut changed = settings.clone();
     changed["disableAllHooks"] = json!(true);
     changed["hooks"].as_object_mut().unwrap().remove("Stop");
@@ -128,7 +137,7 @@ fn what_is_wrong_is_named_with_the_command_that_puts_it_right() {
     patient.is_cured("hooks", "/gone/claudemesh, which is not there", "claudemesh install");
 
     let lost = json!({ "mcpServers": { "claudemesh": { "command": "/gone/claudemesh", "args": ["mcp"] } } });
-    for (state, part) in [(json!({}), "does not know it"), (lost, "not there")] {
+    for (state, part) in [(json!({}), "does not know it any more"), (lost, "not there")] {
         fs::write(home.join(".claude.json"), state.to_string()).unwrap();
         patient.is_cured("MCP server", part, "claudemesh install");
     }
@@ -182,6 +191,63 @@ fn a_broker_that_is_away_is_named_and_asked_again() {
     world.broker.restart();
     patient.shell(&fix);
     until("the link", || patient.is_well("broker").then_some(()));
+}
+
+#[test]
+fn what_keeps_a_link_from_opening_is_told_apart() {
+    let home = Home::new();
+    let data = Home::new();
+    let mesh = Mesh::create(data.path(), "acme");
+    let broker = Broker::start(data.path());
+    let url = broker.url();
+    let daemon_of = |url: &str| {
+        configure(home.path(), &[mesh.entry(0, url)]);
+        url.to_owned()
+    };
+    daemon_of("not an address");
+    let _daemon = Daemon::start(home.path());
+    let patient = Patient::new(&home);
+    let advice = |part: &str| {
+        until(part, || {
+            let report = patient.report();
+            let line = report.iter().find(|line| line["check"] == "broker")?.clone();
+            line["advice"].as_str().is_some_and(|advice| advice.contains(part)).then_some(line)
+        })
+    };
+    let named = format!("\"brokerUrl\" of \"acme\" in {}", home.join("config.json").display());
+    assert!(advice("as in wss://")["advice"].as_str().unwrap().contains(&named));
+    daemon_of("ws://127.0.0.1:1/ws");
+    advice("start the broker where it belongs");
+    daemon_of(&url.replace("/ws", "/health"));
+    assert_eq!(advice("something else answers there")["fix"], "claudemesh mesh reconnect acme");
+    let stranger = Mesh::create(Home::new().path(), "acme");
+    configure(home.path(), &[stranger.entry(0, &url)]);
+    advice("the mesh does not know this member");
+    daemon_of(&url);
+    until("the link", || patient.is_well("broker").then_some(()));
+}
+
+#[test]
+fn who_was_shut_out_is_told_by_whom_it_is_let_in() {
+    let world = World::pair();
+    let patient = Patient::new(&world.homes[1]);
+    until("the link", || patient.is_well("broker").then_some(()));
+    let broker = |part: &str| {
+        until(part, || {
+            let report = patient.report();
+            let line = report.iter().find(|line| line["check"] == "broker")?.clone();
+            line["advice"].as_str().is_some_and(|advice| advice.contains(part)).then_some(line)
+        })
+    };
+    let alice = |args: &[&str]| {
+        let ended = Process::run(world.homes[0].command(args));
+        assert!(ended.status.success(), "{ended:?}");
+    };
+    alice(&["ban", "bob"]);
+    let line = broker("an admin of acme lets you in again: claudemesh unban ");
+    let cure = line["advice"].as_str().unwrap().rsplit_once("claudemesh ").unwrap().1;
+    alice(&cure.split(' ').collect::<Vec<_>>());
+    patient.is_cured("broker", "not connected", "claudemesh mesh reconnect acme");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use super::flags::Flags;
 use super::guard::Guard;
 use super::keyring::Keyring;
 use super::link::Cmd;
-use super::links::Links;
+use super::links::{Links, Why};
 use super::meshes::Meshes;
 use super::reopen;
 use super::rosters::Rosters;
@@ -114,14 +114,14 @@ impl Ctx {
     }
 
     /// Notes what a link says about itself, and tells those who listen when a member link's state changed.
-    pub(super) fn report_link(&self, route: &Route, serial: u64, status: LinkStatus, why: Option<String>) {
+    pub(super) fn report_link(&self, route: &Route, serial: u64, status: LinkStatus, why: Option<Why>) {
         if let Some(why) = &why {
-            log::warn!("link {}: {why}", link_name(route));
+            log::warn!("link {}: {}", link_name(route), why.text);
         }
         let changed = self.links.report(route, serial, |report| {
             report.status = status;
             if why.is_some() || status == LinkStatus::Open {
-                report.last_error = why;
+                (report.fault, report.last_error) = why.map(|why| (why.fault, why.text)).unzip();
             }
         });
         if changed && status == LinkStatus::Open {

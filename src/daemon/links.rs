@@ -7,15 +7,29 @@ use std::time::{Duration, Instant};
 use crate::base::ids::Slug;
 use crate::net::ws::Handle;
 use crate::store::outbox::{Route, Sender};
-use crate::wire::ipc::LinkStatus;
+use crate::wire::ipc::{LinkFault, LinkStatus};
 
 use super::link::Cmd;
+
+/// Why a link is not open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Why {
+    pub(super) fault: LinkFault,
+    pub(super) text: String,
+}
+
+impl Why {
+    pub(super) fn new(fault: LinkFault, text: impl Into<String>) -> Why {
+        Why { fault, text: text.into() }
+    }
+}
 
 /// How a link is doing.
 #[derive(Debug, Clone)]
 pub(super) struct Report {
     pub(super) status: LinkStatus,
     pub(super) last_error: Option<String>,
+    pub(super) fault: Option<LinkFault>,
     /// The broker's clock minus ours, milliseconds, as of the last hello.
     pub(super) clock_skew_ms: Option<i64>,
     /// Whether the broker keeps shared keys, as of the last hello.
@@ -40,7 +54,8 @@ pub(super) struct Links {
 
 impl Links {
     pub(super) fn insert(&self, route: Route, serial: u64, handle: Handle<Cmd>) {
-        let report = Report { status: LinkStatus::Connecting, last_error: None, clock_skew_ms: None, keeps_keys: None };
+        let report =
+            Report { status: LinkStatus::Connecting, last_error: None, fault: None, clock_skew_ms: None, keeps_keys: None };
         self.lock().insert(route, Entry { serial, handle, report, open_since: None });
     }
 

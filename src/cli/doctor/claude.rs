@@ -86,7 +86,9 @@ pub(super) fn hooks(scene: &Scene) -> Vec<Finding> {
         wanted.keys().filter(|event| !handlers(event).into_iter().any(settings::is_ours)).map(String::as_str).collect();
     if missing.len() == wanted.len() {
         let text = "claude's settings have none; only sessions of `claudemesh launch` hear their mail";
-        return vec![Finding::failed(text, INSTALL)];
+        // `launch` brings them for its session; where an installation has put them, they have gone since.
+        let is_installed = !scene.installed.is_null();
+        return vec![if is_installed { Finding::failed(text, INSTALL) } else { Finding::note(text, INSTALL) }];
     }
     if !missing.is_empty() {
         return vec![Finding::failed(format!("claude's settings have none at {}", missing.join(", ")), INSTALL)];
@@ -116,7 +118,11 @@ pub(super) fn server(scene: &Scene) -> Vec<Finding> {
         (Ok(found), _) => found,
     };
     let Some(entry) = found.get("mcpServers").and_then(|servers| servers.get("claudemesh")) else {
-        return vec![Finding::failed("claude does not know it", INSTALL)];
+        let was_put = scene.installed.get("server").is_some();
+        return vec![match was_put {
+            true => Finding::failed("claude does not know it any more", INSTALL),
+            false => Finding::note("claude knows it in sessions of `claudemesh launch` only", INSTALL),
+        }];
     };
     let program = entry.get("command").and_then(Value::as_str).unwrap_or_default();
     vec![if is_there(program) {

@@ -3,9 +3,7 @@
 use super::{Finding, Scene};
 use crate::base::service::{self, Manager};
 use crate::cli::context::VERSION;
-use crate::cli::home;
 use crate::client::Error;
-use crate::wire::ipc::LinkStatus;
 
 /// A clock this far from a broker's, in milliseconds, is wrong; at a minute the broker refuses.
 const WRONG_CLOCK: u64 = 5_000;
@@ -62,34 +60,6 @@ fn program(manager: Manager, unit: &str) -> Option<String> {
     .map(str::to_owned)
 }
 
-pub(super) fn brokers(scene: &Scene) -> Vec<Finding> {
-    let Ok(health) = &scene.health else { return Vec::new() };
-    if health.brokers.is_empty() {
-        return vec![Finding::failed("no mesh is joined", "claudemesh daemon restart")];
-    }
-    let found = health.brokers.iter().map(|(slug, status)| {
-        let mesh = health.meshes.get(slug);
-        let url = mesh.map(|mesh| mesh.broker_url.as_str()).unwrap_or_default();
-        let why = mesh.and_then(|mesh| mesh.last_error.as_deref());
-        // The broker of the machine's own mesh is the daemon's part.
-        let fix =
-            if slug == home::SLUG { "claudemesh daemon restart".to_owned() } else { format!("claudemesh mesh reconnect {slug}") };
-        match (status, mesh) {
-            (LinkStatus::Open, Some(mesh)) if mesh.sessions_open < mesh.sessions => {
-                let text = format!("{slug}: open, and only {} of {} sessions are connected", mesh.sessions_open, mesh.sessions);
-                Finding::failed(why.map_or(text.clone(), |why| format!("{text}: {why}")), fix)
-            }
-            (LinkStatus::Open, _) => Finding::ok(format!("{slug}: connected to {url}")),
-            (LinkStatus::Closed, _) if slug != home::SLUG => Finding::failed(
-                format!("{slug}: not connected to {url}: {}", why.unwrap_or("it was sent away")),
-                format!("wait until then, or have an admin of {slug} let you in; then: claudemesh mesh reconnect {slug}"),
-            ),
-            _ => Finding::failed(format!("{slug}: not connected to {url}: {}", why.unwrap_or("it has not answered yet")), fix),
-        }
-    });
-    found.collect()
-}
-
 pub(super) fn clocks(scene: &Scene) -> Vec<Finding> {
     let Ok(health) = &scene.health else { return Vec::new() };
     let skews = health.meshes.iter().filter_map(|(slug, mesh)| Some((slug, mesh.clock_skew_ms?)));
@@ -106,7 +76,6 @@ pub(super) fn clocks(scene: &Scene) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::paths::Paths;
     use crate::wire::json;
 
     #[test]
@@ -127,45 +96,11 @@ mod tests {
     }
 
     #[test]
-    fn links_and_clocks_are_judged_for_each_mesh() {
-        let mesh = |status: &str, open: u32, skew: i64, why: Option<&str>| {
-            json::json!({ "status": status, "broker_url": "wss://b/ws", "sessions": 2, "sessions_open": open, "clock_skew_ms": skew,
-                          "last_error": why })
-        };
-        let meshes = json::json!({
-            "far": mesh("open", 2, -70_000, None),
-            "gone": mesh("closed", 0, 0, Some("banned from this mesh")),
-            "half": mesh("open", 1, 4_999, Some("refused")),
-            "home": mesh("closed", 0, 0, Some("not there")),
-            "well": mesh("open", 2, 0, None),
-        });
-        let brokers: json::Map<String, json::Value> =
-            meshes.as_object().unwrap().iter().map(|(slug, mesh)| (slug.clone(), mesh["status"].clone())).collect();
-        let health = json::from_value(json::json!({ "ok": true, "pid": 1, "brokers": brokers, "meshes": meshes })).unwrap();
-        let scene = Scene {
-            paths: Paths::under(std::path::Path::new("/no/such")),
-            health: Ok(health),
-            other_version: None,
-            sessions: Vec::new(),
-            claude_state: Ok(json::Value::Null),
-            claude_settings: Ok(json::Value::Null),
-        };
-        let said = |findings: Vec<Finding>| {
-            let say = |finding: Finding| format!("{} -> {}", finding.text, finding.fix.unwrap_or_default());
-            findings.into_iter().map(say).collect::<Vec<_>>()
-        };
-        assert_eq!(
-            said(super::brokers(&scene)),
-            [
-                "far: connected to wss://b/ws -> ",
-                "gone: not connected to wss://b/ws: banned from this mesh -> wait until then, or have an admin of gone let you in; \
-                 then: claudemesh mesh reconnect gone",
-                "half: open, and only 1 of 2 sessions are connected: refused -> claudemesh mesh reconnect half",
-                "home: not connected to wss://b/ws: not there -> claudemesh daemon restart",
-                "well: connected to wss://b/ws -> ",
-            ]
-        );
-        let clocks = said(super::clocks(&scene));
+    fn clocks_are_judged_for_each_mesh() {
+        let mesh = |skew: i64| json::json!({ "status": "open", "broker_url": "wss://b/ws", "sessions": 2, "sessions_open": 2, "clock_skew_ms": skew });
+        let meshes = json::json!({ "far": mesh(-70_000), "half": mesh(4_999), "well": mesh(0) });
+        let scene = Scene::of_meshes(&meshes);
+        let clocks: Vec<String> = super::clocks(&scene).into_iter().map(Finding::said).collect();
         assert!(clocks[0].starts_with("far: the broker's differs by -70 s") && clocks[0].contains("-> sudo "), "{clocks:?}");
         assert!(clocks[1..].iter().all(|line| line.ends_with("-> ")), "{clocks:?}");
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::sessions::relaunch;
 use super::{Entry, Finding};
 use crate::cli::error::CliError;
 use crate::client::{Client, Error};
@@ -35,7 +36,8 @@ fn judge(canary: &CanaryView) -> Finding {
         (CanaryState::Arrived, _) => Finding::ok(format!("{name}: arrived")),
         (CanaryState::Claimed, _) => {
             let text = format!("{name}: it was taken, and did not get to the model");
-            Finding::failed(text, format!("claudemesh launch --resume {}", canary.session_id))
+            Finding::failed(text, relaunch(&canary.session_id))
+                .after("try once more; if it stays so, end that session where it runs")
         }
         (CanaryState::Waiting, true) => {
             // The session runs, and may only be busy: it is not to be started a second time.

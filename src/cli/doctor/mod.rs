@@ -1,6 +1,7 @@
 //! Whether everything that a message needs on its way is as it should be: a table of checks, each of which looks and changes
 //! nothing. What is wrong is said with the one command that puts it right.
 
+mod brokers;
 mod claude;
 mod daemon;
 mod files;
@@ -15,7 +16,7 @@ use crate::cli::install;
 use crate::cli::render::Out;
 use crate::client::{Client, Error};
 use crate::wire::ipc::{Health, SessionView};
-use crate::wire::json::Value;
+use crate::wire::json::{self, Value};
 
 /// One thing that is looked at.
 pub(super) struct Check {
@@ -32,7 +33,7 @@ const CHECKS: [Check; 16] = [
     Check { name: "config", run: files::config },
     Check { name: "settings", run: files::settings },
     Check { name: "permissions", run: files::permissions },
-    Check { name: "broker", run: daemon::brokers },
+    Check { name: "broker", run: brokers::brokers },
     Check { name: "clock", run: daemon::clocks },
     Check { name: "claude", run: claude::version },
     Check { name: "hooks", run: claude::hooks },
@@ -49,6 +50,8 @@ const CHECKS: [Check; 16] = [
 pub(super) enum Verdict {
     Ok,
     Failed,
+    /// It is not so here, and need not be.
+    Note,
     /// It can not be told from here, or nothing has happened yet.
     Unknown,
 }
@@ -58,6 +61,9 @@ pub(super) enum Verdict {
 pub(super) struct Finding {
     verdict: Verdict,
     text: String,
+    /// What a person has to see to first, where no command does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
     /// The command that puts it right.
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
@@ -65,15 +71,24 @@ pub(super) struct Finding {
 
 impl Finding {
     fn ok(text: impl Into<String>) -> Finding {
-        Finding { verdict: Verdict::Ok, text: text.into(), fix: None }
+        Finding { verdict: Verdict::Ok, text: text.into(), advice: None, fix: None }
     }
 
     fn failed(text: impl Into<String>, fix: impl Into<String>) -> Finding {
-        Finding { verdict: Verdict::Failed, text: text.into(), fix: Some(fix.into()) }
+        Finding { verdict: Verdict::Failed, text: text.into(), advice: None, fix: Some(fix.into()) }
+    }
+
+    /// With what a person has to see to before the command helps.
+    fn after(self, advice: impl Into<String>) -> Finding {
+        Finding { advice: Some(advice.into()), ..self }
+    }
+
+    fn note(text: impl Into<String>, fix: impl Into<String>) -> Finding {
+        Finding { verdict: Verdict::Note, ..Finding::failed(text, fix) }
     }
 
     fn unknown(text: impl Into<String>) -> Finding {
-        Finding { verdict: Verdict::Unknown, text: text.into(), fix: None }
+        Finding { verdict: Verdict::Unknown, text: text.into(), advice: None, fix: None }
     }
 }
 
@@ -101,6 +116,8 @@ struct Scene {
     /// The client's own files, as far as they are there and can be read.
     claude_state: Result<Value, String>,
     claude_settings: Result<Value, String>,
+    /// What an installation has noted of itself; null where there was none.
+    installed: Value,
 }
 
 impl Scene {
@@ -112,6 +129,7 @@ impl Scene {
             Err(_) => Vec::new(),
         };
         let files = install::Client::from_env()?;
+        let installed = std::fs::read(paths.installed_file()).ok().and_then(|text| json::decode(&text).ok()).unwrap_or_default();
         Ok(Scene {
             other_version: crate::cli::context::skew(client).map(str::to_owned),
             paths,
@@ -119,6 +137,7 @@ impl Scene {
             sessions,
             claude_state: files.state(),
             claude_settings: files.settings(),
+            installed,
         })
     }
 }
@@ -139,11 +158,48 @@ pub(super) fn show(entries: &[Entry], out: &mut Out) -> Result<(), CliError> {
         match finding.verdict {
             Verdict::Ok => out.ok(&text, None)?,
             Verdict::Failed => out.bad(&text)?,
-            Verdict::Unknown => out.info(&format!("· {text}"))?,
+            Verdict::Note | Verdict::Unknown => out.info(&format!("· {text}"))?,
+        }
+        if let Some(advice) = &finding.advice {
+            out.hint(advice)?;
         }
         if let Some(fix) = &finding.fix {
-            out.hint(&format!("run: {fix}"))?;
+            let lead = match (finding.verdict, &finding.advice) {
+                (Verdict::Note, _) => "if it should be, run",
+                (_, Some(_)) => "then run",
+                (_, None) => "run",
+            };
+            out.hint(&format!("{lead}: {fix}"))?;
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+impl Scene {
+    /// A machine with these meshes and nothing else.
+    fn of_meshes(meshes: &Value) -> Scene {
+        use crate::wire::json::{Map, json};
+        let rows = meshes.as_object().expect("an object");
+        let brokers: Map<String, Value> = rows.iter().map(|(slug, mesh)| (slug.clone(), mesh["status"].clone())).collect();
+        let health = json!({ "ok": true, "pid": 1, "brokers": brokers, "meshes": meshes });
+        Scene {
+            paths: Paths::under(std::path::Path::new("/no/such")),
+            health: Ok(json::from_value(health).expect("what a daemon says")),
+            other_version: None,
+            sessions: Vec::new(),
+            claude_state: Ok(Value::Null),
+            claude_settings: Ok(Value::Null),
+            installed: Value::Null,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Finding {
+    /// All of it on one line.
+    fn said(self) -> String {
+        let advice = self.advice.map(|advice| format!(" ({advice})")).unwrap_or_default();
+        format!("{}{advice} -> {}", self.text, self.fix.unwrap_or_default())
+    }
 }

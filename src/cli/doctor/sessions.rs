@@ -25,11 +25,17 @@ fn of_session(session: &SessionView, now: Millis, is_claude: bool) -> Finding {
         (Some(path), Some(at)) => Finding::ok(format!("{name}: {} {} s ago", path.as_str(), (now - at).max(0) / 1000)),
         _ if !is_claude => Finding::unknown(format!("{name}: none has fired; it is no claude, and reads by command")),
         _ if now - session.registered_at < YOUNG => Finding::unknown(format!("{name}: none yet, the session has just begun")),
-        _ => Finding::failed(
-            format!("{name}: none has fired since it was registered"),
-            format!("claudemesh launch --resume {}", session.session_id),
-        ),
+        _ => {
+            let text = format!("{name}: none has fired since it was registered");
+            Finding::failed(text, relaunch(&session.session_id))
+                .after(format!("end it where it runs, or with: kill {}", session.pid))
+        }
     }
+}
+
+/// Brings a session back with its address, once its process has ended.
+pub(super) fn relaunch(id: &str) -> String {
+    format!("claudemesh launch --resume {id}")
 }
 
 pub(super) fn waking(scene: &Scene) -> Vec<Finding> {

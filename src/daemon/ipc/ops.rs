@@ -49,6 +49,7 @@ pub(super) fn health(call: &Call<'_>) -> Reply {
                 sessions: sessions.iter().filter(|session| session.mesh == membership.slug).count(),
                 queued,
                 last_error: report.as_ref().and_then(|report| report.last_error.clone()),
+                fault: report.as_ref().filter(|report| report.status != LinkStatus::Open).and_then(|report| report.fault),
                 clock_skew_ms: report.and_then(|report| report.clock_skew_ms),
             },
         );

@@ -21,7 +21,7 @@ use crate::store::RowId;
 use crate::store::outbox::Route;
 use crate::wire::client::ClientFrame;
 use crate::wire::code::Code;
-use crate::wire::ipc::LinkStatus;
+use crate::wire::ipc::{LinkFault, LinkStatus};
 use crate::wire::key::Scope;
 use crate::wire::server::ServerFrame;
 
@@ -31,6 +31,7 @@ use self::state::Ending;
 pub(super) use self::state::{Answer, Outgoing};
 use super::ctx::Ctx;
 use super::drain;
+use super::links::Why;
 use super::reopen;
 
 /// Commands that wait for a link. When full, a row stays in the outbox and a request is refused; both try again.
@@ -154,12 +155,12 @@ enum Next {
     /// Dial again, from the first delay if the connection was of use.
     Again {
         useful: bool,
-        why: String,
+        why: Why,
     },
     /// Dial again, but not soon.
-    Refused(String),
+    Refused(Why),
     /// Dial again when the time is over for which the broker lets nobody in; where that is not known, never on our own.
-    KeptOut(String, Option<Duration>),
+    KeptOut(Why, Option<Duration>),
 }
 
 impl Link {
@@ -220,12 +221,15 @@ impl Link {
     fn connect(&mut self, inbox: &ws::Inbox<Cmd>) -> Next {
         let url = match dial::Url::parse(&self.identity.membership.broker_url) {
             Ok(url) => url,
-            Err(err) => return Next::KeptOut(format!("brokerUrl in config.json is no address: {err}"), None),
+            Err(err) => {
+                let text = format!("brokerUrl in config.json is no address: {err}");
+                return Next::KeptOut(Why::new(LinkFault::NoAddress, text), None);
+            }
         };
         let first = std::mem::take(&mut self.first);
         let mut socket = match dial::connect(&url, SOCKET, Instant::now() + DIAL_DEADLINE) {
             Ok(socket) => socket,
-            Err(err) => return Next::Again { useful: false, why: err.to_string() },
+            Err(err) => return Next::Again { useful: false, why: Why::new(fault_of(&err), err.to_string()) },
         };
         let epoch = self.ctx.next_epoch();
         let now = Instant::now();
@@ -247,14 +251,23 @@ impl Link {
         if done.stopped {
             return Next::Stop;
         }
-        let why = done.ending.as_ref().map_or_else(|| end.to_string(), ending_text);
+        let text = done.ending.as_ref().map_or_else(|| end.to_string(), ending_text);
+        let why = |fault| Why { fault, text: text.clone() };
         match (done.ending, end) {
-            (Some(Ending::Refused(Code::Kicked, _, wait)), _) => Next::KeptOut(why, wait.map(Duration::from_millis)),
-            (Some(Ending::Refused(Code::Revoked, ..)), _) => Next::KeptOut(why, None),
-            (Some(Ending::Refused(code, ..)), _) if code.retry() == crate::wire::code::Retry::Never => Next::Refused(why),
-            (_, ws::End::ClosedByPeer { code: 4001, .. }) => Next::KeptOut("kicked from this mesh".to_owned(), None),
-            (_, ws::End::ClosedByPeer { code: 4002, .. }) => Next::KeptOut("banned from this mesh".to_owned(), None),
-            _ => Next::Again { useful: done.useful, why },
+            (Some(Ending::Refused(Code::Kicked, _, wait)), _) => {
+                Next::KeptOut(why(LinkFault::Kicked), wait.map(Duration::from_millis))
+            }
+            (Some(Ending::Refused(Code::Revoked, ..)), _) => Next::KeptOut(why(LinkFault::Banned), None),
+            (Some(Ending::Refused(code, ..)), _) if code.retry() == crate::wire::code::Retry::Never => {
+                Next::Refused(why(LinkFault::Refused))
+            }
+            (_, ws::End::ClosedByPeer { code: 4001, .. }) => {
+                Next::KeptOut(Why::new(LinkFault::Kicked, "kicked from this mesh"), None)
+            }
+            (_, ws::End::ClosedByPeer { code: 4002, .. }) => {
+                Next::KeptOut(Why::new(LinkFault::Banned, "banned from this mesh"), None)
+            }
+            _ => Next::Again { useful: done.useful, why: why(LinkFault::Ended) },
         }
     }
 
@@ -279,7 +292,7 @@ impl Link {
         }
     }
 
-    fn report(&self, status: LinkStatus, why: Option<String>) {
+    fn report(&self, status: LinkStatus, why: Option<Why>) {
         self.ctx.report_link(&self.route, self.serial, status, why);
     }
 }
@@ -291,6 +304,18 @@ fn suspects(suspect: &mut Option<(RowId, u32)>, alone: Option<RowId>) -> bool {
     let times = suspect.take().filter(|(last, _)| *last == row).map_or(0, |(_, times)| times) + 1;
     *suspect = Some((row, times));
     SUSPECTED <= times
+}
+
+/// What is to be put right before a dial succeeds.
+fn fault_of(err: &dial::Error) -> LinkFault {
+    match err {
+        dial::Error::Resolve(_) => LinkFault::UnknownHost,
+        dial::Error::Tls(_) => LinkFault::Tls,
+        // A proxy whose broker is away says so by itself.
+        dial::Error::Rejected(ws::Rejected::Status(head)) if (500..600).contains(&head.status) => LinkFault::Unreachable,
+        dial::Error::Rejected(ws::Rejected::Status(_) | ws::Rejected::Malformed(_)) => LinkFault::NoBroker,
+        dial::Error::Connect(_) | dial::Error::Rejected(_) | dial::Error::Timeout => LinkFault::Unreachable,
+    }
 }
 
 fn ending_text(ending: &Ending) -> String {

@@ -47,6 +47,33 @@ pub enum LinkStatus {
     Reconnecting,
 }
 
+/// What keeps a link from being open, as far as it takes different things to put it right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LinkFault {
+    /// `brokerUrl` is no address.
+    NoAddress,
+    /// The host's name leads nowhere.
+    UnknownHost,
+    /// Nobody answers there.
+    Unreachable,
+    /// Whoever answers there is no broker.
+    NoBroker,
+    /// The two do not come to terms about TLS: a certificate, mostly.
+    Tls,
+    /// Shut out for a while.
+    Kicked,
+    /// Shut out until somebody takes it back.
+    Banned,
+    /// The broker does not take the member for one of the mesh.
+    Refused,
+    /// There was a connection, and it ended.
+    Ended,
+    /// What a later version has a word for.
+    #[serde(other)]
+    Unknown,
+}
+
 /// `GET /v1/health`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Health {
@@ -78,6 +105,9 @@ pub struct MeshHealth {
     pub queued: usize,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+    /// Of what kind that is, where the member's own link is not open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<LinkFault>,
     /// The broker's clock minus ours, as of the last hello. The reference's broker tells no time unless it refuses one's own,
     /// which `last_error` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
