@@ -26,6 +26,7 @@ mod many;
 mod mcp_clients;
 mod meshes;
 mod model;
+mod newcomers;
 mod operate;
 mod parsers;
 mod races;

@@ -19,7 +19,7 @@ use super::handle::events::Arrival;
 use super::handle::mailbox::Mailbox;
 use super::handle::receipts::Receipts;
 use super::handle::send::Sends;
-use super::handle::{caps, events, families, presence};
+use super::handle::{caps, events, families, keys, presence};
 use super::hello::{self, Admitted, Refusal};
 use super::presence::{Kind, Line, Newcomer};
 pub(super) use super::seat::Seat;
@@ -157,7 +157,7 @@ impl State {
         match admitted.and_then(|admitted| self.sit(admitted)) {
             Ok((ack, arrival)) => {
                 out.text(ServerFrame::HelloAck(ack).encode());
-                self.announce(&arrival);
+                self.announce(&arrival, out);
                 self.mail.store(true, Ordering::Release);
                 Flow::Pause
             }
@@ -249,9 +249,10 @@ impl State {
         }
     }
 
-    fn announce(&self, arrival: &Arrival) {
+    fn announce(&self, arrival: &Arrival, out: &mut Outbox) {
         if let Some(seat) = &self.seat {
             events::entered(&self.shared, seat, arrival);
+            keys::needed(&self.shared, seat, out);
         }
     }
 

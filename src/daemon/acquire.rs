@@ -19,11 +19,24 @@ const MOST_TRIES: u32 = 8;
 /// Makes a frame from the id under which its answer will come.
 pub(super) type Frame = Box<dyn FnOnce(String) -> ClientFrame + Send>;
 
+/// What the key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Something is to be sealed. Who has none makes the next, for all.
+    Seal,
+    /// The same, and whoever was asked for the one in use may yet give it: with it comes what was said before.
+    SealPatiently,
+    /// Others are to have it. Who has none to give gives none.
+    Give,
+}
+
 /// What follows an answer.
 pub(super) enum Next {
     Ask(Frame),
     /// This is the key in use, and all have it.
     InUse(u32, Arc<ScopeKey>),
+    /// There is none to give.
+    Nothing,
     Failed(Code),
 }
 
@@ -44,6 +57,7 @@ enum Step {
 #[derive(Debug)]
 pub(super) struct Acquire {
     scope: Scope,
+    purpose: Purpose,
     step: Step,
     tries: u32,
 }
@@ -64,9 +78,13 @@ pub(super) fn open_copy(state: &KeyState, membership: &Membership) -> Option<Sco
 
 impl Acquire {
     /// Begins, with the first thing to ask.
-    pub(super) fn begin(scope: Scope) -> (Acquire, Frame) {
+    pub(super) fn begin(scope: Scope, purpose: Purpose) -> (Acquire, Frame) {
         let first = ask(scope.clone(), None, false);
-        (Acquire { scope, step: Step::Asked { renew: false }, tries: 0 }, first)
+        (Acquire { scope, purpose, step: Step::Asked { renew: false }, tries: 0 }, first)
+    }
+
+    pub(super) fn gives(&self) -> bool {
+        self.purpose == Purpose::Give
     }
 
     pub(super) fn scope(&self) -> &Scope {
@@ -101,6 +119,8 @@ impl Acquire {
                 let (epoch, key) = (state.epoch, Arc::new(key));
                 self.give(epoch, key, state.members, membership)
             }
+            None if self.gives() => Next::Nothing,
+            None if self.purpose == Purpose::SealPatiently && state.asked => Next::Failed(Code::KeyPending),
             // There is a copy, and it is none: who lacks one was listed, and not all who are to have the next.
             None if state.encrypted_key.is_some() => self.again(true),
             None => self.make(state.epoch, state.members, membership),
@@ -109,6 +129,9 @@ impl Acquire {
 
     /// Makes the next key, for these.
     fn make(&mut self, last: u32, mut members: Vec<KeyMember>, membership: &Membership) -> Next {
+        if self.gives() {
+            return Next::Nothing;
+        }
         let Some(epoch) = last.checked_add(1) else { return Next::Failed(Code::Capacity) };
         let key = Arc::new(ScopeKey::generate());
         let rest = members.split_off(members.len().min(MAX_COPIES));
@@ -179,7 +202,7 @@ mod tests {
 
     fn state(epoch: u32, closed: bool, members: Vec<KeyMember>) -> KeyState {
         let (publisher, proof, encrypted_key, nonce, req_id) = (None, None, None, None, None);
-        KeyState { scope: Scope::Mesh, epoch, closed, publisher, proof, encrypted_key, nonce, members, req_id }
+        KeyState { scope: Scope::Mesh, epoch, closed, publisher, proof, encrypted_key, nonce, members, asked: false, req_id }
     }
 
     fn tell(acquire: &mut Acquire, state: KeyState, own: &Membership) -> Next {
@@ -190,6 +213,7 @@ mod tests {
         match next {
             Next::Ask(frame) => frame("r".into()),
             Next::InUse(epoch, _) => panic!("key {epoch} is in use"),
+            Next::Nothing => panic!("nothing"),
             Next::Failed(code) => panic!("{code}"),
         }
     }
@@ -212,7 +236,7 @@ mod tests {
     }
 
     fn made(own: &Membership, members: &[&Membership]) -> (Acquire, KeyPublish) {
-        let mut acquire = Acquire::begin(Scope::Mesh).0;
+        let mut acquire = Acquire::begin(Scope::Mesh, Purpose::Seal).0;
         match asked(tell(&mut acquire, state(0, false, listed(members)), own)) {
             ClientFrame::KeyPublish(publish) => (acquire, publish),
             frame => panic!("{frame:?}"),
@@ -226,14 +250,14 @@ mod tests {
         assert_eq!((publish.epoch, publish.sealed.len()), (1, 2));
         let Next::InUse(1, key) = taken(&mut acquire, 1, true, &ann) else { panic!("not in use") };
 
-        let mut acquire = Acquire::begin(Scope::Mesh).0;
+        let mut acquire = Acquire::begin(Scope::Mesh, Purpose::Seal).0;
         let told = published(&publish, &ann, &bob, Vec::new());
         let Next::InUse(1, same) = tell(&mut acquire, told, &bob) else { panic!("not in use") };
         let body = key.seal_body(b"x");
         assert!(same.open_body(&body.nonce_b64, &body.ciphertext_b64).is_ok());
 
         // Who has it gives it to whoever lacks it before anything is sent.
-        let mut acquire = Acquire::begin(Scope::Mesh).0;
+        let mut acquire = Acquire::begin(Scope::Mesh, Purpose::Seal).0;
         let frame = asked(tell(&mut acquire, published(&publish, &ann, &bob, listed(&[&cid])), &bob));
         let ClientFrame::KeySeal(seal) = frame else { panic!("{frame:?}") };
         let copy = &seal.sealed[0];
@@ -243,9 +267,43 @@ mod tests {
 
         // Who has none, or is told that it is closed, makes the next.
         for told in [published(&publish, &ann, &cid, listed(&[&ann, &cid])), state(1, true, listed(&[&ann, &cid]))] {
-            let mut acquire = Acquire::begin(Scope::Mesh).0;
+            let mut acquire = Acquire::begin(Scope::Mesh, Purpose::Seal).0;
             let frame = asked(tell(&mut acquire, told, &cid));
             assert!(matches!(&frame, ClientFrame::KeyPublish(next) if next.epoch == 2 && next.sealed.len() == 2), "{frame:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_to_give_it_gives_what_it_has_and_makes_nothing() {
+        let (ann, bob, cid) = (member(1), member(2), member(3));
+        let (_, publish) = made(&ann, &[&ann, &bob]);
+        let begin = || Acquire::begin(Scope::Mesh, Purpose::Give).0;
+        let mut acquire = begin();
+        let frame = asked(tell(&mut acquire, published(&publish, &ann, &bob, listed(&[&cid])), &bob));
+        assert!(matches!(&frame, ClientFrame::KeySeal(seal) if seal.sealed.len() == 1), "{frame:?}");
+        assert!(matches!(taken(&mut acquire, 1, true, &bob), Next::InUse(1, _)));
+        // It is in use no more, there is none, or this member has none or nothing that opens.
+        let closed = KeyState { closed: true, ..published(&publish, &ann, &bob, listed(&[&cid])) };
+        let spoilt = KeyState { encrypted_key: Some("A".repeat(108)), ..published(&publish, &ann, &bob, listed(&[&cid])) };
+        for told in [closed, spoilt, state(0, false, listed(&[&bob])), published(&publish, &ann, &cid, listed(&[&cid]))] {
+            assert!(matches!(tell(&mut begin(), told, &bob), Next::Nothing));
+        }
+    }
+
+    #[test]
+    fn who_may_yet_be_given_the_key_makes_another_only_when_it_was_waited_for() {
+        let (ann, cid) = (member(1), member(3));
+        let (_, publish) = made(&ann, &[&ann]);
+        let told = |asked| KeyState { asked, ..published(&publish, &ann, &cid, listed(&[&ann, &cid])) };
+        for (purpose, asked, waits) in
+            [(Purpose::SealPatiently, true, true), (Purpose::SealPatiently, false, false), (Purpose::Seal, true, false)]
+        {
+            let mut acquire = Acquire::begin(Scope::Mesh, purpose).0;
+            match tell(&mut acquire, told(asked), &cid) {
+                Next::Failed(Code::KeyPending) => assert!(waits, "{purpose:?}"),
+                Next::Ask(_) => assert!(!waits, "{purpose:?}"),
+                _ => panic!("{purpose:?}"),
+            }
         }
     }
 
@@ -257,14 +315,14 @@ mod tests {
         assert!(matches!(asked(taken(&mut late, 1, false, &bob)), ClientFrame::KeyGet(_)));
         assert!(matches!(tell(&mut late, published(&won, &ann, &bob, Vec::new()), &bob), Next::InUse(1, _)));
         // It ends, whoever is always quicker.
-        let mut acquire = Acquire::begin(Scope::Mesh).0;
+        let mut acquire = Acquire::begin(Scope::Mesh, Purpose::Seal).0;
         let mut last = 0;
         let failed = loop {
             last += 1;
             asked(tell(&mut acquire, state(last, true, listed(&[&bob])), &bob));
             match taken(&mut acquire, last + 5, false, &bob) {
                 Next::Ask(_) => {}
-                Next::InUse(..) => panic!("not in use"),
+                Next::InUse(..) | Next::Nothing => panic!("not in use"),
                 Next::Failed(code) => break code,
             }
         };
@@ -284,7 +342,7 @@ mod tests {
             KeyState { epoch: 2, ..good.clone() },
             KeyState { publisher: Some(ann.key), proof: Some(publish.proof.clone()), ..swapped },
         ] {
-            let mut acquire = Acquire::begin(Scope::Mesh).0;
+            let mut acquire = Acquire::begin(Scope::Mesh, Purpose::Seal).0;
             let epoch = told.epoch;
             let frame = asked(tell(&mut acquire, told, &bob));
             assert!(matches!(&frame, ClientFrame::KeyGet(get) if get.renew), "{frame:?}");
@@ -299,7 +357,7 @@ mod tests {
         let many = |n: usize| KeyMember { member_id: MemberId::new(format!("m{n}")), pubkey: ann.key };
         let mut members: Vec<KeyMember> = (0..2 * MAX_COPIES + 1).map(many).collect();
         members[0].pubkey = MemberKey(PublicKey::from_bytes([0; 32]));
-        let mut acquire = Acquire::begin(Scope::Mesh).0;
+        let mut acquire = Acquire::begin(Scope::Mesh, Purpose::Seal).0;
         let ClientFrame::KeyPublish(publish) = asked(tell(&mut acquire, state(0, false, members), &ann)) else { panic!() };
         assert!(publish.sealed.len() == MAX_COPIES && publish.sealed.iter().all(KeyCopy::fits));
         assert!(publish.sealed[0].encrypted_key.is_empty() && !publish.sealed[1].encrypted_key.is_empty());
@@ -308,7 +366,7 @@ mod tests {
             assert!(matches!(&frame, ClientFrame::KeySeal(seal) if seal.sealed.len() == size), "{frame:?}");
         }
         assert!(matches!(taken(&mut acquire, 1, true, &ann), Next::InUse(1, _)));
-        let mut acquire = Acquire::begin(Scope::Mesh).0;
+        let mut acquire = Acquire::begin(Scope::Mesh, Purpose::Seal).0;
         assert!(matches!(acquire.answered(None, &ann), Next::Failed(Code::Malformed)));
     }
 }

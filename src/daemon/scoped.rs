@@ -17,8 +17,8 @@ pub(super) const UNSEALED: &str = "-unsealed-";
 pub(super) const NO_COPY: &str =
     "it was sealed with a key that this session was not given: before it joined, after it left, or while it was kept out";
 
-/// The same, where its key is in use: the next who sends there gives it.
-pub(super) const NOT_YET: &str = "its key was not yet given to you; it comes when a member speaks";
+/// The same, where its key is in use: whoever has it gives it once it is here.
+pub(super) const NOT_YET: &str = "its key was not yet given to you; it comes when a member who has it is online";
 
 /// Where a sealed text belongs.
 #[derive(Debug, Clone, Copy)]

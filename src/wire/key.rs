@@ -21,6 +21,9 @@ pub const SEALED_BODY: u32 = 2;
 /// Copies of a key in one frame: more of them would not fit.
 pub const MAX_COPIES: usize = 200;
 
+/// Scopes named in one [`KeyNeeded`], at most: as many as a mesh can have topics, and they fit.
+pub const MAX_NEEDED: usize = 1_000;
+
 /// Who shares a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
@@ -142,6 +145,9 @@ pub struct KeyState {
     /// have the next one.
     #[serde(default)]
     pub members: Vec<KeyMember>,
+    /// The asker has no copy, and somebody who is here and has one was asked to give it: [`KeyGiven`] says when it is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asked: bool,
     #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
 }
@@ -194,6 +200,19 @@ pub struct KeyTaken {
     pub accepted: bool,
     #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
+}
+
+/// Tells a daemon whose member has these keys that others who share them have no copy. It asks who, and gives it to them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeyNeeded {
+    pub scopes: Vec<Scope>,
+}
+
+/// Tells a daemon that its member was given its copy of a key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeyGiven {
+    pub scope: Scope,
+    pub epoch: u32,
 }
 
 /// Asks whether all whom a message would reach can open it.

@@ -9,7 +9,7 @@ use super::admin::{BanAck, Expelled, ListBansResult, UnbanAck};
 use super::apikey::{ApiKeyCreated, ApiKeyList, ApiKeyRevoked};
 use super::code::Code;
 use super::grant::{GrantsList, GrantsSet};
-use super::key::{KeyCheckResult, KeyState, KeyTaken, Seal};
+use super::key::{KeyCheckResult, KeyGiven, KeyNeeded, KeyState, KeyTaken, Seal};
 use super::memory::{MemoryRecallResult, MemoryResults, MemoryStored};
 use super::peer::Peer;
 use super::priority::Priority;
@@ -60,6 +60,8 @@ pub enum ServerFrame {
     KeyState(KeyState),
     KeyTaken(KeyTaken),
     KeyCheckResult(KeyCheckResult),
+    KeyNeeded(KeyNeeded),
+    KeyGiven(KeyGiven),
     ReceiptsAck(HandedIn),
     Receipts(Receipts),
     ApikeyCreated(ApiKeyCreated),
@@ -260,6 +262,8 @@ impl ServerFrame {
             | ServerFrame::StateChange(_)
             | ServerFrame::SkillChange(_)
             | ServerFrame::Receipts(_)
+            | ServerFrame::KeyNeeded(_)
+            | ServerFrame::KeyGiven(_)
             | ServerFrame::Unknown => None,
         }
     }

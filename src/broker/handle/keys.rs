@@ -1,17 +1,20 @@
 //! Shared keys: which is in use, each member's sealed copy, and who can open what is sealed with them. No key is ever here.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::base::ids::{MeshId, PublicKey};
 use crate::broker::Shared;
-use crate::broker::conn::{Seat, error};
+use crate::broker::conn::{Cmd, Seat, error};
 use crate::broker::limits::MAX_LISTING;
+use crate::broker::presence::{Kind, Line};
 use crate::net::ws::Outbox;
 use crate::store;
 use crate::store::hub::{KeyInUse, KeyRow, NewKey, WrongKey};
 use crate::wire::code::Code;
 use crate::wire::key::{
-    KeyCheck, KeyCheckResult, KeyCopy, KeyGet, KeyMember, KeyPublish, KeySeal, KeyState, KeyTaken, MAX_COPIES, Scope,
+    KeyCheck, KeyCheckResult, KeyCopy, KeyGet, KeyGiven, KeyMember, KeyNeeded, KeyPublish, KeySeal, KeyState, KeyTaken,
+    MAX_COPIES, MAX_NEEDED, Scope,
 };
 use crate::wire::server::ServerFrame;
 use crate::wire::target::Target;
@@ -20,6 +23,9 @@ use super::{found, send};
 
 /// Names given of those who can not open something.
 const NAMED: usize = 5;
+
+/// Daemons that are asked to give a key, at most: one would do, and the others are there if it sleeps.
+const CALLED: usize = 3;
 
 /// A signature, in hex characters.
 const SIGNATURE: usize = 128;
@@ -35,10 +41,11 @@ pub(in crate::broker) fn get(shared: &Shared, seat: &Seat, ask: KeyGet, out: &mu
         return error(out, Code::Forbidden, "you do not share this key", None, ask.req_id);
     };
     let (encrypted_key, nonce) = copy.unzip();
+    let asked = encrypted_key.is_none() && !closed && !ask.renew && call_for(shared, &seat.mesh, &ask.scope);
     let member = |(member_id, pubkey)| KeyMember { member_id, pubkey };
     let members = members.into_iter().take(MAX_LISTING / ROW).map(member).collect();
     let (scope, req_id) = (ask.scope, ask.req_id);
-    let state = KeyState { scope, epoch, closed, publisher, proof, encrypted_key, nonce, members, req_id };
+    let state = KeyState { scope, epoch, closed, publisher, proof, encrypted_key, nonce, members, asked, req_id };
     out.text(ServerFrame::KeyState(state).encode());
 }
 
@@ -74,7 +81,7 @@ pub(in crate::broker) fn publish(shared: &Shared, seat: &Seat, ask: KeyPublish, 
         copies: ask.sealed,
     };
     let Some(in_use) = found(shared, shared.hub.publish_key(new), req_id, out) else { return };
-    taken(ask.scope, in_use, ask.req_id, out);
+    taken(ask.scope, &in_use, ask.req_id, out);
 }
 
 pub(in crate::broker) fn seal(shared: &Shared, seat: &Seat, ask: KeySeal, out: &mut Outbox) {
@@ -84,11 +91,51 @@ pub(in crate::broker) fn seal(shared: &Shared, seat: &Seat, ask: KeySeal, out: &
     }
     let added = shared.hub.add_copies(seat.mesh.clone(), ask.scope.clone(), ask.epoch, seat.member.id.clone(), ask.sealed);
     let Some(in_use) = found(shared, added, req_id, out) else { return };
-    taken(ask.scope, in_use, ask.req_id, out);
+    if !in_use.given.is_empty() {
+        let given = KeyGiven { scope: ask.scope.clone(), epoch: in_use.epoch };
+        tell(&shared.router.able_daemons(&seat.mesh, &in_use.given), &ServerFrame::KeyGiven(given));
+    }
+    taken(ask.scope, &in_use, ask.req_id, out);
 }
 
-fn taken(scope: Scope, in_use: KeyInUse, req_id: Option<String>, out: &mut Outbox) {
-    let KeyInUse { epoch, accepted } = in_use;
+fn tell(lines: &[Line], frame: &ServerFrame) {
+    let text: Arc<str> = frame.encode().into();
+    lines.iter().for_each(|line| line.tell(Cmd::Event(text.clone())));
+}
+
+/// Asks some who are here and have a topic's key to give it to those who have none. Whether anybody was asked. It is done
+/// for what somebody asked, and costs no more than that; those who are asked look whether it is so.
+pub(super) fn call_for(shared: &Shared, mesh: &MeshId, scope: &Scope) -> bool {
+    // What is for the mesh waits for those alone who had its key when it was said.
+    if *scope == Scope::Mesh {
+        return false;
+    }
+    let holders = shared.hub.key_holders(mesh.clone(), scope.clone()).unwrap_or_else(|err| {
+        log::error!("hub: {err}");
+        Vec::new()
+    });
+    let lines = shared.router.latest_able(mesh, &holders, CALLED);
+    if !lines.is_empty() {
+        tell(&lines, &ServerFrame::KeyNeeded(KeyNeeded { scopes: vec![scope.clone()] }));
+    }
+    !lines.is_empty()
+}
+
+/// Tells a daemon that has just come what it can give to those who came while nobody was here who had it.
+pub(in crate::broker) fn needed(shared: &Shared, seat: &Seat, out: &mut Outbox) {
+    let is_able = || shared.router.about(&seat.mesh, &seat.presence).is_some_and(|(about, _)| about.opens_sealed());
+    if seat.kind != Kind::Member || !is_able() {
+        return;
+    }
+    match shared.hub.keys_needed(seat.mesh.clone(), seat.member.id.clone(), MAX_NEEDED) {
+        Ok(scopes) if scopes.is_empty() => {}
+        Ok(scopes) => out.text(ServerFrame::KeyNeeded(KeyNeeded { scopes }).encode()),
+        Err(err) => log::error!("hub: {err}"),
+    }
+}
+
+fn taken(scope: Scope, in_use: &KeyInUse, req_id: Option<String>, out: &mut Outbox) {
+    let KeyInUse { epoch, accepted, .. } = *in_use;
     out.text(ServerFrame::KeyTaken(KeyTaken { scope, epoch, accepted, req_id }).encode());
 }
 

@@ -7,7 +7,7 @@ pub(super) mod events;
 pub(super) mod families;
 mod fanout;
 mod grant;
-mod keys;
+pub(super) mod keys;
 pub(super) mod mailbox;
 mod memory;
 pub(super) mod presence;

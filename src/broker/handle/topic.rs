@@ -9,14 +9,14 @@ use crate::net::ws::Outbox;
 use crate::store::hub::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow, Topical};
 use crate::wire::client::Send;
 use crate::wire::code::Code;
-use crate::wire::key::SEALED_BODY;
+use crate::wire::key::{SEALED_BODY, Scope};
 use crate::wire::server::{ErrorFrame, ServerFrame};
 use crate::wire::topic::{
     OfTopic, Topic, TopicCreate, TopicCreated, TopicHistory, TopicHistoryResponse, TopicJoin, TopicLeave, TopicList,
     TopicListResponse, TopicMember, TopicMembersResponse, TopicMessage, TopicRole, Visibility, mentions,
 };
 
-use super::{fitting, found, presence};
+use super::{fitting, found, keys, presence};
 
 /// Longest description, in characters.
 const MAX_DESCRIPTION: usize = 500;
@@ -60,7 +60,12 @@ pub(in crate::broker) fn create(shared: &Shared, seat: &Seat, ask: TopicCreate, 
         TopicMade::Forbidden => return error(out, Code::Forbidden, "this name belongs to others", None, ask.req_id),
         TopicMade::Full => return error(out, Code::Capacity, "this mesh can not have another topic", None, ask.req_id),
     };
+    let scope = Scope::Topic(topic.id.clone());
     out.text(ServerFrame::TopicCreated(TopicCreated { topic, created, req_id: ask.req_id }).encode());
+    if !created {
+        // It was entered.
+        keys::call_for(shared, &seat.mesh, &scope);
+    }
 }
 
 pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: TopicList, out: &mut Outbox) {
@@ -108,8 +113,9 @@ pub(in crate::broker) fn join(shared: &Shared, seat: &Seat, ask: TopicJoin, out:
         }
         role => role,
     };
-    if found(shared, shared.hub.join_topic(topic.id, member, role, now_millis()), req_id, out).is_some() {
+    if found(shared, shared.hub.join_topic(topic.id.clone(), member, role, now_millis()), req_id, out).is_some() {
         presence::done(out, ask.req_id);
+        keys::call_for(shared, &seat.mesh, &Scope::Topic(topic.id));
     }
 }
 

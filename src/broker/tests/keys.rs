@@ -125,6 +125,74 @@ fn a_key_is_kept_for_those_who_share_it_and_what_is_sealed_with_it_goes_to_those
     alice.no(stale, "key_closed");
 }
 
+impl World {
+    /// A member's daemon, which opens what is sealed for many or does not.
+    fn keeper(&self, member: usize, able: bool) -> Client {
+        let mut hello = self.hello(member);
+        hello["sessionId"] = json!(format!("daemon-{member}-{able}"));
+        if able {
+            hello["capabilities"] = json!([ABLE]);
+        }
+        let client = self.connect();
+        client.say(&hello);
+        client.next("hello_ack");
+        client
+    }
+}
+
+#[test]
+fn those_who_have_a_topics_key_are_asked_to_give_it_to_whoever_enters_and_nobody_else_is() {
+    let world = World::new("keys-newcomers");
+    let (alice, bob) = (world.keeper(0, true), world.keeper(1, true));
+    let blind = world.keeper(1, false);
+    let made = alice.answer(json!({"type": "topic_create", "name": "plans"}), "topic_created");
+    let topic = format!("#{}", made["topic"]["id"].as_str().unwrap());
+    let reads = json!({"type": "key_get", "scope": topic, "epoch": 1});
+    let seal = json!({"type": "key_seal", "scope": topic, "epoch": 1, "sealed": copies(&["m2"])});
+    let enter = json!({"type": "topic_join", "topic": "plans", "_reqId": "r"});
+    alice.answer(publish(&topic, 1, &["m1"]), "key_taken");
+    bob.answer(enter.clone(), "ack");
+    assert_eq!(alice.next("key_needed")["scopes"], json!([topic]));
+    // One who reads has them asked again, and is told so.
+    let state = bob.answer(reads.clone(), "key_state");
+    assert_eq!((&state["asked"], &state["encryptedKey"]), (&json!(true), &Value::Null));
+    alice.next("key_needed");
+    alice.answer(seal.clone(), "key_taken");
+    let given = bob.next("key_given");
+    assert_eq!((&given["scope"], &given["epoch"]), (&json!(topic), &json!(1)));
+    // Who has it, or enters once more, makes no work.
+    assert_eq!(bob.answer(reads.clone(), "key_state")["asked"], Value::Null);
+    bob.answer(enter.clone(), "ack");
+    alice.answer(seal, "key_taken");
+    // Nor does one who goes and comes again and again: the key was closed when it went.
+    for _ in 0..3 {
+        bob.answer(json!({"type": "topic_leave", "topic": "plans", "_reqId": "r"}), "ack");
+        bob.answer(enter.clone(), "ack");
+    }
+    assert_eq!(bob.answer(json!({"type": "key_get", "scope": topic}), "key_state")["asked"], Value::Null);
+    let strange = |client: &Client| client.heard.try_iter().find(|frame| frame["type"].as_str().unwrap().starts_with("key_"));
+    for client in [&alice, &bob, &blind] {
+        client.answer(json!({"type": "topic_list"}), "topic_list_response");
+        assert_eq!(strange(client), None);
+    }
+    // Where nobody is here who has it, whoever comes first is told.
+    alice.answer(publish(&topic, 2, &["m1"]), "key_taken");
+    drop(alice);
+    let reads = json!({"type": "key_get", "scope": topic, "epoch": 2});
+    let end = Instant::now() + PATIENCE;
+    while bob.answer(reads.clone(), "key_state")["asked"] == json!(true) {
+        assert!(Instant::now() < end, "she is still asked");
+    }
+    let alice = world.keeper(0, true);
+    assert_eq!(alice.next("key_needed")["scopes"], json!([topic]));
+    drop(alice);
+    let (admin, _) = world.able(0, 11, "admin");
+    admin.answer(json!({"type": "ban", "target": "m2"}), "ban_ack");
+    let alice = world.keeper(0, true);
+    alice.answer(json!({"type": "topic_list"}), "topic_list_response");
+    assert_eq!(strange(&alice), None, "it was for one who is shut out");
+}
+
 #[test]
 fn what_the_client_of_a_member_who_is_away_could_is_remembered() {
     let mut world = World::new("keys-away");

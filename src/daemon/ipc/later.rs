@@ -13,7 +13,6 @@ use crate::daemon::scoped::{self, Place};
 use crate::wire::address::Address;
 use crate::wire::json::{self, Map, Value};
 use crate::wire::key::{Scope, Seal};
-use crate::wire::limits::AGGREGATE_DEADLINE;
 use crate::wire::schedule::ScheduledMessage;
 use crate::wire::server::ServerFrame;
 use crate::wire::target::Target;
@@ -116,7 +115,7 @@ fn list(call: &Call<'_>) -> Result<Reply, Reply> {
     let (slug, mut answer) = pass::exchange(call, "list_scheduled", fields)?;
     if let (Some(ServerFrame::ScheduledList(list)), Some(membership)) = (&mut answer, call.ctx.meshes.get(&slug)) {
         let session = call.caller.session().and_then(|session| session.key.as_ref()).map(|key| &key.secret);
-        let until = Instant::now() + AGGREGATE_DEADLINE;
+        let patience = keys::Patience::from(Instant::now());
         for message in &mut list.messages {
             let opened = session.into_iter().chain([&membership.secret]).find_map(|secret| {
                 let Some(Target::Key(key)) = Target::parse(&message.to) else { return None };
@@ -124,7 +123,7 @@ fn list(call: &Call<'_>) -> Result<Reply, Reply> {
                 let bytes = channel.open(message.nonce.as_deref()?, message.ciphertext.as_deref()?).ok()?;
                 String::from_utf8(bytes).ok()
             });
-            let opened = opened.or_else(|| keys::own_text(call, &membership, message, until));
+            let opened = opened.or_else(|| keys::own_text(call, &membership, message, patience));
             let kept = std::mem::take(message);
             let text = opened.unwrap_or_else(|| kept.message.clone());
             *message = ScheduledMessage { message: text, nonce: None, ciphertext: None, client_message_id: None, ..kept };

@@ -53,7 +53,7 @@ fn said(call: &Call<'_>) -> Result<Reply, Reply> {
     let keys = [("topic", "topic"), ("limit", "limit"), ("before", "beforeId")];
     let (slug, mut answer) = pass::exchange(call, "topic_history", pass::queried(call, &keys))?;
     if let (Some(ServerFrame::TopicHistoryResponse(page)), Some(membership)) = (&mut answer, call.ctx.meshes.get(&slug)) {
-        let until = Instant::now() + AGGREGATE_DEADLINE;
+        let patience = keys::Patience::from(Instant::now());
         let target = page.topic_id.as_ref().map(|id| format!("#{id}")).unwrap_or_default();
         for message in &mut page.messages {
             match &message.seal {
@@ -69,7 +69,7 @@ fn said(call: &Call<'_>) -> Result<Reply, Reply> {
                         nonce: &message.nonce,
                         ciphertext: &message.ciphertext,
                     };
-                    match keys::open(call, &membership, came, until) {
+                    match keys::open(call, &membership, came, patience) {
                         Ok(text) => message.body = Some(text),
                         Err(why) => message.unreadable = Some(why.to_owned()),
                     }

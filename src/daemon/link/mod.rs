@@ -1,6 +1,7 @@
 //! One link to one broker: a thread that dials, says hello as a member or as a session, talks until the connection ends,
 //! and does it again.
 
+mod ending;
 mod identity;
 mod peer;
 mod receipts;
@@ -25,9 +26,9 @@ use crate::wire::ipc::{LinkFault, LinkStatus};
 use crate::wire::key::Scope;
 use crate::wire::server::ServerFrame;
 
+use self::ending::Ending;
 pub(super) use self::identity::Identity;
 use self::peer::Talk;
-use self::state::Ending;
 pub(super) use self::state::{Answer, Outgoing};
 use super::ctx::Ctx;
 use super::drain;

@@ -28,8 +28,9 @@ use crate::wire::skill::SKILL_CHANGE;
 
 use self::early::Awaited;
 use self::keys::Keys;
+use super::ending::Ending;
 use super::receipts::Outlet;
-use super::state::{Answer, Effect, Ending, Outgoing, State};
+use super::state::{Answer, Effect, Outgoing, State};
 use super::{Cmd, Identity, Reply};
 use crate::daemon::alert;
 use crate::daemon::ctx::Ctx;
@@ -157,6 +158,8 @@ impl<'a> Talk<'a> {
                 Effect::Receipts(said) => self.said.extend(said),
                 Effect::Changed(change) => self.changed("state_change", json::value(&change)),
                 Effect::SkillChanged(change) => self.changed(SKILL_CHANGE, json::value(&change)),
+                Effect::KeysNeeded(scopes) => self.keys_needed(scopes, out),
+                Effect::KeyGiven(scope, epoch) => self.key_given(scope, epoch, out),
                 Effect::Answered(row, answer) => {
                     self.done.useful |= matches!(answer, Answer::Accepted { .. });
                     self.answered.push((row, answer));

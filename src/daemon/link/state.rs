@@ -10,6 +10,7 @@ use crate::store::outbox::Membership;
 use crate::wire::client::{ClientAck, ClientFrame, Send};
 use crate::wire::code::Code;
 use crate::wire::json;
+use crate::wire::key::Scope;
 use crate::wire::limits::{ACK_DEADLINE, HELLO_DEADLINE, PING_EVERY, RPC_DEADLINE, STALE_AFTER};
 use crate::wire::peer::Status;
 use crate::wire::receipt::Forwarded;
@@ -18,6 +19,7 @@ use crate::wire::skill::SkillChange;
 use crate::wire::state::StateChange;
 
 use super::Reply;
+use super::ending::Ending;
 
 /// When a session says hello a second time to a broker that promises nothing. The reference's claims a message for 30 s
 /// even where the connection has just gone, and looks at its queue again only when somebody gives it a reason.
@@ -84,29 +86,14 @@ pub(super) enum Effect {
     Changed(StateChange),
     /// Somebody published a skill, or removed one.
     SkillChanged(SkillChange),
+    /// Others have no copy of keys that this member has.
+    KeysNeeded(Vec<Scope>),
+    /// This member was given its copy of a key.
+    KeyGiven(Scope, u32),
     /// A request's answer.
     Replied(u64, Reply),
     /// The link is of no use any more: close it.
     Close(Ending),
-}
-
-/// Why a link's connection ended, as far as this end knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// No `hello_ack` in time.
-    HelloTimeout,
-    /// The broker refused the hello, or ended the connection for this reason; and for how long, in milliseconds.
-    Refused(Code, String, Option<u64>),
-    /// Nothing was heard for too long.
-    Stale,
-    /// It answers pings, and neither messages nor requests: the broker forgot this connection, or is beyond answering.
-    Unanswered,
-    /// What came is not of this protocol: the stream is out of step, and what is missing from it is not known.
-    Garbled,
-    /// What arrives can not be kept on this machine now, so it is left with the broker.
-    Store,
-    /// Nothing is wrong: such a broker looks at what it held back only when somebody connects.
-    LookAgain,
 }
 
 /// Where the conversation stands.
@@ -250,6 +237,8 @@ impl State {
             Some(ServerFrame::Receipts(frame)) => out.push(Effect::Receipts(frame.receipts)),
             Some(ServerFrame::StateChange(change)) => out.push(Effect::Changed(change)),
             Some(ServerFrame::SkillChange(change)) => out.push(Effect::SkillChanged(change)),
+            Some(ServerFrame::KeyNeeded(needed)) => out.push(Effect::KeysNeeded(needed.scopes)),
+            Some(ServerFrame::KeyGiven(given)) => out.push(Effect::KeyGiven(given.scope, given.epoch)),
             Some(ServerFrame::HelloAck(_) | ServerFrame::Unknown) => {}
             Some(answer) => {
                 let id = answer.req_id().map(str::to_owned);

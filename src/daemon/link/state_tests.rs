@@ -46,6 +46,8 @@ fn texts(effects: Vec<Effect>) -> Vec<String> {
             Effect::Receipts(said) => format!("{} receipts", said.len()),
             Effect::Changed(change) => format!("changed {}", change.key),
             Effect::SkillChanged(change) => format!("skill changed {}", change.name),
+            Effect::KeysNeeded(scopes) => format!("keys needed of {} scopes", scopes.len()),
+            Effect::KeyGiven(scope, epoch) => format!("key {epoch} of {scope} given"),
             Effect::Replied(ticket, Ok(None)) => format!("{ticket} hoped for"),
             Effect::Replied(ticket, Ok(Some(ServerFrame::Error(error)))) => format!("{ticket} failed {}", error.code),
             Effect::Replied(ticket, Ok(Some(_))) => format!("{ticket} replied"),

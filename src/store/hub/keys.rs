@@ -5,8 +5,8 @@ use rusqlite::params;
 use super::members::key;
 use super::{Submission, sessions};
 use crate::base::ids::{MemberId, MemberKey, MeshId, PublicKey};
-use crate::store::Error;
 use crate::store::db::Db;
+use crate::store::{Error, limit_sql};
 use crate::wire::key::{KeyCopy, Scope, Seal};
 
 /// Keys of one scope that are kept, the latest: what was sealed with an older one can be opened only by those who have
@@ -51,10 +51,12 @@ pub struct NewKey {
 }
 
 /// The key in use after somebody wanted to change something about it, and whether that was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyInUse {
     pub epoch: u32,
     pub accepted: bool,
+    /// Who has a copy now and had none before.
+    pub given: Vec<MemberKey>,
 }
 
 /// Why a body is not taken as it is sealed.
@@ -161,7 +163,7 @@ pub(super) fn publish(db: &Db<'_>, new: NewKey) -> Result<KeyInUse, Error> {
     db.check_room()?;
     let last = latest(db, &new.mesh, &new.scope)?.map_or(0, |(epoch, _)| epoch);
     if last.checked_add(1) != Some(new.epoch) {
-        return Ok(KeyInUse { epoch: last, accepted: false });
+        return Ok(KeyInUse { epoch: last, accepted: false, given: Vec::new() });
     }
     let (mesh, scope) = (new.mesh.as_str(), new.scope.to_string());
     db.execute(
@@ -172,7 +174,7 @@ pub(super) fn publish(db: &Db<'_>, new: NewKey) -> Result<KeyInUse, Error> {
         "INSERT INTO scope_epoch (mesh_id, scope, epoch, publisher, proof, state) VALUES (?1, ?2, ?3, ?4, ?5, 'pending')",
         params![mesh, scope, new.epoch, new.publisher.to_string(), new.proof],
     )?;
-    put_copies(db, &new.mesh, &new.scope, new.epoch, &new.copies)?;
+    let given = put_copies(db, &new.mesh, &new.scope, new.epoch, &new.copies)?;
     // What is still to be sent under an old one keeps it.
     let old = "mesh_id = ?1 AND scope = ?2 AND epoch <= ?3 AND epoch NOT IN (
                  SELECT json_extract(seal, '$.epoch') FROM scheduled WHERE mesh_id = ?1 AND seal IS NOT NULL)";
@@ -180,7 +182,7 @@ pub(super) fn publish(db: &Db<'_>, new: NewKey) -> Result<KeyInUse, Error> {
         let sql = format!("DELETE FROM {table} WHERE {old}");
         db.execute(&sql, params![mesh, scope, new.epoch.saturating_sub(MAX_EPOCHS)])?;
     }
-    Ok(KeyInUse { epoch: new.epoch, accepted: true })
+    Ok(KeyInUse { epoch: new.epoch, accepted: true, given })
 }
 
 /// Gives the key in use to more members. Only one who has it may.
@@ -195,18 +197,18 @@ pub(super) fn add_copies(
     db.check_room()?;
     let (last, state) = latest(db, &mesh, &scope)?.unwrap_or_default();
     let accepted = last == epoch && state != "closed" && has_copy(db, &mesh, &scope, epoch, &by)?;
-    if accepted {
-        put_copies(db, &mesh, &scope, epoch, &copies)?;
-    }
-    Ok(KeyInUse { epoch: last, accepted })
+    let given = if accepted { put_copies(db, &mesh, &scope, epoch, &copies)? } else { Vec::new() };
+    Ok(KeyInUse { epoch: last, accepted, given })
 }
 
-/// Keeps copies for those who share in it and have none yet, and opens the key for use when nobody is left without.
-fn put_copies(db: &Db<'_>, mesh: &MeshId, scope: &Scope, epoch: u32, copies: &[KeyCopy]) -> Result<(), Error> {
+/// Keeps copies for those who share in it and have none yet, who are returned, and opens the key for use when nobody is left
+/// without.
+fn put_copies(db: &Db<'_>, mesh: &MeshId, scope: &Scope, epoch: u32, copies: &[KeyCopy]) -> Result<Vec<MemberKey>, Error> {
     let mut without = without_copy(db, mesh, scope, epoch)?;
+    let mut given = Vec::with_capacity(copies.len());
     for copy in copies {
         let Some(at) = without.iter().position(|(member, _)| *member == copy.member_id) else { continue };
-        without.swap_remove(at);
+        given.push(without.swap_remove(at).1);
         db.execute(
             "INSERT INTO sealed_key (mesh_id, scope, epoch, member_id, encrypted_key, nonce) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![mesh.as_str(), scope.to_string(), epoch, copy.member_id.as_str(), copy.encrypted_key, copy.nonce],
@@ -217,7 +219,33 @@ fn put_copies(db: &Db<'_>, mesh: &MeshId, scope: &Scope, epoch: u32, copies: &[K
                      WHERE mesh_id = ?1 AND scope = ?2 AND epoch = ?3 AND state = 'pending'";
         db.execute(open, params![mesh.as_str(), scope.to_string(), epoch])?;
     }
-    Ok(())
+    Ok(given)
+}
+
+/// The members that have the key in use, where somebody who shares it has none; nobody where all have it.
+pub(super) fn holders(db: &Db<'_>, mesh: MeshId, scope: Scope) -> Result<Vec<MemberKey>, Error> {
+    db.all(
+        "SELECT member.pubkey FROM scope_epoch AS key
+           JOIN sealed_key AS copy ON copy.mesh_id = key.mesh_id AND copy.scope = key.scope AND copy.epoch = key.epoch
+           JOIN member ON member.id = copy.member_id
+          WHERE key.mesh_id = ?1 AND key.scope = ?2 AND key.state <> 'closed' AND key.state = 'pending'
+            AND copy.encrypted_key <> '' AND member.revoked_at IS NULL",
+        params![mesh.as_str(), scope.to_string()],
+        |row| Ok(MemberKey(key(row, 0)?)),
+    )
+}
+
+/// The topics whose key in use a member has and others who are in them do not.
+pub(super) fn needed(db: &Db<'_>, mesh: MeshId, member: MemberId, limit: usize) -> Result<Vec<Scope>, Error> {
+    let scopes = db.all(
+        "SELECT key.scope FROM scope_epoch AS key
+           JOIN sealed_key AS copy ON copy.mesh_id = key.mesh_id AND copy.scope = key.scope AND copy.epoch = key.epoch
+          WHERE key.mesh_id = ?1 AND key.state <> 'closed' AND key.state = 'pending' AND key.scope <> '*'
+            AND copy.member_id = ?2 AND copy.encrypted_key <> '' ORDER BY key.scope LIMIT ?3",
+        params![mesh.as_str(), member.as_str(), limit_sql(limit)],
+        |row| row.get::<_, String>(0),
+    )?;
+    Ok(scopes.iter().filter_map(|scope| Scope::parse(scope)).collect())
 }
 
 /// Leaves out those who were given no copy of the key: they have come since it was sealed.
@@ -279,7 +307,7 @@ mod tests {
     fn publish(hub: &Hub, scope: &Scope, epoch: u32, members: &[u8]) -> (u32, bool) {
         let (proof, publisher) = ("p".into(), MemberKey(key(OWNER)));
         let new = NewKey { mesh: mesh(), scope: scope.clone(), epoch, publisher, proof, copies: copies(members) };
-        let KeyInUse { epoch, accepted } = hub.publish_key(new).unwrap();
+        let KeyInUse { epoch, accepted, .. } = hub.publish_key(new).unwrap();
         (epoch, accepted)
     }
 

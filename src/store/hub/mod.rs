@@ -196,6 +196,8 @@ commands! {
     Read KeyState => keys::state: pub fn key_state(mesh: MeshId, scope: Scope, member: MemberId, epoch: Option<u32>, renew: bool) -> Option<KeyRow>;
     Sync PublishKey => keys::publish: pub fn publish_key(new: NewKey) -> KeyInUse;
     Sync AddCopies => keys::add_copies: pub fn add_copies(mesh: MeshId, scope: Scope, epoch: u32, by: MemberId, copies: Vec<KeyCopy>) -> KeyInUse;
+    Read KeyHolders => keys::holders: pub fn key_holders(mesh: MeshId, scope: Scope) -> Vec<MemberKey>;
+    Read KeysNeeded => keys::needed: pub fn keys_needed(mesh: MeshId, member: MemberId, limit: usize) -> Vec<Scope>;
     Read Unable => keys::unable: pub fn unable(mesh: MeshId) -> Vec<(PublicKey, String)>;
     Lazy MemberOpens => keys::member_opens: pub fn member_opens(mesh: MeshId, member: MemberKey, opens: bool) -> ();
     /// Keeps a key under the hash of its secret. False if the member has as many as it may.

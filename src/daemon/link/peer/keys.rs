@@ -1,14 +1,14 @@
 //! The shared keys that a connection is after: those to seal with, which the drain asks for, and those that something which
 //! arrived was sealed with. Nothing waits for them but what they are for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Talk;
 use crate::base::ids::MeshId;
 use crate::crypto::scope_key::ScopeKey;
-use crate::daemon::acquire::{self, Acquire, Frame, Next};
+use crate::daemon::acquire::{self, Acquire, Frame, Next, Purpose};
 use crate::daemon::drain;
 use crate::daemon::inbound;
 use crate::daemon::link::Reply;
@@ -16,7 +16,7 @@ use crate::daemon::link::state::Effect;
 use crate::daemon::reopen;
 use crate::net::ws::Outbox;
 use crate::wire::code::Retry;
-use crate::wire::key::Scope;
+use crate::wire::key::{MAX_NEEDED, Scope};
 use crate::wire::server::ServerFrame;
 
 /// Messages that are held back while a key is asked for, at most: more than a broker has on its way to one recipient.
@@ -37,6 +37,9 @@ pub(super) struct Keys {
     /// The broker keeps shared keys.
     pub(super) kept: bool,
     acquiring: HashMap<u64, Acquire>,
+    /// Scopes whose key others lack, each once. They are given it one after the other, so that nobody who comes and goes
+    /// makes more work than that.
+    to_give: VecDeque<Scope>,
     /// With how often it was tried before.
     reading: HashMap<u64, ((Scope, u32), u32)>,
     asked: HashMap<(Scope, u32), Instant>,
@@ -76,16 +79,61 @@ impl Talk<'_> {
 
     /// The drain has something to seal and no key for it.
     pub(super) fn need_key(&mut self, scope: Scope, out: &mut Outbox) {
-        if !self.state.is_open() || !self.keys.kept || self.keys.acquiring.values().any(|one| *one.scope() == scope) {
+        let is_asked = |one: &Acquire| !one.gives() && *one.scope() == scope;
+        if !self.state.is_open() || !self.keys.kept || self.keys.acquiring.values().any(is_asked) {
             return;
         }
         if self.ctx.keyring.in_use(self.mesh(), &scope).is_some() {
             // Another link of this daemon was quicker.
             return self.key_ready(scope);
         }
-        let (acquire, first) = Acquire::begin(scope);
+        let hopes = self.ctx.keyring.may_hope(self.mesh(), &scope, Instant::now());
+        self.acquire(scope, if hopes { Purpose::SealPatiently } else { Purpose::Seal }, out);
+    }
+
+    fn acquire(&mut self, scope: Scope, purpose: Purpose, out: &mut Outbox) {
+        let (acquire, first) = Acquire::begin(scope, purpose);
         let ticket = self.put(first, out);
         self.keys.acquiring.insert(ticket, acquire);
+    }
+
+    /// Others lack keys that this member has. Who they are the broker says when it is asked, and it is asked for each scope
+    /// again if it said so while that was being given.
+    pub(super) fn keys_needed(&mut self, scopes: Vec<Scope>, out: &mut Outbox) {
+        if self.identity.session.is_some() || !self.keys.kept {
+            return;
+        }
+        for scope in scopes {
+            if self.keys.to_give.len() < MAX_NEEDED && !self.keys.to_give.contains(&scope) {
+                self.keys.to_give.push_back(scope);
+            }
+        }
+        self.give_next(out);
+    }
+
+    fn give_next(&mut self, out: &mut Outbox) {
+        if self.state.is_open()
+            && !self.keys.acquiring.values().any(Acquire::gives)
+            && let Some(scope) = self.keys.to_give.pop_front()
+        {
+            self.acquire(scope, Purpose::Give, out);
+        }
+    }
+
+    /// This member has its copy now: what waits for it in the inbox, in the outbox or in a request goes on.
+    pub(super) fn key_given(&mut self, scope: Scope, epoch: u32, out: &mut Outbox) {
+        if self.identity.session.is_some() {
+            return;
+        }
+        self.ctx.keyring.note_given();
+        if self.ctx.keyring.was_hoped(self.mesh(), &scope) {
+            self.need_key(scope.clone(), out);
+        }
+        let place = (scope, epoch);
+        self.keys.asked.remove(&place);
+        if !self.knows(&place) {
+            self.want(place, out);
+        }
     }
 
     fn key_ready(&self, scope: Scope) {
@@ -104,7 +152,7 @@ impl Talk<'_> {
             Ok(answer) => acquire.answered(answer, &self.identity.membership),
             Err(code) => Next::Failed(code),
         };
-        let scope = acquire.scope().clone();
+        let (scope, gives) = (acquire.scope().clone(), acquire.gives());
         match next {
             Next::Ask(frame) => {
                 let ticket = self.put(frame, out);
@@ -114,8 +162,12 @@ impl Talk<'_> {
                 self.ctx.use_key(self.mesh(), &scope, epoch, key);
                 self.key_ready(scope);
             }
+            Next::Nothing => {}
             // What waits for it is tried again, and asks again.
             Next::Failed(code) => log::info!("link {}: there is no key for {scope} now: {code}", self.route.mesh),
+        }
+        if gives {
+            self.give_next(out);
         }
     }
 
