@@ -97,7 +97,7 @@ fn a_database_is_looked_at_and_copied_while_the_broker_runs() {
     assert_eq!((&meshes["meshes"][0]["slug"], &meshes["meshes"][0]["members"]), (&json!("acme"), &json!(2)));
     let members = told(&admin(&data, &["members", "acme"]));
     assert_eq!(members["members"].as_array().map(Vec::len), Some(2));
-    assert!(!admin(&data, &["members", "nowhere"]).status.success());
+    assert_eq!(admin(&data, &["members", "nowhere"]).status.code(), Some(5));
     let verdict = told(&admin(&data, &["verify"]));
     assert_eq!(verdict["valid"], true);
     // Four that came. The message is not there: nobody asked for that.

@@ -130,8 +130,15 @@ impl Broker {
         let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let ask = Ask { method: call.method, target: &call.path, headers: &headers, body };
         let deadline = Instant::now() + DEADLINE;
-        let unreachable =
-            |why: String| CliError::refused(Exit::Network, format!("the broker at {} can not be reached: {why}", self.origin()));
+        let unreachable = |why: String| {
+            let hint = match self.is_loopback() {
+                true => "see that it runs on this machine, and on that port: claudemesh broker starts one",
+                false => {
+                    "see that the address is right, that this machine has a network, and that the broker runs there; then try again"
+                }
+            };
+            CliError::refused(Exit::Network, format!("the broker at {} can not be reached: {why}", self.origin())).with_hint(hint)
+        };
         let mut stream = dial::open(&self.url, deadline).map_err(|err| unreachable(err.to_string()))?;
         http_client::exchange(&mut stream, &self.url.host_header(), &ask, deadline, MAX_ANSWER)
             .map_err(|err| unreachable(err.to_string()))

@@ -241,7 +241,8 @@ impl Out {
             return self.json(&Failure { ok: false, error: err.to_string(), hint });
         }
         self.note(&Line::new().and(Style::Red, "✘").and(Style::Plain, format!(" {err}")))?;
-        hint.map_or(Ok(()), |hint| self.note(&Line::new().and(Style::Dim, format!("  {hint}"))))
+        let lines = hint.iter().flat_map(|hint| hint.lines());
+        lines.into_iter().try_for_each(|line| self.note(&Line::new().and(Style::Dim, format!("  {line}"))))
     }
 
     /// That the output itself can not be written, on standard error for programs, too.

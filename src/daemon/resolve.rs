@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use crate::base::ids::{MemberKey, PublicKey};
+use crate::base::names::neutralise_line;
 use crate::wire::address::Address;
 use crate::wire::code::Code;
 use crate::wire::peer::{Peer, PeerRole};
@@ -17,6 +18,50 @@ pub(super) struct Resolved {
     pub(super) online: Option<bool>,
 }
 
+/// One of several whom an address fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Candidate {
+    name: String,
+    key: PublicKey,
+    pub(super) member: MemberKey,
+    online: bool,
+    cwd: String,
+    hostname: Option<String>,
+}
+
+impl Candidate {
+    fn of(peer: &Peer) -> Candidate {
+        Candidate {
+            name: peer.display_name.clone(),
+            key: peer.pubkey,
+            member: peer.member_pubkey,
+            online: peer.online,
+            cwd: peer.cwd.clone(),
+            hostname: peer.hostname.clone(),
+        }
+    }
+
+    /// As much of its key as nobody else's begins with.
+    fn short(&self) -> String {
+        self.key.to_hex().chars().take(SHORT_KEY).collect()
+    }
+
+    /// What to type in the place of the name, and whom that means.
+    fn told(&self) -> String {
+        let mut text = format!("{}  {}", self.short(), if self.online { "here" } else { "away" });
+        if !self.cwd.is_empty() {
+            text.push_str(&format!(", in {}", neutralise_line(&self.cwd)));
+        }
+        if let Some(host) = &self.hostname {
+            text.push_str(&format!(", on {}", neutralise_line(host)));
+        }
+        text
+    }
+}
+
+/// Characters of a key that stand for all of it where people read and type it.
+const SHORT_KEY: usize = 16;
+
 /// Why an address means nobody, or too many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Error {
@@ -27,7 +72,12 @@ pub(super) enum Error {
     },
     Ambiguous {
         what: String,
-        candidates: Vec<String>,
+        candidates: Vec<Candidate>,
+    },
+    /// The caller's own name or key, and nobody else's.
+    Itself {
+        what: String,
+        key: PublicKey,
     },
     /// The roster could not be had, and without it the address can not be resolved.
     RosterUnavailable(Code),
@@ -41,7 +91,11 @@ impl fmt::Display for Error {
                 write!(f, "peer \"{what}\" not found; nobody else is there")
             }
             Error::NotFound { what, present } => write!(f, "peer \"{what}\" not found; there are: {}", present.join(", ")),
-            Error::Ambiguous { what, candidates } => write!(f, "\"{what}\" is ambiguous: {}", candidates.join(", ")),
+            Error::Ambiguous { what, candidates } => {
+                let listed = candidates.iter().take(LISTED).map(|one| format!("{} ({}…)", one.name, one.short()));
+                write!(f, "\"{what}\" is ambiguous: {}", listed.collect::<Vec<_>>().join(", "))
+            }
+            Error::Itself { what, .. } => write!(f, "\"{what}\" is whoever sends this, and nobody else"),
             Error::RosterUnavailable(code) => {
                 write!(f, "who is on the mesh can not be asked now ({code}); a full key can be sent to")
             }
@@ -51,6 +105,25 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl Error {
+    /// What to do about it, where it takes more than to look who is there.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Error::Ambiguous { candidates, .. } => {
+                let listed = candidates.iter().take(LISTED).map(|one| format!("\n  {}", one.told()));
+                Some(format!("type one of these in the place of the name:{}", listed.collect::<String>()))
+            }
+            Error::Itself { key, .. } => Some(format!(
+                "to yourself by your key: {key}\nto be told of something later: claudemesh remind \"what\" --in 20m"
+            )),
+            Error::TopicByName(name) => {
+                Some(format!("see which there are with: claudemesh topic list\nmake it with: claudemesh topic create {name}"))
+            }
+            Error::NotFound { .. } | Error::RosterUnavailable(_) => None,
+        }
+    }
+}
 
 /// Names listed in an error at most.
 const LISTED: usize = 8;
@@ -101,11 +174,13 @@ fn pick(what: &str, peers: &[Peer], own: Option<PublicKey>, fits: impl Fn(&Peer)
     match (found.next(), found.len()) {
         (Some(peer), 0) => Ok(described(peer)),
         (Some(first), _) => {
-            let candidates = std::iter::once(first).chain(found).take(LISTED);
-            let candidates = candidates.map(|peer| format!("{} ({:.16}…)", peer.display_name, peer.pubkey.to_hex())).collect();
+            let candidates = std::iter::once(first).chain(found).map(Candidate::of).collect();
             Err(Error::Ambiguous { what: what.to_owned(), candidates })
         }
         (None, _) => {
+            if let Some(own) = peers.iter().find(|peer| Some(peer.pubkey) == own && fits(peer)) {
+                return Err(Error::Itself { what: what.to_owned(), key: own.pubkey });
+            }
             let present = peers
                 .iter()
                 .filter(others)
@@ -170,6 +245,21 @@ mod tests {
     }
 
     #[test]
+    fn each_candidate_is_named_by_what_can_be_typed_in_its_place() {
+        let mut roster = vec![peer("bob", 0xb1, true, "session"), peer("bob", 0xb2, true, "session")];
+        roster[0].cwd = "/srv/a\nb".into();
+        roster[1].hostname = Some("build".into());
+        let to = |text: &str| resolve(&Address::parse(text).unwrap(), None, || None, || Ok(&roster));
+        let hint = to("bob").unwrap_err().hint().unwrap();
+        let expected = "type one of these in the place of the name:\n  b1b1b1b1b1b1b1b1  here, in /srv/a b\n  b2b2b2b2b2b2b2b2  \
+                        here, on build";
+        assert_eq!(hint, expected);
+        for typed in ["b1b1b1b1b1b1b1b1", "b2b2b2b2b2b2b2b2"] {
+            assert!(to(typed).is_ok(), "{typed}");
+        }
+    }
+
+    #[test]
     fn one_fits_or_none_is_taken() {
         check("alice", Ok(0xa1));
         check("alice@home", Ok(0xa1));
@@ -179,7 +269,9 @@ mod tests {
         check("c1c1c1c1", Ok(0xc1));
         check("b2b2b2b2b2b2b2b2", Ok(0xb2));
         check("deadbeef", Ok(0xf1));
-        check("me", Err("not found; there are: Alice"));
+        check("me", Err("\"me\" is whoever sends this"));
+        check("11111111", Err("is whoever sends this"));
+        check("eve", Err("not found; there are: Alice"));
         check("ann", Err("not found"));
         check("eeeeeeee", Err("not found"));
         check("#deploys", Err("not known here"));

@@ -54,10 +54,14 @@ impl Capability {
     }
 }
 
-/// Changes what the asker allows a peer, which is named by its member's key or by a session's.
+/// Changes what the asker allows a peer, which is named by its member's key or by a session's, or by the member's name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetGrants {
-    pub peer: PublicKey,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PublicKey>,
+    /// Where there is no key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grant: Vec<Capability>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -89,6 +93,9 @@ pub struct GrantsSet {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct GrantsList {
     pub grants: BTreeMap<String, Vec<Capability>>,
+    /// The members' names, by the same keys.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, String>,
     #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
 }

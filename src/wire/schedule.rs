@@ -148,6 +148,14 @@ pub struct MessageStatusResult {
     pub recipients: Vec<RecipientStatus>,
     #[serde(default)]
     pub recipient_count: usize,
+    /// Of a message to many that reached nobody: how many do not let through what its sender says to many.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub blocked: usize,
     #[serde(rename = "_reqId", default, skip_serializing_if = "Option::is_none")]
     pub req_id: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }

@@ -77,7 +77,13 @@ fn who_is_blocked_is_not_heard_until_unblocked() {
         failed.as_array().filter(|items| !items.is_empty())?.first().cloned()
     });
     assert!(given_up["last_error"].as_str().unwrap().contains("blocked by recipient grants"), "{given_up}");
-    assert!(alice.says(&["grants"]).contains("nothing"));
+    assert!(alice.says(&["grants"]).contains("bob · "), "by name, not only by key");
+    let everybody = bob.says(&["send", "*", "hello all", "--id", "many"]);
+    assert!(everybody.contains("queued"), "{everybody}");
+    until("it to be said who did not let it through", || {
+        let standing = bob.says(&["message", "status", "many"]);
+        standing.contains("it reached nobody: 1 do not let through what you say to many").then_some(())
+    });
     assert_eq!(alice.json(&["grant", "bob", "dm"])["capabilities"], json!(["dm"]));
     alice.says(&["unblock", "bob"]);
     assert_eq!(alice.json(&["grants"])["grants"], json!({}));
@@ -85,4 +91,36 @@ fn who_is_blocked_is_not_heard_until_unblocked() {
     until("it to arrive", || own.unread().iter().any(|row| row["body"] == "hello again").then_some(()));
     alice.fails(&["grant", "bob", "money"], 3, "nothing that can be granted");
     alice.fails(&["block", "nobody"], 5, "not found");
+}
+
+#[test]
+fn what_is_said_of_a_member_can_be_said_by_its_name_and_by_any_of_its_sessions() {
+    let world = World::pair();
+    let own = Session::open(&world.alice, "acme", "alice");
+    let alice = Typist { home: &world.homes[0], session: Some(&own) };
+    let member = |key: &str| alice.json(&["grants"])["names"][key].clone();
+    let blocked = alice.json(&["block", "bob"]);
+    assert_eq!(member(blocked["peer"].as_str().unwrap()), "bob", "no session is called so, and the member is");
+    alice.says(&["unblock", "bob"]);
+    let _twins = [(); 2].map(|()| Session::open(&world.bob, "acme", "twin"));
+    assert_eq!(alice.json(&["block", "twin"])["peer"], blocked["peer"], "both are bob's");
+}
+
+#[test]
+fn a_name_that_could_be_several_is_answered_with_what_to_type_for_each() {
+    let world = World::pair();
+    let own = Session::open(&world.alice, "acme", "alice");
+    let alice = Typist { home: &world.homes[0], session: Some(&own) };
+    let twins = [(); 2].map(|()| Session::open(&world.bob, "acme", "twin"));
+    for twin in &twins {
+        let short = &twin.key[..16];
+        alice.fails(&["send", "twin", "hello"], 5, &format!("\n      {short}  here, in /"));
+        alice.fails(&["kick", "twin"], 3, &format!("{short} (twin)"));
+        alice.says(&["send", short, "hello"]);
+    }
+    alice.fails(&["send", "#none", "hello"], 5, "claudemesh topic list");
+    alice.fails(&["send", "alice", "hello"], 5, &format!("to yourself by your key: {}", own.key));
+    alice.says(&["send", &own.key, "hello"]);
+    until("it to arrive", || own.unread().iter().any(|row| row["body"] == "hello").then_some(()));
+    assert_eq!(alice.json(&["kick", &twins[0].key[..16]])["affected"], json!(["twin"]));
 }

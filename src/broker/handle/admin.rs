@@ -23,6 +23,12 @@ const MAX_KICK: Duration = Duration::from_secs(30 * 86_400);
 /// Characters of a key that may stand for all of it.
 const MIN_PREFIX: usize = 8;
 
+/// Characters of a key that are shown for people to type.
+const SHOWN_KEY: usize = 16;
+
+/// Of those that could be meant, so many are listed.
+const LISTED: usize = 8;
+
 /// The mesh's owner, if the one who asks may keep order in it.
 fn authority(shared: &Shared, seat: &Seat, what: &str, req_id: Option<&String>, out: &mut Outbox) -> Option<MemberKey> {
     let mesh = found(shared, shared.hub.mesh(seat.mesh.clone()), req_id, out)?;
@@ -39,18 +45,21 @@ fn by(seat: &Seat) -> Actor {
 }
 
 /// What is meant, and by which of its keys; none of them if it was meant by name.
-struct Meant<T> {
+pub(super) struct Meant<T> {
     all: Vec<T>,
     key: Option<PublicKey>,
 }
 
+/// What could be meant: a name and a key each.
+pub(super) type Candidates = Vec<(String, PublicKey)>;
+
 /// Of several things with names and keys, the one that is meant. `Err` when that could be more than one.
-fn meant<T: Clone>(
+pub(super) fn meant<T: Clone>(
     all: &[T],
     text: &str,
     name: impl Fn(&T) -> String,
     keys: impl Fn(&T) -> Vec<PublicKey>,
-) -> Result<Meant<T>, ()> {
+) -> Result<Meant<T>, Candidates> {
     let with =
         |key: PublicKey| Ok(Meant { all: all.iter().filter(|one| keys(one).contains(&key)).cloned().collect(), key: Some(key) });
     if let Some(key) = PublicKey::parse_any_case(text) {
@@ -60,7 +69,10 @@ fn meant<T: Clone>(
     match named.len() {
         0 => {}
         1 => return Ok(Meant { all: named, key: None }),
-        _ => return Err(()),
+        _ => {
+            let candidates = named.iter().filter_map(|one| Some((name(one), *keys(one).first()?)));
+            return Err(candidates.collect());
+        }
     }
     let prefix = text.to_ascii_lowercase();
     if prefix.len() < MIN_PREFIX || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -72,13 +84,25 @@ fn meant<T: Clone>(
     match found.as_slice() {
         [] => Ok(Meant { all: Vec::new(), key: None }),
         [only] => with(*only),
-        _ => Err(()),
+        several => {
+            let name = |key: PublicKey| all.iter().find(|one| keys(one).contains(&key)).map(&name).unwrap_or_default();
+            Err(several.iter().map(|key| (name(*key), *key)).collect())
+        }
     }
 }
 
-fn ambiguous(text: &str, req_id: Option<String>, out: &mut Outbox) {
+/// What a text could mean, each by what means nothing else.
+pub(super) fn could_be(text: &str, candidates: &Candidates) -> String {
     let shown: String = text.chars().take(80).collect();
-    error(out, Code::AmbiguousPrefix, &format!("\"{shown}\" could be more than one: use a whole key"), None, req_id);
+    let listed = candidates.iter().take(LISTED).map(|(name, key)| match name.is_empty() {
+        true => format!("{:.SHOWN_KEY$}", key.to_hex()),
+        false => format!("{:.SHOWN_KEY$} ({name})", key.to_hex()),
+    });
+    format!("\"{shown}\" could be more than one: {}", listed.collect::<Vec<_>>().join(", "))
+}
+
+fn ambiguous(text: &str, candidates: &Candidates, req_id: Option<String>, out: &mut Outbox) {
+    error(out, Code::AmbiguousPrefix, &could_be(text, candidates), None, req_id);
 }
 
 /// Who is to go, and which keys stay out; `Err` when the question has been answered.
@@ -114,10 +138,7 @@ fn choose(shared: &Shared, seat: &Seat, owner: MemberKey, (what, ask): (&str, &E
     let name = |one: &Seen| if one.is_session() { one.name.clone() } else { String::new() };
     // The key that one who passes through says it has is not proven: only its member's means it.
     let keys = |one: &Seen| if one.is_passing() { vec![one.member.0] } else { vec![one.key, one.member.0] };
-    let Ok(meant) = meant(pool, text, name, keys) else {
-        ambiguous(text, ask.req_id.clone(), out);
-        return None;
-    };
+    let meant = meant(pool, text, name, keys).map_err(|candidates| ambiguous(text, &candidates, ask.req_id.clone(), out)).ok()?;
     let going = meant.all;
     if going.iter().any(|one| is_protected(one.member)) {
         error(out, Code::Forbidden, "the owner of the mesh can not be kept out", None, ask.req_id.clone());
@@ -177,7 +198,7 @@ pub(in crate::broker) fn ban(shared: &Shared, seat: &Seat, ask: Ban, out: &mut O
     let Some(mut members) = found(shared, shared.hub.members(seat.mesh.clone()), req_id, out) else { return };
     members.retain(|member| !member.revoked);
     let member = match meant(&members, text, |member| member.display_name.clone(), |member| vec![member.key.0]) {
-        Err(()) => return ambiguous(text, ask.req_id, out),
+        Err(candidates) => return ambiguous(text, &candidates, ask.req_id, out),
         Ok(Meant { mut all, .. }) if all.len() == 1 => all.remove(0),
         Ok(_) => return error(out, Code::NotFound, "no member by this name or key", None, ask.req_id),
     };
@@ -206,7 +227,7 @@ pub(in crate::broker) fn unban(shared: &Shared, seat: &Seat, ask: Ban, out: &mut
     let text = ask.target.trim();
     let Some(bans) = found(shared, shared.hub.bans(seat.mesh.clone()), req_id, out) else { return };
     let ban = match meant(&bans, text, |ban| ban.display_name.clone(), |ban| vec![ban.key.0]) {
-        Err(()) => return ambiguous(text, ask.req_id, out),
+        Err(candidates) => return ambiguous(text, &candidates, ask.req_id, out),
         Ok(Meant { mut all, .. }) if all.len() == 1 => all.remove(0),
         Ok(_) => return error(out, Code::NotFound, "no banned member by this name or key", None, ask.req_id),
     };

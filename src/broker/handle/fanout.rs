@@ -1,5 +1,7 @@
 //! Whom a message for many reaches: those who are here, and those who are away and will come back.
 
+use std::collections::HashSet;
+
 use crate::base::ids::{MemberKey, MeshId, PresenceId, PublicKey};
 use crate::base::time::{Millis, now_millis};
 use crate::broker::Shared;
@@ -26,7 +28,26 @@ pub(super) fn recipients(
     target: &Target,
     from: Sender<'_>,
 ) -> Result<Vec<PublicKey>, store::Error> {
+    reached(shared, mesh, target, from, &grant::deaf(shared, mesh, from.member, Capability::Broadcast))
+}
+
+/// How many keys it does not reach because their members do not let it through.
+pub(super) fn blocked(shared: &Shared, mesh: &MeshId, target: &Target, from: Sender<'_>) -> Result<usize, store::Error> {
     let deaf = grant::deaf(shared, mesh, from.member, Capability::Broadcast);
+    if deaf.is_empty() {
+        return Ok(0);
+    }
+    let all = reached(shared, mesh, target, from, &HashSet::new())?.len();
+    Ok(all.saturating_sub(reached(shared, mesh, target, from, &deaf)?.len()))
+}
+
+fn reached(
+    shared: &Shared,
+    mesh: &MeshId,
+    target: &Target,
+    from: Sender<'_>,
+    deaf: &HashSet<MemberKey>,
+) -> Result<Vec<PublicKey>, store::Error> {
     let (keys, away) = match target {
         Target::Everyone => {
             let standing = shared.hub.standing(mesh.clone())?.into_iter().filter(|member| !deaf.contains(member));
@@ -39,7 +60,7 @@ pub(super) fn recipients(
         }
         Target::Key(_) | Target::Topic(_) => (Vec::new(), Vec::new()),
     };
-    let mut keys = shared.router.without(mesh, keys, &deaf);
+    let mut keys = shared.router.without(mesh, keys, deaf);
     let reached = away.into_iter().filter(|one| !deaf.contains(&one.member) && (!one.hidden || one.member == from.member));
     keys.extend(reached.map(|one| one.key));
     keys.sort_unstable();

@@ -8,12 +8,12 @@ use crate::broker::Shared;
 use crate::broker::conn::{Seat, error};
 use crate::net::ws::Outbox;
 use crate::store;
-use crate::store::hub::{GrantRow, Known};
+use crate::store::hub::{GrantRow, Known, Member};
 use crate::wire::code::Code;
 use crate::wire::grant::{Capability, GrantsList, GrantsSet, ListGrants, SetGrants};
 use crate::wire::server::ServerFrame;
 
-use super::found;
+use super::{admin, found};
 
 /// The member behind a key, its own or a session's.
 pub(super) fn member_of(shared: &Shared, mesh: &MeshId, key: PublicKey) -> Result<Option<MemberKey>, store::Error> {
@@ -28,9 +28,20 @@ pub(super) fn member_of(shared: &Shared, mesh: &MeshId, key: PublicKey) -> Resul
 
 pub(in crate::broker) fn set(shared: &Shared, seat: &Seat, ask: SetGrants, out: &mut Outbox) {
     let req_id = ask.req_id.as_ref();
-    let Some(peer) = found(shared, member_of(shared, &seat.mesh, ask.peer), req_id, out) else { return };
-    let Some(peer) = peer else {
-        return error(out, Code::NotFound, "this key is nobody's in this mesh", None, ask.req_id);
+    let peer = match (ask.peer, ask.name.as_deref()) {
+        (Some(key), _) => {
+            let Some(peer) = found(shared, member_of(shared, &seat.mesh, key), req_id, out) else { return };
+            peer.ok_or((Code::NotFound, "this key is nobody's in this mesh".to_owned()))
+        }
+        (None, Some(name)) => {
+            let Some(members) = found(shared, shared.hub.members(seat.mesh.clone()), req_id, out) else { return };
+            by_name(&members, name)
+        }
+        (None, None) => Err((Code::Invalid, "peer or name required".to_owned())),
+    };
+    let peer = match peer {
+        Ok(peer) => peer,
+        Err((code, why)) => return error(out, code, &why, None, ask.req_id),
     };
     if peer == seat.member.key {
         return error(out, Code::Invalid, "a member allows itself everything", None, ask.req_id);
@@ -53,10 +64,26 @@ pub(in crate::broker) fn set(shared: &Shared, seat: &Seat, ask: SetGrants, out: 
     }
 }
 
+/// The one member of this name. One that was shut out may be meant, too.
+fn by_name(members: &[Member], name: &str) -> Result<MemberKey, (Code, String)> {
+    let named = |member: &&Member| member.display_name == name;
+    match admin::meant(members, name, |member| member.display_name.clone(), |member| vec![member.key.0]) {
+        Err(candidates) => Err((Code::AmbiguousPrefix, admin::could_be(name, &candidates))),
+        Ok(_) => members
+            .iter()
+            .find(named)
+            .map(|member| member.key)
+            .ok_or_else(|| (Code::NotFound, "no member by this name".to_owned())),
+    }
+}
+
 pub(in crate::broker) fn list(shared: &Shared, seat: &Seat, ask: ListGrants, out: &mut Outbox) {
     let said = shared.allowed.by(&seat.mesh, seat.member.key).into_iter();
     let grants: BTreeMap<String, Vec<Capability>> = said.map(|(peer, allowed)| (peer.to_string(), allowed)).collect();
-    out.text(ServerFrame::GrantsList(GrantsList { grants, req_id: ask.req_id }).encode());
+    let Some(members) = found(shared, shared.hub.members(seat.mesh.clone()), ask.req_id.as_ref(), out) else { return };
+    let named = members.into_iter().map(|member| (member.key.to_string(), member.display_name));
+    let names = named.filter(|(key, _)| grants.contains_key(key)).collect();
+    out.text(ServerFrame::GrantsList(GrantsList { grants, names, req_id: ask.req_id }).encode());
 }
 
 /// Whether this key's member refuses direct messages of the sender's.

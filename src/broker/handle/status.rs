@@ -11,7 +11,7 @@ use crate::wire::schedule::{MessageStatus, MessageStatusResult, RecipientStatus}
 use crate::wire::server::ServerFrame;
 use crate::wire::target::Target;
 
-use super::found;
+use super::{fanout, found};
 
 /// For the sender's member alone: whom somebody writes to is nobody else's business.
 pub(in crate::broker) fn status(shared: &Shared, seat: &Seat, ask: MessageStatus, out: &mut Outbox) {
@@ -52,6 +52,16 @@ pub(in crate::broker) fn status(shared: &Shared, seat: &Seat, ask: MessageStatus
     {
         recipients.push(described(&key, Some(at)));
     }
+    let blocked = match Target::parse(&state.target_spec).filter(|_| state.recipients == 0) {
+        None => 0,
+        Some(target) => {
+            let from = fanout::Sender { presence: &seat.presence, member: seat.member.key };
+            match found(shared, fanout::blocked(shared, &seat.mesh, &target, from), ask.req_id.as_ref(), out) {
+                Some(blocked) => blocked,
+                None => return,
+            }
+        }
+    };
     let answer = MessageStatusResult {
         message_id: ask.message_id,
         target_spec: state.target_spec,
@@ -59,6 +69,7 @@ pub(in crate::broker) fn status(shared: &Shared, seat: &Seat, ask: MessageStatus
         delivered_at: state.delivered_at.map(iso),
         recipients,
         recipient_count: state.recipients,
+        blocked,
         req_id: ask.req_id,
     };
     out.text(ServerFrame::MessageStatusResult(answer).encode());

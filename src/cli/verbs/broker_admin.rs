@@ -175,7 +175,7 @@ fn find(dir: &Path, admin: &Admin, name: &str) -> Result<MeshId, CliError> {
         all.iter().filter(|row| row.mesh.id.as_str() == name || row.mesh.slug.as_str() == name).collect();
     match named.as_slice() {
         [one] => Ok(one.mesh.id.clone()),
-        [] => Err(CliError::refused(Exit::Failure, format!("no mesh is called \"{name}\""))
+        [] => Err(CliError::refused(Exit::NotFound, format!("no mesh is called \"{name}\""))
             .with_hint("see: claudemesh broker admin meshes")),
         many => {
             let ids: Vec<&str> = many.iter().map(|row| row.mesh.id.as_str()).collect();

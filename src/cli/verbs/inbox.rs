@@ -74,7 +74,7 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     if out.is_json() {
         out.json_pretty(&items)?;
     } else {
-        list(&items, mesh.as_deref(), unread_only, out)?;
+        list(&items, mesh.as_deref(), unread_only, &filters(parsed), out)?;
     }
     if page.more {
         out.remark("older messages are left out, because these are large; narrow it with --since, --from or --search")?;
@@ -97,11 +97,20 @@ fn time(parsed: &Parsed, flag: &Flag) -> Result<Option<String>, CliError> {
     Ok(text.map(str::to_owned))
 }
 
-fn list(items: &[InboxItem], mesh: Option<&str>, unread: bool, out: &mut Out) -> Result<(), CliError> {
+/// What the messages are to be like, as it was typed.
+fn filters(parsed: &Parsed) -> String {
+    let typed = |flag: &Flag| Some(format!("{} {}", flag.long, parsed.value(flag)?));
+    [FROM, TOPIC, SINCE, UNTIL, SEARCH].iter().filter_map(typed).collect::<Vec<_>>().join(" ")
+}
+
+fn list(items: &[InboxItem], mesh: Option<&str>, unread: bool, filters: &str, out: &mut Out) -> Result<(), CliError> {
     let word = if unread { "unread " } else { "" };
     if items.is_empty() {
         let place = mesh.map_or("any mesh".to_owned(), |mesh| format!("mesh \"{mesh}\""));
-        return out.info(&format!("No {word}messages on {place}."));
+        return out.info(&match filters {
+            "" => format!("No {word}messages on {place}."),
+            filters => format!("No {word}message on {place} matches {filters}."),
+        });
     }
     let plural = if items.len() == 1 { "" } else { "s" };
     let place = mesh.map(|mesh| format!("{mesh} ")).unwrap_or_default();

@@ -172,14 +172,21 @@ fn unblock(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 fn grant_list(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let page = warm(out)?.grants(parsed.value(&MESH)).map_err(|err| explain(err, "the mesh"))?;
     if out.is_json() {
-        out.json_pretty(&json!({"schema_version": "1.0", "mesh": page.mesh, "grants": page.row.grants}))?;
+        out.json_pretty(
+            &json!({"schema_version": "1.0", "mesh": page.mesh, "grants": page.row.grants, "names": page.row.names}),
+        )?;
     } else if page.row.grants.is_empty() {
         out.info(&format!("Nothing was said of anybody on {}: the default holds.", page.mesh))?;
     } else {
         page.row.grants.iter().try_for_each(|(peer, allowed)| {
             let allowed: Vec<&str> = allowed.iter().map(|capability| capability.as_str()).collect();
             let allowed = if allowed.is_empty() { "nothing".to_owned() } else { allowed.join(" ") };
-            out.line(&Line::new().and(Style::Bold, format!("{peer:.16}…")).and(Style::Plain, format!(" {allowed}")))
+            let key = format!("{peer:.16}…");
+            let line = match page.row.names.get(peer) {
+                Some(name) => Line::new().and(Style::Bold, name).and(Style::Dim, format!(" · {key}")),
+                None => Line::new().and(Style::Bold, key),
+            };
+            out.line(&line.and(Style::Plain, format!("  {allowed}")))
         })?;
     }
     Ok(Exit::Success)

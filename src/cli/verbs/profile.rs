@@ -2,6 +2,7 @@
 
 use crate::base::exit::Exit;
 use crate::base::ids::PublicKey;
+use crate::base::names::is_group_name;
 use crate::cli::context::warm;
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
@@ -118,7 +119,8 @@ fn show(client: &Client, parsed: &Parsed, changes: &Map<String, Value>, out: &mu
     let done = client.show(changes, parsed.value(&MESH)).map_err(|err| explain(err, "the mesh"))?;
     if client.token().is_none() && done.meshes.is_empty() {
         return Err(match done.unanswered.iter().next() {
-            Some((mesh, why)) => CliError::refused(Exit::Network, format!("the broker of {mesh} did not answer: {why}")),
+            Some((mesh, why)) => CliError::refused(Exit::Network, format!("the broker of {mesh} did not answer: {why}"))
+                .with_hint("see what is wrong with: claudemesh doctor"),
             None => CliError::refused(Exit::Unavailable, "no mesh is joined"),
         });
     }
@@ -146,8 +148,23 @@ fn visible(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     change(parsed, out, "visible", on.into(), (said, json!({"visible": on})))
 }
 
+/// A group's name as it was typed. A / makes a group within another: no part of such a name is empty.
+fn group_name(typed: &str) -> Result<&str, CliError> {
+    let name = typed.strip_prefix('@').unwrap_or(typed);
+    if is_group_name(name) && name.split('/').all(|part| !part.is_empty()) {
+        return Ok(name);
+    }
+    let hint = match name.split_once(':') {
+        Some((group, role)) if is_group_name(group) => {
+            format!("a role is said with --role: claudemesh group join @{group} --role {role}")
+        }
+        _ => "letters, digits, . _ - and / between them, as in eng or eng/api".to_owned(),
+    };
+    Err(CliError::usage(format!("no group can be named \"{name}\"")).with_hint(hint))
+}
+
 fn group_join(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let name = parsed.first().trim_start_matches('@');
+    let name = group_name(parsed.first())?;
     let role = parsed.value(&ROLE);
     let group = role.map_or_else(|| name.to_owned(), |role| format!("{name}:{role}"));
     let said = role.map_or_else(|| format!("joined @{name}"), |role| format!("joined @{name} as {role}"));
@@ -155,7 +172,10 @@ fn group_join(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 }
 
 fn group_leave(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let name = parsed.first().trim_start_matches('@');
+    let name = parsed.first().strip_prefix('@').unwrap_or(parsed.first());
+    if !is_group_name(name) {
+        group_name(parsed.first())?;
+    }
     change(parsed, out, "leave_groups", json!([name]), (&format!("left @{name}"), json!({"group": name, "left": true})))
 }
 

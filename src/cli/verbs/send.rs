@@ -226,6 +226,9 @@ pub(super) fn explain(err: client::Error) -> CliError {
         "recipient_cannot_open" => CliError::refused(Exit::Failure, detail.unwrap_or_else(|| error.clone()))
             .with_hint("--plaintext sends it in clear: they can read it then, and the broker, too"),
         "invalid 'to'" => CliError::usage(detail.unwrap_or_else(|| error.clone())),
+        "missing 'to'" => {
+            CliError::usage("to whom? The first word is empty").with_hint("a name, name@mesh, a key, @group, #topic or *")
+        }
         _ => err.into(),
     }
 }

@@ -2,13 +2,13 @@
 
 use crate::base::ids::Slug;
 use crate::daemon::link::Cmd;
-use crate::daemon::resolve;
+use crate::daemon::resolve::{self, Candidate, Resolved};
 use crate::wire::address::Address;
 use crate::wire::ipc::Done;
-use crate::wire::json::Value;
+use crate::wire::json::{Map, Value};
 use crate::wire::target::Target;
 
-use super::mesh;
+use super::mesh::{self, Placed};
 use super::pass;
 use super::reply::Reply;
 use super::routes::Call;
@@ -32,11 +32,40 @@ fn grant(call: &Call<'_>) -> Result<Reply, Reply> {
     let mesh = placed.membership.slug.clone();
     let (rosters, links) = (&call.ctx.rosters, &call.ctx.links);
     let resolved = resolve::resolve(&placed.address, None, || rosters.at_hand(&mesh, links), || rosters.of(&mesh, links));
-    let resolved = resolved.map_err(|err| placed.unroutable(call, &err))?;
-    let Target::Key(key) = resolved.target else { return Err(bad("only a peer can be allowed something")) };
-    fields.insert("peer".to_owned(), key.to_hex().into());
+    fields.remove("peer");
     fields.insert("mesh".to_owned(), mesh.as_str().into());
+    let key = match resolved {
+        Ok(Resolved { target: Target::Key(key), .. }) => key.to_hex(),
+        Ok(_) => return Err(bad("only a peer can be allowed something")),
+        // Whichever of a member's sessions is meant, the grant is the member's.
+        Err(resolve::Error::Ambiguous { ref candidates, .. }) if is_one(candidates) => {
+            candidates.first().map(|one| one.member.to_string()).unwrap_or_default()
+        }
+        Err(err) => return by_member_name(call, fields, &placed, &err),
+    };
+    fields.insert("peer".to_owned(), key.into());
     pass::ask(call, "set_grants", fields)
+}
+
+/// Whether all are sessions of one member.
+fn is_one(candidates: &[Candidate]) -> bool {
+    candidates.windows(2).all(|two| two[0].member == two[1].member)
+}
+
+/// No session is called so; a member may be, as its broker knows.
+fn by_member_name(
+    call: &Call<'_>,
+    mut fields: Map<String, Value>,
+    placed: &Placed,
+    err: &resolve::Error,
+) -> Result<Reply, Reply> {
+    let (Address::Name { name, .. }, resolve::Error::NotFound { .. }) = (&placed.address, err) else {
+        return Err(placed.unroutable(call, err));
+    };
+    fields.insert("name".to_owned(), name.as_str().into());
+    // One that knows no such member, or does not look for one, is not who says whom there is.
+    pass::ask(call, "set_grants", fields)
+        .map_err(|refused| if matches!(refused.status, 400 | 404) { placed.unroutable(call, err) } else { refused })
 }
 
 pub(super) fn kick(call: &Call<'_>) -> Reply {

@@ -161,10 +161,13 @@ pub(super) fn unroutable(call: &Call<'_>, mesh: &Slug, err: &resolve::Error) -> 
     };
     let code = match err {
         resolve::Error::NotFound { .. } | resolve::Error::TopicByName(_) => "not_found",
+        resolve::Error::Itself { .. } => "itself",
         resolve::Error::Ambiguous { .. } => "ambiguous",
         resolve::Error::RosterUnavailable(_) => "roster_unavailable",
     };
-    Reply::error(502, "route_failed").detail(&format!("Error: {text}")).and("code", code).and("mesh", mesh.as_str()).into()
+    let refused =
+        Reply::error(502, "route_failed").detail(&format!("Error: {text}")).and("code", code).and("mesh", mesh.as_str());
+    err.hint().map_or(refused.clone(), |hint| refused.hint(&hint)).into()
 }
 
 /// The answer to a message that was accepted before under the caller's own id.

@@ -209,7 +209,11 @@ fn link_trouble(call: &Call<'_>, row: &Listed) -> Option<String> {
 fn view(here: &outbox::Standing, broker: Option<&MessageStatusResult>, roster: Option<&Roster>) -> Standing {
     let row = &here.listed;
     let of = if is_direct(here) { Some(1) } else { broker.map(|broker| broker.recipient_count) };
-    let (state, at, detail) = state(here, of);
+    let (state, at, mut detail) = state(here, of);
+    if let (Some(0), Some(blocked)) = (of, broker.map(|broker| broker.blocked).filter(|blocked| *blocked != 0)) {
+        detail =
+            Some(format!("it reached nobody: {blocked} do not let through what you say to many (see: claudemesh help grants)"));
+    }
     let is_done = row.status == Status::Done;
     let recipients = if is_done { recipients(here, broker, roster) } else { Vec::new() };
     let mut view = Standing {
@@ -387,5 +391,7 @@ mod tests {
         assert_eq!(view(&offered, Some(&of(2)), None).state, Some(State::Relayed));
         let nobody = view(&many(row(|_| {})), Some(&of(0)), None);
         assert_eq!((nobody.state, nobody.detail.as_deref()), (Some(State::Relayed), Some("nobody was there")));
+        let blocked = view(&many(row(|_| {})), Some(&MessageStatusResult { blocked: 2, ..of(0) }), None);
+        assert!(blocked.detail.is_some_and(|detail| detail.starts_with("it reached nobody: 2 do not let through")));
     }
 }
