@@ -116,3 +116,30 @@ fn what_is_in_the_inbox_without_its_key_opens_as_soon_as_the_key_is_given() {
     world.alice.restart();
     heard.until("it to open", |events| events.iter().any(|event| event.data["body"] == "without it").then_some(()));
 }
+
+#[test]
+fn who_is_taken_out_of_a_topic_reads_nothing_that_is_said_after_it() {
+    let world = World::pair();
+    let (ann, amy) = (Session::open(&world.alice, "acme", "ann"), Session::open(&world.alice, "acme", "amy"));
+    let ben = Session::open(&world.bob, "acme", "ben");
+    let alice = Typist { home: &world.homes[0], session: Some(&ann) };
+    let bob = Typist { home: &world.homes[1], session: Some(&ben) };
+    alice.says(&["topic", "create", "plans"]);
+    bob.says(&["topic", "join", "plans"]);
+    let (to_amy, to_ben) = (amy.follow(Some(0)), ben.follow(Some(0)));
+    ann.send("#plans", "while he is in it", "m-1");
+    to_ben.message("m-1");
+    alice.fails(&["topic", "remove", "plans", "nobody"], 5, "\"nobody\" is not in #plans");
+    alice.fails(&["topic", "remove", "nowhere", "bob"], 5, "there is no topic");
+    assert_eq!(alice.json(&["topic", "remove", "#plans", "bob"])["removed"], "bob");
+    alice.fails(&["topic", "remove", "plans", "bob"], 5, "who is in it: claudemesh topic members plans");
+    ann.send("#plans", "now that he is out of it", "m-2");
+    to_amy.message("m-2");
+    assert_eq!(texts(bob, "plans"), ["while he is in it", "?"]);
+    assert_eq!(to_ben.messages().len(), 1);
+    assert_eq!(copies(&world, "plans", "bob"), 1);
+    // By the beginning of a key, which does not let him in again by itself.
+    bob.says(&["topic", "join", "plans"]);
+    let key = alice.json(&["topic", "members", "plans"])[1]["pubkey"].as_str().unwrap().to_owned();
+    assert!(alice.says(&["topic", "remove", "plans", &key[..10]]).contains("took bob out of #plans"));
+}

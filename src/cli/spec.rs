@@ -212,6 +212,7 @@ pub(super) const VERBS: &[Verb] = &[
     verbs::topic::CREATE,
     verbs::topic::JOIN,
     verbs::topic::LEAVE,
+    verbs::topic::REMOVE,
     verbs::topic::MEMBERS,
     verbs::topic::POST,
     verbs::topic::HISTORY,

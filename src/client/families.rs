@@ -23,7 +23,8 @@ use crate::wire::skill::{ShareSkill, SkillAck};
 use crate::wire::standing::State;
 use crate::wire::task::{CreateTask, OnTask, TaskCreated, TaskList};
 use crate::wire::topic::{
-    OfTopic, TopicCreate, TopicCreated, TopicHistory, TopicHistoryResponse, TopicJoin, TopicListResponse, TopicMembersResponse,
+    OfTopic, TopicCreate, TopicCreated, TopicHistory, TopicHistoryResponse, TopicJoin, TopicLeave, TopicListResponse,
+    TopicMembersResponse,
 };
 
 /// A request's own fields, and the mesh it is for.
@@ -141,7 +142,7 @@ impl Client {
     }
 
     /// `POST /v1/topics/leave`.
-    pub fn leave_topic(&self, topic: &OfTopic, mesh: Option<&str>) -> Result<Done, Error> {
+    pub fn leave_topic(&self, topic: &TopicLeave, mesh: Option<&str>) -> Result<Done, Error> {
         self.tell("/v1/topics/leave", topic, mesh)
     }
 

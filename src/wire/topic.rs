@@ -76,7 +76,7 @@ pub struct TopicList {
     pub req_id: Option<String>,
 }
 
-/// Leaves a topic, or takes another member out of it; the latter is for leads.
+/// Leaves a topic, or takes another member out of it; the latter is for leads, and for admins of the mesh.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TopicLeave {
     pub topic: String,
@@ -99,7 +99,7 @@ pub struct TopicJoin {
     pub req_id: Option<String>,
 }
 
-/// Leaves a topic, marks it as read, or asks who is in it.
+/// Marks a topic as read, or asks who is in it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct OfTopic {
     pub topic: String,

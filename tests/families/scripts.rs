@@ -57,6 +57,9 @@ fn a_key_that_was_typed_lets_a_script_post_and_read_until_it_is_revoked() {
     assert_eq!(ask(&world, key, "GET", "topics", None).0, 401);
     assert!(alice.says(&["apikey", "list"]).contains("revoked"));
 
+    let missing = ["apikey", "create", "x", "--topic", "deploys,nowhere"];
+    alice.fails(&missing, 5, "there is no topic \"nowhere\": make it first");
+    alice.fails(&missing, 5, "claudemesh topic create nowhere");
     alice.fails(&["apikey", "create", "x", "--cap", "money"], 3, "nothing that a key can be for");
     alice.fails(&["apikey", "create", "x", "--expires", "soon"], 3, "no time");
     alice.fails(&["apikey", "create", "x", "--expires", "2020-01-01T00:00:00Z"], 3, "over already");

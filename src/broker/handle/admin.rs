@@ -9,9 +9,10 @@ use crate::broker::conn::{Seat, error};
 use crate::broker::hello::{BANNED, KICKED};
 use crate::broker::router::Seen;
 use crate::net::ws::{self, Outbox};
-use crate::store::hub::{Actor, KickRow, Removed, Role};
+use crate::store::hub::{Actor, Event, KickRow, Removed, Role};
 use crate::wire::admin::{Ban, BanAck, BannedMember, Expel, Expelled, ListBans, ListBansResult, UnbanAck};
 use crate::wire::code::Code;
+use crate::wire::json::json;
 use crate::wire::server::ServerFrame;
 
 use super::{events, fitting, found};
@@ -158,6 +159,12 @@ fn evict(shared: &Shared, seat: &Seat, going: &[Seen], code: u16, reason: &'stat
     events::evict(shared, &seat.mesh, &ids, code, reason);
 }
 
+/// Notes who ended whose connections, where nobody is kept out.
+fn note(shared: &Shared, seat: &Seat, going: &[Seen]) {
+    let ended = going.iter().filter(|one| !one.is_passing()).map(|one| json!({"pubkey": one.key})).collect();
+    events::log_all(shared, seat, Event::Disconnected, ended);
+}
+
 pub(in crate::broker) fn kick(shared: &Shared, seat: &Seat, ask: Expel, out: &mut Outbox) {
     let req_id = ask.req_id.as_ref();
     let Some(owner) = authority(shared, seat, "kick", req_id, out) else { return };
@@ -170,6 +177,9 @@ pub(in crate::broker) fn kick(shared: &Shared, seat: &Seat, ask: Expel, out: &mu
         return;
     }
     shared.allowed.keep_out(&kicks, now);
+    if kicks.is_empty() {
+        note(shared, seat, &chosen.going);
+    }
     evict(shared, seat, &chosen.going, KICKED, if ask.stale.is_some() { "kicked_stale" } else { "kicked" });
     let done = expelled(&chosen, (!kicks.is_empty()).then(|| iso(until)), ask.req_id);
     out.text(ServerFrame::KickAck(done).encode());
@@ -179,6 +189,7 @@ pub(in crate::broker) fn disconnect(shared: &Shared, seat: &Seat, ask: Expel, ou
     let Some(owner) = authority(shared, seat, "disconnect", ask.req_id.as_ref(), out) else { return };
     let Some(chosen) = choose(shared, seat, owner, ("disconnect", &ask), out) else { return };
     let reason = if ask.stale.is_some() { "disconnected_stale" } else { "disconnected" };
+    note(shared, seat, &chosen.going);
     evict(shared, seat, &chosen.going, ws::code::NORMAL, reason);
     out.text(ServerFrame::DisconnectAck(expelled(&chosen, None, ask.req_id)).encode());
 }

@@ -76,6 +76,17 @@ pub(in crate::broker) fn create(shared: &Shared, seat: &Seat, ask: CreateApiKey,
         // The reference's clients look for the request's id in `id`.
         Err((code, text)) => return error(out, code, text, ask.req_id.clone(), ask.req_id),
     };
+    for name in row.topic_scopes.iter().flatten() {
+        let topic = shared.hub.topic(seat.mesh.clone(), name.clone(), seat.member.id.clone());
+        match found(shared, topic, ask.req_id.as_ref(), out) {
+            None => return,
+            Some(None) => {
+                let text = format!("there is no topic \"{name}\": make it first, or leave it out for a key to all topics");
+                return error(out, Code::TopicNotFound, &text, ask.req_id.clone(), ask.req_id);
+            }
+            Some(Some(_)) => {}
+        }
+    }
     match found(shared, shared.hub.add_api_key(row.clone(), secret.hash()), ask.req_id.as_ref(), out) {
         None => {}
         Some(false) => error(out, Code::Capacity, "100 of your keys are in force: revoke some", None, ask.req_id),

@@ -56,6 +56,7 @@ fn need(frame: &ClientFrame) -> Need {
         | ClientFrame::TopicCreate(_) => Need::These(&[Capability::StateWrite]),
         // It is sent in the member's name when its time has come, whatever became of the session.
         ClientFrame::Schedule(_) | ClientFrame::CancelScheduled(_) => Need::These(&[Capability::Dm, Capability::Broadcast]),
+        ClientFrame::TopicLeave(ask) if ask.member.is_some() => Need::Everything,
         ClientFrame::SetGrants(_)
         | ClientFrame::Kick(_)
         | ClientFrame::Disconnect(_)

@@ -93,7 +93,7 @@ pub(in crate::broker) fn left(shared: &Shared, mesh: &MeshId, gone: &Gone) {
     if gone.announced {
         let payload = json!({"pubkey": gone.key});
         let actor = Actor::Key(gone.member);
-        write_down(shared, Entry { mesh: mesh.clone(), event: Event::PeerLeft, actor, payload, now: now_millis() });
+        write_down(shared, vec![Entry { mesh: mesh.clone(), event: Event::PeerLeft, actor, payload, now: now_millis() }]);
         let data = json!({"name": gone.name, "displayName": gone.name, "pubkey": gone.key});
         if gone.visible {
             tell_others(shared, mesh, None, "peer_left", data);
@@ -120,12 +120,18 @@ pub(in crate::broker) fn expel(shared: &Shared, mesh: &MeshId, who: impl Fn(Memb
 
 /// Notes in the mesh's audit log what this peer did: never what it wrote.
 pub(super) fn log(shared: &Shared, seat: &Seat, event: Event, payload: Value) {
-    let (mesh, actor) = (seat.mesh.clone(), Actor::Member(seat.member.id.clone()));
-    write_down(shared, Entry { mesh, event, actor, payload, now: now_millis() });
+    log_all(shared, seat, event, vec![payload]);
 }
 
-fn write_down(shared: &Shared, entry: Entry) {
-    if let Err(err) = shared.hub.audit(vec![entry]) {
+/// As [`log`], of several at once.
+pub(super) fn log_all(shared: &Shared, seat: &Seat, event: Event, payloads: Vec<Value>) {
+    let (actor, now) = (Actor::Member(seat.member.id.clone()), now_millis());
+    let entry = |payload| Entry { mesh: seat.mesh.clone(), event, actor: actor.clone(), payload, now };
+    write_down(shared, payloads.into_iter().map(entry).collect());
+}
+
+fn write_down(shared: &Shared, entries: Vec<Entry>) {
+    if let Err(err) = shared.hub.audit(entries) {
         log::error!("hub: {err}");
         shared.store_failed(&err);
     }

@@ -1,14 +1,16 @@
 //! Topics: `topic_create` and its family, and who a message to a topic is for.
 
+use crate::base::ids::MemberKey;
 use crate::base::names::{is_group_name, neutralise_line};
 use crate::base::time::{iso, now_millis};
 use crate::broker::Shared;
 use crate::broker::conn::{Seat, error};
 use crate::crypto::{base64, random};
 use crate::net::ws::Outbox;
-use crate::store::hub::{TopicMade, TopicMemberRow, TopicMessageRow, TopicRow, Topical};
+use crate::store::hub::{Event, Role, TopicMade, TopicMemberRow, TopicMessageRow, TopicRow, Topical};
 use crate::wire::client::Send;
 use crate::wire::code::Code;
+use crate::wire::json::json;
 use crate::wire::key::{SEALED_BODY, Scope};
 use crate::wire::server::{ErrorFrame, ServerFrame};
 use crate::wire::topic::{
@@ -16,7 +18,7 @@ use crate::wire::topic::{
     TopicListResponse, TopicMember, TopicMembersResponse, TopicMessage, TopicRole, Visibility, mentions,
 };
 
-use super::{fitting, found, keys, presence};
+use super::{events, fitting, found, keys, presence};
 
 /// Longest description, in characters.
 const MAX_DESCRIPTION: usize = 500;
@@ -122,19 +124,32 @@ pub(in crate::broker) fn join(shared: &Shared, seat: &Seat, ask: TopicJoin, out:
 pub(in crate::broker) fn leave(shared: &Shared, seat: &Seat, ask: TopicLeave, out: &mut Outbox) {
     let req_id = ask.req_id.as_ref();
     let Some(topic) = known(shared, seat, &ask.topic, req_id, out) else { return };
-    let member = match ask.member.filter(|key| *key != seat.member.key) {
-        None => seat.member.id.clone(),
-        Some(_) if topic.role != Some(TopicRole::Lead) => {
-            return error(out, Code::Forbidden, "only a lead takes others out of this topic", None, ask.req_id);
-        }
-        Some(key) => match found(shared, shared.hub.member(seat.mesh.clone(), key), req_id, out) {
-            None => return,
-            Some(None) => return error(out, Code::NotFound, "this key is no member's", None, ask.req_id),
-            Some(Some(member)) => member.id,
-        },
-    };
-    if found(shared, shared.hub.leave_topic(topic.id, member), req_id, out).is_some() {
+    if let Some(key) = ask.member.filter(|key| *key != seat.member.key) {
+        return remove(shared, seat, &topic, key, ask.req_id, out);
+    }
+    if found(shared, shared.hub.leave_topic(topic.id, seat.member.id.clone()), req_id, out).is_some() {
         presence::done(out, ask.req_id);
+    }
+}
+
+/// Takes another member out. Its lead may, and whoever keeps order in the mesh; an admin may take out a lead, too.
+fn remove(shared: &Shared, seat: &Seat, topic: &TopicRow, key: MemberKey, req_id: Option<String>, out: &mut Outbox) {
+    if topic.role != Some(TopicRole::Lead) && seat.member.role != Role::Admin {
+        let text = "only a lead of this topic, or an admin of the mesh, takes others out of it";
+        return error(out, Code::Forbidden, text, None, req_id);
+    }
+    let member = match found(shared, shared.hub.member(seat.mesh.clone(), key), req_id.as_ref(), out) {
+        None => return,
+        Some(None) => return error(out, Code::NotFound, "this key is no member's", None, req_id),
+        Some(Some(member)) => member.id,
+    };
+    match found(shared, shared.hub.leave_topic(topic.id.clone(), member), req_id.as_ref(), out) {
+        None => {}
+        Some(false) => error(out, Code::NotFound, "this member is not in this topic", None, req_id),
+        Some(true) => {
+            events::log(shared, seat, Event::TopicMemberRemoved, json!({"pubkey": key, "topic": topic.id}));
+            presence::done(out, req_id);
+        }
     }
 }
 

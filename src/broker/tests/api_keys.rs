@@ -173,6 +173,8 @@ fn a_key_does_what_it_is_for_and_nothing_else() {
         }
     }
 
+    let unknown = json!({"type": "apikey_create", "label": "x", "capabilities": ["read"], "topicScopes": ["deploys", "nowhere"]});
+    assert!(alice.refused(unknown, "topic_not_found")["message"].as_str().unwrap().starts_with("there is no topic \"nowhere\""));
     let (_, scoped) = make(&alice, json!({"topicScopes": ["#deploys", "a/b"]}));
     let script = world.script(&scoped);
     assert_eq!((script.post(&post).0, script.get("topics/a%2Fb/messages").0), (200, 200));

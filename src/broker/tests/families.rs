@@ -224,8 +224,15 @@ fn a_lead_takes_somebody_out_and_who_is_shut_out_does_not_count() {
     let (bob, _) = world.session(1, 21, "bob");
     let key = json!(world.members[1].1.public);
     alice.ask(json!({"type": "topic_create", "name": "plans", "visibility": "private"}), "topic_created");
-    let count =
-        |client: &Client| client.ask(json!({"type": "topic_list"}), "topic_list_response")["topics"][0]["memberCount"].clone();
+    let count = |client: &Client| {
+        client.ask(json!({"type": "topic_list"}), "topic_list_response")["topics"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|topic| topic["name"] == "plans")
+            .unwrap()["memberCount"]
+            .clone()
+    };
     alice.done(json!({"type": "topic_join", "topic": "plans", "member": key}));
     assert_eq!(count(&alice), 2);
     bob.refused(json!({"type": "topic_leave", "topic": "plans", "member": world.members[0].1.public}), "forbidden");
@@ -233,6 +240,16 @@ fn a_lead_takes_somebody_out_and_who_is_shut_out_does_not_count() {
     alice.done(json!({"type": "topic_leave", "topic": "plans", "member": key}));
     bob.not_sent("a", "#plans", "topic_not_found");
     assert_eq!(count(&alice), 1);
+    let out = |topic: &str| json!({"type": "topic_leave", "topic": topic, "member": key});
+    alice.refused(out("plans"), "not_found");
+    // An admin of the mesh keeps order where she does not lead, and it is written down.
+    bob.ask(json!({"type": "topic_create", "name": "his-own"}), "topic_created");
+    alice.done(out("his-own"));
+    bob.not_sent("b", "#his-own", "forbidden");
+    assert_eq!(
+        world.audit().iter().filter(|(name, by)| name == "topic_member_removed" && by.as_deref() == Some("m1")).count(),
+        2
+    );
     alice.done(json!({"type": "topic_join", "topic": "plans", "member": key}));
     alice.ask(json!({"type": "ban", "target": "m2"}), "ban_ack");
     assert_eq!(count(&alice), 1);

@@ -80,6 +80,8 @@ fn the_audit_log_says_who_kept_whom_out_and_who_let_them_in() {
     let (_bob, key) = world.session(1, 21, "bob");
     owner.ask(json!({"type": "set_grants", "peer": key, "revoke": ["dm"]}), "grants_set");
     owner.ask(json!({"type": "set_grants", "peer": key, "reset": true}), "grants_set");
+    owner.ask(json!({"type": "disconnect", "target": "bob"}), "disconnect_ack");
+    let (_bob, _) = world.session(1, 21, "bob");
     owner.ask(json!({"type": "kick", "target": "bob", "forMs": 1}), "kick_ack");
     owner.ask(json!({"type": "ban", "target": "m2"}), "ban_ack");
     owner.ask(json!({"type": "unban", "target": "m2"}), "unban_ack");
@@ -87,7 +89,7 @@ fn the_audit_log_says_who_kept_whom_out_and_who_let_them_in() {
     let of = |event: &str| log.iter().filter(|(name, _)| name == event).map(|(_, by)| by.clone()).collect::<Vec<_>>();
     let owner = || Some("m1".to_owned());
     assert_eq!(of("grants_set"), [owner(), owner()]);
-    for event in ["kicked", "member_banned", "member_unbanned"] {
+    for event in ["disconnected", "kicked", "member_banned", "member_unbanned"] {
         assert_eq!(of(event), [owner()], "{event} in {log:?}");
     }
     assert_eq!(Admin::open(&database(&world.dir)).unwrap().verify().unwrap()[0].broken_at, None);

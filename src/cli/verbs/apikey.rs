@@ -7,6 +7,7 @@ use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Effect, Example, Flag, Group, MESH, Operand, Verb};
+use crate::client;
 use crate::wire::apikey::{ApiKey, CreateApiKey, KeyCapability, RevokeStatus};
 use crate::wire::json::json;
 
@@ -68,6 +69,20 @@ fn names(capabilities: &[KeyCapability]) -> String {
     capabilities.iter().map(|capability| capability.as_str()).collect::<Vec<_>>().join(" ")
 }
 
+/// A refusal; what to do about a topic that there is not.
+fn refused(err: client::Error, ask: &CreateApiKey) -> CliError {
+    let detail = if let client::Error::Refused { problem, .. } = &err { problem.detail.clone() } else { None };
+    let is_named =
+        |topic: &&String| detail.as_ref().is_some_and(|why| why.starts_with(&format!("there is no topic \"{topic}\"")));
+    let missing = ask.topic_scopes.iter().flatten().find(is_named);
+    let hint = missing.map(|topic| format!("make it with: claudemesh topic create {topic}"));
+    let refused = explain(err, "the key");
+    match hint {
+        Some(hint) => refused.with_hint(hint),
+        None => refused,
+    }
+}
+
 fn create(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let ask = CreateApiKey {
         label: parsed.first().to_owned(),
@@ -76,7 +91,7 @@ fn create(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         expires_at: parsed.value(&EXPIRES).map(expires).transpose()?,
         req_id: None,
     };
-    let made = warm(out)?.create_api_key(&ask, parsed.value(&MESH)).map_err(|err| explain(err, "the key"))?;
+    let made = warm(out)?.create_api_key(&ask, parsed.value(&MESH)).map_err(|err| refused(err, &ask))?;
     let key = &made.row;
     if out.is_json() {
         out.json_pretty(&made)?;

@@ -9,7 +9,9 @@ use crate::cli::parse::Parsed;
 use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb};
 use crate::wire::json::{self, json};
-use crate::wire::topic::{OfTopic, TopicCreate, TopicHistory, TopicJoin, TopicMessage, TopicRole, Visibility};
+use crate::wire::topic::{
+    OfTopic, TopicCreate, TopicHistory, TopicJoin, TopicLeave, TopicMember, TopicMessage, TopicRole, Visibility,
+};
 
 use super::refusal::explain;
 
@@ -59,6 +61,15 @@ pub(in crate::cli) const LEAVE: Verb = Verb {
     ..Verb::new(Group::Shared, Effect::Write, "topic leave", "Leave a topic.", leave)
 };
 
+pub(in crate::cli) const REMOVE: Verb = Verb {
+    long: "For a lead of the topic and an admin of the mesh. What is said there from then on is sealed with a key that the \
+           member does not get. It may enter a public topic again; claudemesh ban keeps it out of the mesh.",
+    operands: &[TOPIC, Operand::one("MEMBER", "Who goes: a name, a key or 8 or more characters that a key begins with.")],
+    flags: &[MESH],
+    examples: &[Example { command: "claudemesh topic remove deploys bob", about: "what is said there reaches bob no more" }],
+    ..Verb::new(Group::Shared, Effect::Write, "topic remove", "Take a member out of a topic.", remove)
+};
+
 pub(in crate::cli) const MEMBERS: Verb = Verb {
     operands: &[TOPIC],
     flags: &[MESH],
@@ -90,6 +101,9 @@ pub(in crate::cli) const POST: Verb = Verb {
     examples: &[Example { command: "claudemesh topic post deploys \"@bob it is out\"", about: "to everybody in it" }],
     ..Verb::new(Group::Shared, Effect::Write, "topic post", "Say something in a topic.", super::send::post)
 };
+
+/// Characters of a key that may stand for all of it.
+const MIN_PREFIX: usize = 8;
 
 /// The topic as it is called.
 fn name(parsed: &Parsed) -> &str {
@@ -163,9 +177,47 @@ fn done(parsed: &Parsed, word: &str, out: &mut Out) -> Result<Exit, CliError> {
 }
 
 fn leave(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let ask = OfTopic { topic: name(parsed).to_owned(), req_id: None };
+    let ask = TopicLeave { topic: name(parsed).to_owned(), member: None, req_id: None };
     warm(out)?.leave_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
     done(parsed, "left", out)
+}
+
+/// The one member of a topic that is meant: by its name, its key or how that begins.
+fn meant<'m>(members: &'m [TopicMember], text: &str, topic: &str) -> Result<&'m TopicMember, CliError> {
+    let start = text.to_ascii_lowercase();
+    let is_start = |key: String| MIN_PREFIX <= start.len() && key.starts_with(&start);
+    let named: Vec<&TopicMember> = members.iter().filter(|one| one.display_name == text).collect();
+    let meant = match named.is_empty() {
+        true => members.iter().filter(|one| is_start(one.pubkey.to_string())).collect(),
+        false => named,
+    };
+    match meant.as_slice() {
+        [one] => Ok(one),
+        [] => {
+            let hint = format!("who is in it: claudemesh topic members {topic}");
+            Err(CliError::refused(Exit::NotFound, format!("\"{text}\" is not in #{topic}")).with_hint(hint))
+        }
+        several => {
+            let keys = several.iter().map(|one| format!("{} ({:.16}…)", one.display_name, one.pubkey.to_string()));
+            let keys: Vec<String> = keys.collect();
+            Err(CliError::usage(format!("\"{text}\" is ambiguous: {}", keys.join(", "))).with_hint("use more of a key"))
+        }
+    }
+}
+
+fn remove(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
+    let (topic, text) = (name(parsed), parsed.operands.get(1).map_or("", String::as_str));
+    let client = warm(out)?;
+    let page = client.topic_members(topic, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    let member = meant(&page.row.members, text, topic)?;
+    let ask = TopicLeave { topic: topic.to_owned(), member: Some(member.pubkey), req_id: None };
+    client.leave_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    if out.is_json() {
+        out.json(&json!({"removed": member.display_name, "pubkey": member.pubkey, "topic": topic}))?;
+    } else {
+        out.ok(&format!("took {} out of #{topic}", member.display_name), None)?;
+    }
+    Ok(Exit::Success)
 }
 
 fn read(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {

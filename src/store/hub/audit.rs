@@ -28,6 +28,10 @@ pub enum Event {
     MemberLeft,
     /// Kept out for a while.
     Kicked,
+    /// Its connection was ended, and it may come back.
+    Disconnected,
+    /// Taken out of a topic by another.
+    TopicMemberRemoved,
     /// Somebody changed what it allows another.
     GrantsSet,
     ApiKeyCreated,
@@ -45,6 +49,8 @@ impl Event {
             Event::MemberUnbanned => "member_unbanned",
             Event::MemberLeft => "member_left",
             Event::Kicked => "kicked",
+            Event::Disconnected => "disconnected",
+            Event::TopicMemberRemoved => "topic_member_removed",
             Event::GrantsSet => "grants_set",
             Event::ApiKeyCreated => "apikey_created",
             Event::ApiKeyRevoked => "apikey_revoked",
