@@ -20,6 +20,7 @@ use claudemesh::mcp;
 use claudemesh::net::{http1, sse, target};
 use claudemesh::wire::address::Address;
 use claudemesh::wire::client::ClientFrame;
+use claudemesh::wire::hook::HookInput;
 use claudemesh::wire::json::{self, Value};
 use claudemesh::wire::mesh_api::{InvitePayload, SignedBy};
 use claudemesh::wire::server::ServerFrame;
@@ -217,6 +218,15 @@ fn lines_of_an_agent() {
         let start = mcp::Start::Wait;
         let options = mcp::Options { paths, token: None, own: None, mesh: None, start, channels: true };
         assert_eq!(mcp::run(connection, options), Exit::Success, "a client that ends is no failure");
+    });
+}
+
+#[test]
+fn what_hooks_read() {
+    // The seeds are those of the fuzz target.
+    storm("hooks", &[], |bytes| {
+        let input = HookInput::parse(bytes);
+        assert!(input.session_id.is_none_or(|id| names::is_uuid(&id)), "it becomes the name of a file");
     });
 }
 

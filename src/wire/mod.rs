@@ -8,6 +8,7 @@ pub mod client;
 pub mod code;
 pub mod event;
 pub mod grant;
+pub mod hook;
 pub mod http_api;
 pub mod ipc;
 pub mod json;

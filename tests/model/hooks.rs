@@ -91,6 +91,26 @@ fn each_hook_brings_what_its_event_may_and_each_message_once() {
 }
 
 #[test]
+fn what_a_hook_could_not_say_is_given_back_at_once() {
+    let (home, daemon, alice) = scene();
+    let bob = Session::open(&daemon, "home", "bob");
+    for event in ["Wait", "PostToolUse", "Stop", "UserPromptSubmit"] {
+        let text = format!("lost by {event}?");
+        write(&alice, "bob", &text, "now");
+        arrived(&daemon.socket(), &text);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = home.command(&["hook", event]);
+        command.env("CLAUDEMESH_HOOK_MS", "5000").env("CLAUDEMESH_IPC_TOKEN", &bob.token).env("CLAUDEMESH_SESSION_ID", &bob.id);
+        command.stdin(std::process::Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(writer);
+        assert_eq!(command.status().unwrap().code(), Some(0), "{event}: nobody was woken, and nothing failed");
+        assert_eq!(arrived(&daemon.socket(), &text)["offered_by"], Value::Null, "{event}");
+        // A claim that was kept would hold it for half a minute.
+        assert_eq!(claim(&bob, &json!({ "path": "prompt" })), [text]);
+    }
+}
+
+#[test]
 fn a_waiter_gives_its_place_to_the_next_and_a_busy_session_is_not_woken() {
     let (home, daemon, alice) = scene();
     let bob = Session::open(&daemon, "home", "bob");

@@ -16,11 +16,10 @@ use std::time::{Duration, Instant};
 use crate::base::ids::Token;
 use crate::base::paths::Paths;
 use crate::client::Client;
+use crate::wire::hook::HookInput;
 use crate::wire::ipc::{Claim, Claimed, InboxItem, Path};
 use crate::wire::json::{self, Value};
 use crate::wire::peer::Status;
-
-use self::session::Input;
 
 /// By this variable a user of a slow machine gives the hooks of a turn more milliseconds.
 const PATIENCE: &str = "CLAUDEMESH_HOOK_MS";
@@ -93,7 +92,7 @@ pub(super) fn run(event: Event, paths: &Paths) -> u8 {
     let end = Instant::now() + event.within();
     // Asked at once: a client that ends meanwhile leaves its hooks to another parent.
     let parent = parent_id();
-    let input = Input::read(io::stdin().lock());
+    let input = session::read(io::stdin().lock());
     // A helper that the model started has no mail: it is the session's, and waits for its own turn.
     if input.is_helpers {
         return 0;
@@ -119,13 +118,13 @@ pub(super) fn run(event: Event, paths: &Paths) -> u8 {
 pub(super) fn session_token(paths: &Paths) -> Option<Token> {
     let stdin = io::stdin();
     // At a terminal somebody looks, and nothing is said.
-    let input = if stdin.is_terminal() { Input::read(io::empty()) } else { Input::read(stdin.lock()) };
+    let input = if stdin.is_terminal() { session::read(io::empty()) } else { session::read(stdin.lock()) };
     session::token(paths, &input)
 }
 
 struct Hook<'a> {
     paths: &'a Paths,
-    input: Input,
+    input: HookInput,
     /// When the client has waited long enough.
     end: Instant,
     /// The process that started the hook.

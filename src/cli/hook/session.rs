@@ -15,8 +15,9 @@ use crate::cli::context::one_mesh;
 use crate::cli::verbs::launch;
 use crate::client::{Client, token};
 use crate::crypto::random;
+use crate::wire::hook::HookInput;
 use crate::wire::ipc::{Presence, Register};
-use crate::wire::json::{self, Value};
+use crate::wire::json;
 
 /// Longest hook input that is understood, in bytes; what stands behind it is read and dropped.
 const MAX_INPUT: u64 = 1024 * 1024;
@@ -30,45 +31,15 @@ const MAX_DRAINED: u64 = 256 * 1024 * 1024;
 /// Environment variable that asks for waking where a program runs the client, too: `always`.
 const WAKE: &str = "CLAUDEMESH_WAKE";
 
-/// What the client says to a hook.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Input {
-    pub(super) session_id: Option<String>,
-    pub(super) cwd: Option<String>,
-    /// Why a session starts.
-    pub(super) source: Option<String>,
-    /// What was asked, if it was a person who asked: a client that was woken submits a prompt of its own.
-    pub(super) is_prompted: bool,
-    /// Where the client writes down what is said.
-    pub(super) transcript: Option<PathBuf>,
-    /// The client's name of the event.
-    pub(super) event: Option<String>,
-    /// It is the event of a helper that the model started, not of the session itself.
-    pub(super) is_helpers: bool,
-    /// The end of a turn, after another end that a hook held up.
-    pub(super) is_held: bool,
-}
-
-impl Input {
-    /// Reads all there is, and makes of it what can be made.
-    pub(super) fn read(mut from: impl Read) -> Input {
-        let mut bytes = Vec::new();
-        // What can not be read is not there; the environment says the most important part as well.
-        let _ = from.by_ref().take(MAX_INPUT).read_to_end(&mut bytes);
-        let _ = io::copy(&mut from.take(MAX_DRAINED), &mut io::sink());
-        let value: Value = json::decode(&bytes).unwrap_or_default();
-        let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-        Input {
-            session_id: text("session_id").or_else(|| env("CLAUDE_CODE_SESSION_ID")).filter(|id| is_uuid(id)),
-            cwd: text("cwd"),
-            source: text("source"),
-            is_prompted: text("prompt").is_none_or(|prompt| !prompt.starts_with("<task-notification>")),
-            transcript: text("transcript_path").map(PathBuf::from),
-            event: text("hook_event_name"),
-            is_helpers: text("agent_id").is_some(),
-            is_held: value.get("stop_hook_active") == Some(&Value::Bool(true)),
-        }
-    }
+/// Reads all that the client says, and makes of it what can be made.
+pub(super) fn read(mut from: impl Read) -> HookInput {
+    let mut bytes = Vec::new();
+    // What can not be read is not there; the environment says the most important part as well.
+    let _ = from.by_ref().take(MAX_INPUT).read_to_end(&mut bytes);
+    let _ = io::copy(&mut from.take(MAX_DRAINED), &mut io::sink());
+    let mut input = HookInput::parse(&bytes);
+    input.session_id = input.session_id.or_else(|| env("CLAUDE_CODE_SESSION_ID").filter(|id| is_uuid(id)));
+    input
 }
 
 fn env(name: &str) -> Option<String> {
@@ -76,18 +47,18 @@ fn env(name: &str) -> Option<String> {
 }
 
 /// The token of the session that the client runs: its own file if it has one, else what its environment names.
-pub(super) fn token(paths: &Paths, input: &Input) -> Option<Token> {
+pub(super) fn token(paths: &Paths, input: &HookInput) -> Option<Token> {
     own_token(paths, input).or_else(|| token::from_env().ok().flatten())
 }
 
 /// The token in the session's own file.
-pub(super) fn own_token(paths: &Paths, input: &Input) -> Option<Token> {
+pub(super) fn own_token(paths: &Paths, input: &HookInput) -> Option<Token> {
     let path: PathBuf = paths.session_token(&input.session_id.as_deref()?.to_ascii_lowercase());
     fs::read_to_string(path).ok().and_then(|text| Token::parse(text.trim()))
 }
 
 /// The token of the session that `launch` started, or that an earlier hook registered.
-pub(super) fn known(paths: &Paths, input: &Input) -> Option<Token> {
+pub(super) fn known(paths: &Paths, input: &HookInput) -> Option<Token> {
     if is_launched(input) { token(paths, input) } else { own_token(paths, input) }
 }
 
@@ -100,7 +71,7 @@ pub(super) fn stays() -> bool {
 }
 
 /// Whether `launch` started this very session: its process ends it, and nothing else.
-pub(super) fn is_launched(input: &Input) -> bool {
+pub(super) fn is_launched(input: &HookInput) -> bool {
     let launched = env("CLAUDEMESH_SESSION_ID");
     let starts_anew = input.source.as_deref() == Some("startup");
     match (launched, &input.session_id) {
@@ -134,7 +105,7 @@ pub(super) enum Unregistered {
 }
 
 /// Makes the client a session of its own.
-pub(super) fn register(client: &Client, paths: &Paths, input: &Input) -> Result<Token, Unregistered> {
+pub(super) fn register(client: &Client, paths: &Paths, input: &HookInput) -> Result<Token, Unregistered> {
     let id = input.session_id.as_deref().ok_or(Unregistered::No)?;
     let config = Config::load(&paths.config_file()).map_err(|_| Unregistered::Failed)?;
     if config.meshes.is_empty() {
@@ -148,7 +119,7 @@ pub(super) fn register(client: &Client, paths: &Paths, input: &Input) -> Result<
     register_on(client, paths, input, mesh, SessionId::new(id.to_ascii_lowercase())).ok_or(Unregistered::Failed)
 }
 
-fn register_on(client: &Client, paths: &Paths, input: &Input, mesh: &Mesh, id: SessionId) -> Option<Token> {
+fn register_on(client: &Client, paths: &Paths, input: &HookInput, mesh: &Mesh, id: SessionId) -> Option<Token> {
     let pid = client_pid()?;
     // Two hooks of one event run side by side: the second finds what the first has made.
     let run = paths.session_token(id.as_str()).parent()?.to_owned();
@@ -214,7 +185,7 @@ fn tell_shells(token_file: &std::path::Path) {
 
 /// What others call it: as the user said, as it was called before, or as its directory is called, and told from others that are
 /// called so.
-fn display_name(input: &Input, id: &SessionId, kept: Option<String>, taken: &[String]) -> String {
+fn display_name(input: &HookInput, id: &SessionId, kept: Option<String>, taken: &[String]) -> String {
     if let Some(name) = env("CLAUDEMESH_DISPLAY_NAME").filter(|name| is_display_name(name)) {
         return name;
     }
@@ -248,42 +219,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn input_is_taken_as_it_comes() {
-        let id = "01234567-89ab-cdef-0123-456789abcdef";
-        let read = |text: &str| Input::read(text.as_bytes());
-        let whole = read(&format!(r#"{{"session_id":"{id}","cwd":"/x","source":"startup","hook_event_name":"SessionStart"}}"#));
-        assert_eq!(
-            whole,
-            Input {
-                session_id: Some(id.into()),
-                cwd: Some("/x".into()),
-                source: Some("startup".into()),
-                is_prompted: true,
-                event: Some("SessionStart".into()),
-                ..Input::default()
-            }
-        );
-        let stop = read(r#"{"agent_id":"a1","stop_hook_active":true}"#);
-        assert!(stop.is_helpers && stop.is_held);
-        assert!(!read(r#"{"prompt":"<task-notification>\nStop hook feedback"}"#).is_prompted);
-        for odd in ["", "{", "[]", "7", r#"{"session_id":7}"#, r#"{"session_id":"../../etc"}"#] {
-            assert_eq!(read(odd).cwd, None, "{odd}");
-            assert_ne!(read(odd).session_id.as_deref(), Some("../../etc"));
-        }
-    }
-
-    #[test]
     fn names_come_from_the_directory() {
         let id = SessionId::new("abcd4567-89ab-cdef-0123-456789abcdef");
-        let named =
-            |cwd: &str, taken: &[String]| display_name(&Input { cwd: Some(cwd.into()), ..Input::default() }, &id, None, taken);
+        let named = |cwd: &str, taken: &[String]| {
+            display_name(&HookInput { cwd: Some(cwd.into()), ..HookInput::default() }, &id, None, taken)
+        };
         for (cwd, expected) in [("/srv/payments/", "payments"), ("/", "session"), ("/x/@#", "session"), ("/x/a b\u{202e}", "ab")]
         {
             assert_eq!(named(cwd, &[]), expected, "{cwd}");
         }
         let taken = ["payments".to_owned()];
         assert_eq!(named("/x/payments", &taken), "payments-abcd");
-        let kept = |name: &str| display_name(&Input::default(), &id, Some(name.to_owned()), &taken);
+        let kept = |name: &str| display_name(&HookInput::default(), &id, Some(name.to_owned()), &taken);
         assert_eq!((kept("alice").as_str(), kept("payments").as_str()), ("alice", "session"));
     }
 }
