@@ -176,6 +176,7 @@ fn a_message_that_could_not_be_opened_is_read_when_its_key_appears() {
         mentions: Vec::new(),
         mentioned: false,
         topic: None,
+        sent_to: None,
         reply_to: None,
         priority: Priority::Next,
         subtype: None,

@@ -137,6 +137,7 @@ fn item(id: String, mesh: &Slug, now: Millis) -> InboxItem {
         broker_message_id: None,
         mesh: mesh.clone(),
         topic: None,
+        sent_to: None,
         sender_pubkey: String::new(),
         sender_name: "claudemesh".to_owned(),
         body: Some(TEXT.to_owned()),

@@ -70,6 +70,7 @@ impl Receiver<'_> {
             mentioned: self.is_mentioned(push),
             mentions: push.mentions.iter().take(MAX_MENTIONS).map(|name| clean(name)).collect(),
             topic: push.topic.clone(),
+            sent_to: sent_to(push),
             reply_to: push.reply_to_id.clone(),
             priority: push.priority,
             subtype: push.subtype.clone(),
@@ -166,6 +167,12 @@ impl Receiver<'_> {
             None => push.topic.is_some() || (push.sender_member_pubkey.is_some() && push.client_message_id.is_none()),
         }
     }
+}
+
+/// The group it was for, or everybody. A topic has a name of its own.
+fn sent_to(push: &Push) -> Option<String> {
+    let target = Target::parse(push.target_spec.as_deref()?)?;
+    matches!(target, Target::Group(_) | Target::Everyone).then(|| target.to_string())
 }
 
 /// Whether a peer sent it who can be told what becomes of it: what a broker writes itself nobody waits for.

@@ -95,6 +95,7 @@ fn message_meta(message: &Message) -> Meta {
     meta.set("message_id", broker_id.unwrap_or(&message.id));
     meta.set("client_message_id", message.client_message_id.as_str());
     meta.set_some("topic", message.topic.as_deref());
+    meta.set_some("sent_to", message.sent_to.as_deref());
     meta.set_some("reply_to_id", message.reply_to_id.as_deref());
     meta.set_some("subtype", message.subtype.as_deref());
     if message.mentioned {

@@ -246,6 +246,7 @@ fn message(item: InboxItem) -> Message {
         sender_member_pubkey: item.sender_member_pubkey,
         sender_name: item.sender_name,
         topic: item.topic,
+        sent_to: item.sent_to,
         reply_to_id: item.reply_to_id,
         priority: item.priority,
         subtype: None,

@@ -32,6 +32,9 @@ pub struct Message {
     pub sender_member_pubkey: Option<String>,
     pub sender_name: String,
     pub topic: Option<String>,
+    /// `@group` or `*`, if it was for many and not for a topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_to: Option<String>,
     pub reply_to_id: Option<String>,
     pub priority: Priority,
     #[serde(default, skip_serializing_if = "Option::is_none")]

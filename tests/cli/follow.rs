@@ -52,6 +52,7 @@ fn home_with_mail(texts: &[&str]) -> Home {
         mentions: Vec::new(),
         mentioned: false,
         topic: None,
+        sent_to: None,
         reply_to: None,
         priority: Priority::Next,
         subtype: None,

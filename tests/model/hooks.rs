@@ -111,6 +111,46 @@ fn what_a_hook_could_not_say_is_given_back_at_once() {
 }
 
 #[test]
+fn what_went_to_a_group_can_be_answered_to_the_group_and_to_its_sender() {
+    let (home, daemon, alice) = scene();
+    let [bob, carol] = ["bob", "carol"].map(|name| {
+        let session = Session::prepare(&daemon, "home", name).in_groups(&["eng/api"]);
+        session.register(std::process::id());
+        session.await_link();
+        session
+    });
+    write(&alice, "@eng/api", "who deploys?", "now");
+    let comes = |session: &Session, text: &str| {
+        until(text, || {
+            let page = session.call("GET", "/v1/inbox?mark_seen=false", None).ok()?.json();
+            page["items"].as_array()?.iter().find(|row| row["body"] == text).cloned()
+        })
+    };
+    assert_eq!(comes(&bob, "who deploys?")["sent_to"], "@eng/api");
+    let prompted: Value = serde_json::from_str(&hook(&home, Some(&bob), "UserPromptSubmit", "{}").out).unwrap();
+    let context = prompted["hookSpecificOutput"]["additionalContext"].as_str().unwrap();
+    let answers = context.lines().find(|line| line.starts_with("(to answer @eng/api: ")).unwrap_or_else(|| panic!("{context}"));
+    // Each command as it stands there, with another text.
+    let typed = |command: &str, text: &str| {
+        let words: Vec<String> = command.split(' ').map(|word| word.trim_matches(['\'', '"']).replace("...", text)).collect();
+        let mut run = home.command(&words[1..].iter().map(String::as_str).collect::<Vec<_>>());
+        let ended = Process::run({
+            run.env("CLAUDEMESH_IPC_TOKEN", &bob.token);
+            run
+        });
+        assert!(ended.status.success(), "{words:?}: {ended:?}");
+    };
+    let commands: Vec<&str> = answers.trim_end_matches(')').split("; ").map(|part| part.split_once(": ").unwrap().1).collect();
+    assert_eq!(commands.len(), 2, "{answers}");
+    typed(commands[0], "all");
+    typed(commands[1], "you");
+    comes(&carol, "all");
+    comes(&alice, "you");
+    let page = carol.call("GET", "/v1/inbox?mark_seen=false", None).unwrap().json();
+    assert!(!page["items"].as_array().unwrap().iter().any(|row| row["body"] == "you"), "{page}");
+}
+
+#[test]
 fn a_waiter_gives_its_place_to_the_next_and_a_busy_session_is_not_woken() {
     let (home, daemon, alice) = scene();
     let bob = Session::open(&daemon, "home", "bob");

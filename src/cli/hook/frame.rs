@@ -90,18 +90,44 @@ fn message(item: &InboxItem, now: Millis) -> String {
     let calls = if item.mentioned { ", calls out to you" } else { "" };
     let answers = item.reply_to_id.as_deref().map(|id| format!(", answers {}", word(id, MAX_NAME))).unwrap_or_default();
     let id = word(item.broker_message_id.as_ref().map_or(item.id.as_str(), |id| id.as_str()), MAX_NAME);
-    // What went to many is answered where it was said.
-    let to = item.topic.as_deref().map_or_else(|| key.clone(), |topic| format!("'#{}'", word(topic, MAX_NAME)));
+    let many = said_to(item);
+    let heard =
+        item.topic.is_none().then(|| many.as_ref().map(|many| format!(", to {}", many.who))).flatten().unwrap_or_default();
     let mut text = format!(
-        "\nfrom {name} ({name}@{mesh}, key {key}, {verified}), priority {}, {}{topic}{calls}{answers}, id {id}\n",
+        "\nfrom {name} ({name}@{mesh}, key {key}, {verified}), priority {}, {}{topic}{heard}{calls}{answers}, id {id}\n",
         priority(item.priority),
         age(parse_iso(&item.received_at), now),
     );
     text.push_str(&quoted(item));
     if is_key(&item.sender_pubkey) {
-        text.push_str(&format!("(to answer: claudemesh send --mesh {mesh} --reply-to {id} {to} \"...\")\n"));
+        let send = format!("claudemesh send --mesh {mesh} --reply-to {id}");
+        text.push_str(&match many {
+            None => format!("(to answer: {send} {key} \"...\")\n"),
+            // What went to many is answered where it was said, or to the one who said it.
+            Some(Many { who, to }) => format!("(to answer {who}: {send} {to} \"...\"; the sender alone: {send} {key} \"...\")\n"),
+        });
     }
     text
+}
+
+/// Those who heard a message: in words, and as a shell takes them.
+struct Many {
+    who: String,
+    to: String,
+}
+
+fn said_to(item: &InboxItem) -> Option<Many> {
+    if let Some(topic) = &item.topic {
+        let topic = word(topic, MAX_NAME);
+        return Some(Many { who: format!("in #{topic}"), to: format!("'#{topic}'") });
+    }
+    match item.sent_to.as_deref()? {
+        "*" => Some(Many { who: "everybody".to_owned(), to: "'*'".to_owned() }),
+        group => {
+            let group = word(group.strip_prefix('@')?, MAX_NAME);
+            Some(Many { who: format!("@{group}"), to: format!("'@{group}'") })
+        }
+    }
 }
 
 fn quoted(item: &InboxItem) -> String {
@@ -157,7 +183,7 @@ pub(super) fn name(text: &str) -> String {
 
 /// A key, slug or id: safe in a command, too.
 fn word(text: &str, limit: usize) -> String {
-    text.chars().take(limit).map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '?' }).collect()
+    text.chars().take(limit).map(|c| if c.is_ascii_alphanumeric() || "._/-".contains(c) { c } else { '?' }).collect()
 }
 
 fn is_key(text: &str) -> bool {
@@ -248,6 +274,7 @@ mod tests {
             // The same bytes as everything else that a peer decides about.
             let hostile = InboxItem {
                 topic: Some(body.clone()),
+                sent_to: Some(format!("@{body}")),
                 reply_to_id: Some(body.clone()),
                 broker_message_id: Some(crate::base::ids::MessageId::new(body.clone())),
                 sender_pubkey: body.clone(),
@@ -311,6 +338,17 @@ mod tests {
     fn a_topic_is_answered_where_it_was_said() {
         let said = InboxItem { topic: Some("deploys".into()), ..item("alice", Some("x")) };
         let text = frame(&[said], NOW).text;
-        assert!(text.contains("--reply-to m-1 '#deploys' \"...\""), "{text}");
+        assert!(text.contains(
+            "(to answer in #deploys: claudemesh send --mesh home --reply-to m-1 '#deploys' \"...\"; the sender alone: "
+        ));
+        for (sent_to, who, to) in [("@eng/api", "@eng/api", "'@eng/api'"), ("*", "everybody", "'*'")] {
+            let said = InboxItem { sent_to: Some(sent_to.into()), ..item("alice", Some("x")) };
+            let text = frame(&[said], NOW).text;
+            let expected = format!(
+                ", 5 min ago, to {who}, id m-1\n| x\n(to answer {who}: claudemesh send --mesh home --reply-to m-1 {to} \"...\"; the \
+                 sender alone: claudemesh send --mesh home --reply-to m-1 abababababababab \"...\")\n"
+            );
+            assert!(text.contains(&expected), "{text}");
+        }
     }
 }

@@ -139,6 +139,10 @@ pub(super) fn show(item: &InboxItem, with_mesh: bool, out: &mut Out) -> Result<(
         line = line.and(Style::Dim, format!("  [{}]", item.mesh));
     }
     line = line.maybe(Style::Cyan, item.topic.as_ref().map(|topic| format!(" (#{topic})")));
+    line = line.maybe(
+        Style::Cyan,
+        item.sent_to.as_ref().map(|many| if many == "*" { " to everyone".to_owned() } else { format!(" to {many}") }),
+    );
     if item.mentioned {
         line = line.and(Style::Yellow, " calls out to you");
     }

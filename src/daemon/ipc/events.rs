@@ -93,6 +93,7 @@ fn message(row: Inbound) -> Event {
         sender_member_pubkey: row.sender_member.map(|key| key.to_string()),
         sender_name: row.sender_name,
         topic: row.topic,
+        sent_to: row.sent_to,
         reply_to_id: row.reply_to,
         priority: row.priority,
         subtype: row.subtype,

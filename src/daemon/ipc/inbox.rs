@@ -92,6 +92,7 @@ pub(super) fn item(row: Inbound) -> InboxItem {
         broker_message_id: row.broker_id,
         mesh: row.mesh,
         topic: row.topic,
+        sent_to: row.sent_to,
         sender_pubkey: row.sender_pubkey,
         sender_name: row.sender_name,
         body,

@@ -14,6 +14,7 @@ fn mail(name: &str, body: Option<&str>) -> Message {
         sender_member_pubkey: Some("3e3b".into()),
         sender_name: name.into(),
         topic: None,
+        sent_to: None,
         reply_to_id: None,
         priority: Priority::Next,
         subtype: None,

@@ -68,10 +68,10 @@ fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
         "INSERT INTO inbox (id, client_message_id, broker_message_id, mesh, topic, sender_pubkey, sender_name, body, meta,
                             received_at, reply_to_id, recipient_pubkey, recipient_kind, seq, client_id,
                             sender_member_pubkey, priority, subtype, created_at, nonce, ciphertext, unreadable, plain,
-                            receipts, seal, mentions, mentioned)
+                            receipts, seal, mentions, mentioned, sent_to)
          VALUES (?1, CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE client_message_id = ?2) THEN ?1 ELSE ?2 END,
                  ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?2, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-                 ?24, ?25, ?26)",
+                 ?24, ?25, ?26, ?27)",
         params![
             message.id.as_str(),
             message.client_id.as_str(),
@@ -99,6 +99,7 @@ fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
             sealed.and(message.seal.as_ref()).map(json::encode),
             Some(&message.mentions).filter(|names| !names.is_empty()).map(json::encode),
             message.mentioned,
+            message.sent_to,
         ],
     )?;
     Ok(())

@@ -71,6 +71,8 @@ pub struct NewInbound {
     /// Kept while it can not be opened.
     pub seal: Option<KeptSeal>,
     pub topic: Option<String>,
+    /// `@group` or `*`, if it was for many and not for a topic.
+    pub sent_to: Option<String>,
     /// Names that it calls out to, and whether the recipient's is one of them.
     pub mentions: Vec<String>,
     pub mentioned: bool,
@@ -107,6 +109,7 @@ pub struct Inbound {
     pub body: Body,
     pub seal: Option<KeptSeal>,
     pub topic: Option<String>,
+    pub sent_to: Option<String>,
     pub mentions: Vec<String>,
     pub mentioned: bool,
     pub reply_to: Option<String>,

@@ -18,7 +18,7 @@ use crate::wire::priority::Priority;
 const COLUMNS: &str = "rowid AS place, seq, id, mesh, recipient_pubkey, recipient_kind, sender_pubkey, sender_member_pubkey,
     sender_name, coalesce(client_id, client_message_id), broker_message_id, body, unreadable, nonce, ciphertext, plain,
     topic, reply_to_id, priority, subtype, created_at, meta, received_at, seen_at, offered_at, offered_by,
-    seal, mentions, mentioned";
+    seal, mentions, mentioned, sent_to";
 
 /// How far back a search in the text goes: about a tenth of a second.
 const SEARCHED_ROWS: i64 = 100_000;
@@ -54,6 +54,7 @@ pub(super) fn read(row: &SqlRow<'_>) -> rusqlite::Result<Inbound> {
         body: body(row)?,
         seal: text("seal")?.and_then(|seal| json::decode(seal.as_bytes()).ok()),
         topic: text("topic")?,
+        sent_to: text("sent_to")?,
         mentions: text("mentions")?.and_then(|names| json::decode(names.as_bytes()).ok()).unwrap_or_default(),
         mentioned: row.get::<_, Option<bool>>("mentioned")? == Some(true),
         reply_to: text("reply_to_id")?,

@@ -5,8 +5,14 @@ use rusqlite::Connection;
 use crate::store::Error;
 use crate::store::migrate::{Step, add_columns};
 
-pub(super) const STEPS: &[Step] =
-    &[complete, |conn| Ok(conn.execute_batch(include_str!("../schema/inbox_deleted.sql"))?), offered, receipts, sealed_for_many];
+pub(super) const STEPS: &[Step] = &[
+    complete,
+    |conn| Ok(conn.execute_batch(include_str!("../schema/inbox_deleted.sql"))?),
+    offered,
+    receipts,
+    sealed_for_many,
+    sent_to,
+];
 
 fn offered(conn: &Connection) -> Result<(), Error> {
     let columns = [("offered_at", "INTEGER"), ("offered_by", "TEXT"), ("claimed_by", "TEXT"), ("claimed_until", "INTEGER")];
@@ -22,6 +28,11 @@ fn receipts(conn: &Connection) -> Result<(), Error> {
 /// How what is for many was sealed, and whom it calls out to.
 fn sealed_for_many(conn: &Connection) -> Result<(), Error> {
     add_columns(conn, "inbox", &[("seal", "TEXT"), ("mentions", "TEXT"), ("mentioned", "INTEGER")])
+}
+
+/// To which group it was sent, or that it was for everybody.
+fn sent_to(conn: &Connection) -> Result<(), Error> {
+    add_columns(conn, "inbox", &[("sent_to", "TEXT")])
 }
 
 fn complete(conn: &Connection) -> Result<(), Error> {

@@ -35,6 +35,7 @@ pub(super) fn message(id: &str, at: Millis) -> NewInbound {
         mentions: vec!["bob".into()],
         mentioned: true,
         topic: None,
+        sent_to: None,
         reply_to: Some("r".to_owned()),
         priority: Priority::Low,
         subtype: Some("reminder".to_owned()),
@@ -72,7 +73,8 @@ fn what_was_kept_comes_back_whole() {
         recipient: Recipient::Member(MemberKey(key(MEMBER))),
         ..message("b", 2)
     };
-    let plain = NewInbound { body: Body::Plain("hi".into()), topic: Some("t".into()), ..message("c", 3) };
+    let plain =
+        NewInbound { body: Body::Plain("hi".into()), topic: Some("t".into()), sent_to: Some("@eng".into()), ..message("c", 3) };
     let answers = inbox.insert(vec![message("a", 1), bare, plain]).unwrap();
     assert_eq!(answers, [1, 2, 3].map(|seq| Inserted::New(Seq(seq))));
     let rows = inbox.since(Seq(0), Scope::Everything, 10).unwrap();
@@ -91,6 +93,7 @@ fn what_was_kept_comes_back_whole() {
         mentions: vec!["bob".into()],
         mentioned: true,
         topic: None,
+        sent_to: None,
         reply_to: Some("r".to_owned()),
         priority: Priority::Low,
         subtype: Some("reminder".to_owned()),
@@ -104,6 +107,7 @@ fn what_was_kept_comes_back_whole() {
     assert_eq!((&rows[1].body, rows[1].recipient), (&sealed, Some(Recipient::Member(MemberKey(key(MEMBER))))));
     assert_eq!((&rows[1].broker_id, &rows[1].created_at, rows[1].sender_member), (&None, &None, None));
     assert_eq!((&rows[2].body, rows[2].topic.as_deref()), (&Body::Plain("hi".into()), Some("t")));
+    assert_eq!(rows[2].sent_to.as_deref(), Some("@eng"));
 }
 
 #[test]

@@ -14,6 +14,9 @@ pub struct InboxItem {
     pub broker_message_id: Option<MessageId>,
     pub mesh: Slug,
     pub topic: Option<String>,
+    /// `@group` or `*`, if it was for many and not for a topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_to: Option<String>,
     pub sender_pubkey: String,
     pub sender_name: String,
     /// Absent when the message could not be opened; `unreadable` then says why.
