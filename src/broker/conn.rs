@@ -111,7 +111,7 @@ impl State {
             return if self.sends.is_full() { self.store_sends(out) } else { Flow::Go };
         }
         if let ClientFrame::ClientAck(ack) = frame {
-            self.mailbox.take_ack(ack);
+            self.mailbox.take_ack(seat, ack);
             return Flow::Go;
         }
         if let ClientFrame::TakeReceipts(ask) = frame {
@@ -256,12 +256,18 @@ impl State {
         }
     }
 
-    /// Stores the sends of this burst and acknowledges them.
+    /// Stores the sends of this burst and acknowledges them; in the same step writes down what this connection has.
     fn store_sends(&mut self, out: &mut Outbox) -> Flow {
-        match &self.seat {
-            Some(seat) if !self.sends.store(&self.shared, seat, out) => Flow::close(ws::code::TRY_LATER, "storage"),
-            _ => Flow::Go,
+        let Some(seat) = &self.seat else { return Flow::Go };
+        if self.sends.is_empty() {
+            return Flow::Go;
         }
+        let has = seat.mail_key().map(|key| self.mailbox.has(&seat.mesh, key)).unwrap_or_default();
+        if !self.sends.store(&self.shared, seat, has, out) {
+            return Flow::close(ws::code::TRY_LATER, "storage");
+        }
+        self.mailbox.written(&self.shared);
+        Flow::Go
     }
 
     fn is_passing(&self) -> bool {

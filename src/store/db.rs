@@ -1,6 +1,6 @@
 //! One open connection with the statements prepared on it, and how a database file is opened.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -27,23 +27,30 @@ pub(super) struct Db<'c> {
     conn: &'c Connection,
     /// Where the file is.
     path: PathBuf,
+    /// Whether there was room when this transaction first asked.
+    room: Cell<Option<bool>>,
     /// The most recently used last.
     idle: RefCell<Vec<(Box<str>, Statement<'c>)>>,
 }
 
 impl<'c> Db<'c> {
     pub(super) fn new(conn: &'c Connection, path: &Path) -> Db<'c> {
-        Db { conn, path: path.to_owned(), idle: RefCell::new(Vec::new()) }
+        Db { conn, path: path.to_owned(), room: Cell::new(None), idle: RefCell::new(Vec::new()) }
     }
 
     /// Refuses what would make the database larger when the disk has little room left: what makes it smaller, and what
-    /// records that a message has arrived, must still find some.
+    /// records that a message has arrived, must still find some. The disk is asked once in a transaction, which takes up no
+    /// room before its end.
     pub(super) fn check_room(&self) -> Result<(), Error> {
-        match disk::free_bytes(&self.path) {
-            Ok(free) if free < RESERVE => Err(Error::Full),
-            // Whether there is room will show.
-            Ok(_) | Err(_) => Ok(()),
-        }
+        // Where the disk does not say, it will show.
+        let room = self.room.get().unwrap_or_else(|| disk::free_bytes(&self.path).map_or(true, |free| RESERVE <= free));
+        self.room.set(Some(room));
+        if room { Ok(()) } else { Err(Error::Full) }
+    }
+
+    /// Another transaction begins.
+    pub(super) fn look_for_room_again(&self) {
+        self.room.set(None);
     }
 
     /// `sql`, prepared before or now.

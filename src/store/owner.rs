@@ -16,6 +16,9 @@ use super::error::Error;
 use super::migrate::{Step, migrate};
 use crate::base::thread::{self, Running};
 
+mod reply;
+pub(super) use self::reply::{Held, Reply};
+
 /// Commands that wait for the thread. Full means that the caller waits: back-pressure, on to whoever asked.
 const QUEUE: usize = 256;
 
@@ -50,31 +53,6 @@ pub(super) trait Command: Send + 'static {
     fn run(self, db: Result<&Db<'_>, Error>) -> Held;
 }
 
-/// Where the answer to one command goes: a slot for one value, so that answering never waits.
-pub(super) struct Reply<T>(Sender<Result<T, Error>>);
-
-impl<T: 'static> Reply<T> {
-    /// Keeps `result` until the commit it depends on has succeeded or failed.
-    pub(super) fn hold(self, result: Result<T, Error>) -> Held {
-        Held {
-            failed: result.is_err(),
-            damaged: matches!(result, Err(Error::Corrupt(_))),
-            release: Box::new(move |commit| {
-                // A caller that stopped waiting has no use for the answer.
-                let _ = self.0.send(result.and_then(|value| commit.map(|()| value)));
-            }),
-        }
-    }
-}
-
-/// The answer of a command that has run, before its commit. It never leaves the owner's thread.
-pub(super) struct Held {
-    failed: bool,
-    /// It met a part of the file that is damaged.
-    damaged: bool,
-    release: Box<dyn FnOnce(Result<(), Error>)>,
-}
-
 /// A handle's way to the thread. The thread ends when the last one is dropped.
 pub(super) struct Caller<C> {
     queue: Sender<C>,
@@ -96,9 +74,9 @@ impl<C> std::fmt::Debug for Caller<C> {
 impl<C: Command> Caller<C> {
     /// Has the command run and waits for its answer. The wait ends with the batch it is part of, or with the thread.
     pub(super) fn call<T>(&self, command: impl FnOnce(Reply<T>) -> C) -> Result<T, Error> {
-        let (reply, answer) = bounded(1);
-        self.queue.send(command(Reply(reply))).map_err(|_| Error::Closed)?;
-        answer.recv().map_err(|_| Error::Closed)?
+        let (reply, answer) = reply::reply();
+        self.queue.send(command(reply)).map_err(|_| Error::Closed)?;
+        answer.wait()
     }
 
     /// Whether any command has met damage in the file.
@@ -194,13 +172,7 @@ struct Owner<'a, 'c> {
 
 impl Owner<'_, '_> {
     fn run<C: Command>(&mut self, batch: &mut VecDeque<C>) {
-        while batch.front().is_some_and(|command| command.durability() == Durability::Read)
-            && let Some(read) = batch.pop_front()
-        {
-            let held = read.run(Ok(self.db));
-            self.file.look_at(held.damaged);
-            (held.release)(Ok(()));
-        }
+        self.read(batch);
         while let Some(strongest) = batch.iter().map(Command::durability).max() {
             self.wrote = true;
             match self.begin(strongest) {
@@ -213,12 +185,32 @@ impl Owner<'_, '_> {
         }
     }
 
+    /// Answers the reads at the front of the batch.
+    fn read<C: Command>(&self, batch: &mut VecDeque<C>) {
+        let reads = batch.iter().take_while(|command| command.durability() == Durability::Read).count();
+        // Together, where there are several: each by itself would lock the log, look whether it has grown, and unlock it.
+        // Without a transaction each of them says by itself what is wrong.
+        let together = 1 < reads && self.db.execute("BEGIN", []).is_ok();
+        for read in batch.drain(..reads) {
+            let held = read.run(Ok(self.db));
+            self.file.look_at(held.damaged);
+            (held.release)(Ok(()));
+        }
+        if together
+            && self.db.in_transaction()
+            && let Err(err) = self.db.execute("COMMIT", [])
+        {
+            log::error!("ending a transaction that only read failed: {err}");
+        }
+    }
+
     fn begin(&mut self, durability: Durability) -> Result<(), Error> {
         let full = durability == Durability::Sync;
         if full != self.full_sync {
             self.db.pragma(if full { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" })?;
             self.full_sync = full;
         }
+        self.db.look_for_room_again();
         self.db.execute("BEGIN IMMEDIATE", [])?;
         Ok(())
     }

@@ -46,7 +46,11 @@ struct Pushed {
 }
 
 impl Mailbox {
-    pub(in crate::broker) fn take_ack(&mut self, ack: ClientAck) {
+    pub(in crate::broker) fn take_ack(&mut self, seat: &Seat, ack: ClientAck) {
+        if seat.mail_key().is_none() {
+            // Who gets no mail has nothing to say of it.
+            return;
+        }
         let message = ack.broker_message_id.filter(|id| !id.as_str().is_empty());
         let client = ack.client_message_id.filter(|id| !id.as_str().is_empty());
         // Acks come in the order of the pushes, as a rule. A sender's id alone means what was pushed here under it: another
@@ -60,15 +64,28 @@ impl Mailbox {
         self.acks.extend(message.or(known));
     }
 
-    /// Writes down what the recipient has.
-    pub(in crate::broker) fn acknowledge(&mut self, shared: &Shared, mesh: &MeshId, recipient: PublicKey) {
+    /// What the recipient has that is not written down yet.
+    pub(in crate::broker) fn has(&self, mesh: &MeshId, recipient: PublicKey) -> Vec<Ack> {
         if self.acks.is_empty() {
-            return;
+            return Vec::new();
         }
         let now = now_millis();
-        let acks = std::mem::take(&mut self.acks);
-        shared.metrics.acks.add(acks.len());
-        let acks = acks.into_iter().map(|message| Ack { mesh: mesh.clone(), recipient, message, now }).collect();
+        self.acks.iter().map(|message| Ack { mesh: mesh.clone(), recipient, message: message.clone(), now }).collect()
+    }
+
+    /// All of that is written down.
+    pub(in crate::broker) fn written(&mut self, shared: &Shared) {
+        shared.metrics.acks.add(self.acks.len());
+        self.acks.clear();
+    }
+
+    /// Writes down what the recipient has.
+    pub(in crate::broker) fn acknowledge(&mut self, shared: &Shared, mesh: &MeshId, recipient: PublicKey) {
+        let acks = self.has(mesh, recipient);
+        if acks.is_empty() {
+            return;
+        }
+        self.written(shared);
         if let Err(err) = shared.hub.acked(acks) {
             // What is not written down is pushed once more on the next connection; the recipient knows it then.
             log::error!("hub: {err}");

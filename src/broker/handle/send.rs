@@ -10,7 +10,7 @@ use crate::broker::limits::{FULL_PAUSE, MAX_PAUSE, SEND_BATCH, STORE_PAUSE};
 use crate::crypto::random;
 use crate::net::ws::Outbox;
 use crate::store;
-use crate::store::hub::{Enqueued, Full, Sealing, Submission, Topical};
+use crate::store::hub::{self, Enqueued, Full, Sealing, Submission, Topical};
 use crate::wire::client::Send;
 use crate::wire::code::Code;
 use crate::wire::grant::Capability;
@@ -96,18 +96,21 @@ impl Sends {
         }
     }
 
-    /// Stores what was gathered, answers it in order, and tells the recipients' connections. False when it could not be
-    /// stored: then nothing more may be taken from this connection, because what follows would overtake it.
-    pub(in crate::broker) fn store(&mut self, shared: &Shared, seat: &Seat, out: &mut Outbox) -> bool {
-        let (acks, is_stored) = self.settle(shared, seat);
+    /// Whether there is anything to store or to refuse.
+    pub(in crate::broker) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Stores what was gathered, answers it in order, and tells the recipients' connections; in the same step writes down
+    /// what this connection has. False when it could not be stored: then nothing more may be taken from this connection,
+    /// because what follows would overtake it.
+    pub(in crate::broker) fn store(&mut self, shared: &Shared, seat: &Seat, has: Vec<hub::Ack>, out: &mut Outbox) -> bool {
+        let (acks, is_stored) = self.settle(shared, seat, has);
         acks.into_iter().for_each(|ack| out.text(ServerFrame::Ack(ack).encode()));
         is_stored
     }
 
-    fn settle(&mut self, shared: &Shared, seat: &Seat) -> (Vec<Ack>, bool) {
-        if self.waiting.is_empty() {
-            return (Vec::new(), true);
-        }
+    fn settle(&mut self, shared: &Shared, seat: &Seat, has: Vec<hub::Ack>) -> (Vec<Ack>, bool) {
         let mut slots = Vec::with_capacity(self.waiting.len());
         let mut submissions = Vec::with_capacity(self.waiting.len());
         for waiting in self.waiting.drain(..) {
@@ -121,7 +124,7 @@ impl Sends {
             });
         }
         let begun = Instant::now();
-        let stored = shared.hub.enqueue(submissions);
+        let stored = shared.hub.exchange(has, submissions);
         shared.metrics.stored.add(begun.elapsed());
         let mut outcomes = stored.map_err(|err| {
             shared.metrics.store_errors.add(1);
@@ -163,7 +166,7 @@ pub(in crate::broker) fn once(shared: &Shared, seat: &Seat, send: Send, now: Ins
     let id = send.id.clone();
     let mut sends = Sends::default();
     sends.take(shared, seat, send, now);
-    let (mut acks, _) = sends.settle(shared, seat);
+    let (mut acks, _) = sends.settle(shared, seat, Vec::new());
     acks.pop().unwrap_or_else(|| Refused { text: NO_STORE.to_owned(), retry_after: None }.ack(id))
 }
 

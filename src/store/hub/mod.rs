@@ -106,6 +106,9 @@ commands! {
     /// may be acked.
     Sync Enqueue => queue::enqueue: pub fn enqueue(submissions: Vec<Submission>) -> Vec<Enqueued>;
 
+    /// As `acked` and then `enqueue`, in one step: whoever answers what it was sent waits once. Both happen or neither.
+    Sync Exchange => queue::exchange: pub fn exchange(acks: Vec<Ack>, submissions: Vec<Submission>) -> Vec<Enqueued>;
+
     /// What waits for a recipient after `after` and has not expired at `now`, oldest first.
     Read Fetch => queue::fetch: pub fn fetch(
         mesh: MeshId,

@@ -15,6 +15,11 @@ use crate::wire::json::{self, json};
 use crate::wire::key::Seal;
 use crate::wire::priority::Priority;
 
+pub(super) fn exchange(db: &Db<'_>, acks: Vec<Ack>, submissions: Vec<Submission>) -> Result<Vec<Enqueued>, Error> {
+    acked(db, acks)?;
+    enqueue(db, submissions)
+}
+
 pub(super) fn enqueue(db: &Db<'_>, submissions: Vec<Submission>) -> Result<Vec<Enqueued>, Error> {
     db.check_room()?;
     let policy = room::policy(db)?;

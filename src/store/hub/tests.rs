@@ -4,6 +4,7 @@ use crate::store::test_dir::TestDir;
 use crate::wire::json::json;
 use crate::wire::priority::Priority;
 
+mod exchange;
 mod limits;
 
 pub(super) fn key(byte: u8) -> PublicKey {

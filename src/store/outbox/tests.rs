@@ -155,6 +155,8 @@ fn a_row_whose_claimer_vanished_is_taken_again() {
     assert_eq!(claim(&outbox, &route(None), 1, 10), ["a"]);
     assert_eq!(claim(&outbox, &route(None), LEASE_MILLIS, 10), [""; 0]);
     assert_eq!(claim(&outbox, &route(None), LEASE_MILLIS + 1, 10), ["a"]);
+    // A claim is answered before its commit, and what is asked next after it.
+    outbox.routes_with_work().unwrap();
     // As after a kill.
     let copy = TestDir::new();
     for name in ["outbox.db", "outbox.db-wal"] {

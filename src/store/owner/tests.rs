@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use super::reply::Answer;
 use super::*;
 use crate::base::thread::Joined;
 use crate::store::test_dir::TestDir;
@@ -65,9 +66,9 @@ fn soon() -> Instant {
 }
 
 /// A command, and where its answer will be.
-fn ask<T>(command: impl FnOnce(Reply<T>) -> Cmd) -> (Cmd, Receiver<Result<T, Error>>) {
-    let (reply, answer) = bounded(1);
-    (command(Reply(reply)), answer)
+fn ask<T>(command: impl FnOnce(Reply<T>) -> Cmd) -> (Cmd, Answer<T>) {
+    let (reply, answer) = reply::reply();
+    (command(reply), answer)
 }
 
 /// Runs one batch on a fresh database and returns what is in it afterwards.
@@ -89,10 +90,10 @@ fn a_bad_command_does_not_undo_its_neighbours() {
     let (read, read_answer) = ask(|reply| Cmd::All { reply });
     let (last, last_answer) = ask(|reply| Cmd::AddLazily { x: 3, reply });
     assert_eq!(run_batch([first, bad, read, last]), [1, 3]);
-    assert_eq!(first_answer.try_recv(), Ok(Ok(())));
-    assert!(matches!(bad_answer.try_recv(), Ok(Err(Error::Sql(_)))));
-    assert_eq!(read_answer.try_recv(), Ok(Ok(vec![1])));
-    assert_eq!(last_answer.try_recv(), Ok(Ok(())));
+    assert_eq!(first_answer.now(), Some(Ok(())));
+    assert!(matches!(bad_answer.now(), Some(Err(Error::Sql(_)))));
+    assert_eq!(read_answer.now(), Some(Ok(vec![1])));
+    assert_eq!(last_answer.now(), Some(Ok(())));
 }
 
 #[test]
@@ -101,9 +102,9 @@ fn when_sqlite_gives_the_transaction_up_those_before_fail_and_those_after_run() 
     let (lost, lost_answer) = ask(|reply| Cmd::GiveUp { reply });
     let (last, last_answer) = ask(|reply| Cmd::Add { x: 3, reply });
     assert_eq!(run_batch([first, lost, last]), [3]);
-    assert_eq!(first_answer.try_recv(), Ok(Err(Error::Full)));
-    assert_eq!(lost_answer.try_recv(), Ok(Err(Error::Full)));
-    assert_eq!(last_answer.try_recv(), Ok(Ok(())));
+    assert_eq!(first_answer.now(), Some(Err(Error::Full)));
+    assert_eq!(lost_answer.now(), Some(Err(Error::Full)));
+    assert_eq!(last_answer.now(), Some(Ok(())));
 }
 
 #[test]
