@@ -1,4 +1,5 @@
-//! Who enters a topic reads what was said there under the key in use, whether or not anybody says anything more.
+//! Who enters a topic or comes back to a group reads what was said there, whether or not anybody says anything more; who is taken
+//! out of a topic does not.
 
 use std::time::Duration;
 
@@ -142,4 +143,28 @@ fn who_is_taken_out_of_a_topic_reads_nothing_that_is_said_after_it() {
     bob.says(&["topic", "join", "plans"]);
     let key = alice.json(&["topic", "members", "plans"])[1]["pubkey"].as_str().unwrap().to_owned();
     assert!(alice.says(&["topic", "remove", "plans", &key[..10]]).contains("took bob out of #plans"));
+}
+
+#[test]
+fn what_is_for_a_group_reaches_a_member_whose_session_of_it_is_over() {
+    let world = World::pair();
+    let ann = Session::open(&world.alice, "acme", "ann");
+    let alice = Typist { home: &world.homes[0], session: Some(&ann) };
+    let ben = Session::prepare(&world.bob, "acme", "ben").in_groups(&["eng"]);
+    ben.register(std::process::id());
+    ben.await_link();
+    let is_here = || {
+        let peers = alice.json(&["peers"]);
+        peers.as_array().unwrap().iter().any(|peer| peer["displayName"] == "ben" && peer["online"] == true)
+    };
+    until("him to be here", || is_here().then_some(()));
+    assert_eq!(ben.call("DELETE", &format!("/v1/sessions/{}", ben.token), None).unwrap().status, 200);
+    until("him to be gone", || (!is_here()).then_some(()));
+    ann.send("@eng", "while he was out", "m-1");
+    ann.send("@ops", "to others", "m-2");
+    let back = Session::open(&world.bob, "acme", "ben-again");
+    until("it to come", || back.unread().iter().any(|row| row["body"] == "while he was out").then_some(()));
+    ann.send("*", "to all", "m-3");
+    let rest = until("the last to come", || Some(back.unread()).filter(|rows| !rows.is_empty()));
+    assert!(rest.iter().all(|row| row["body"] == "to all"), "{rest:?}");
 }

@@ -20,8 +20,9 @@ pub(super) struct Sender<'a> {
 }
 
 /// The keys under which copies are kept. For everybody: each session, and each member without one by its own key, under
-/// which its daemon finds it. For a group: the sessions that are in it, those included that went without saying that they
-/// are over.
+/// which its daemon finds it. For a group: the sessions that are in it; a member without any session here by its own key, if
+/// one of its sessions was in the group when it went; where it has others here, those that went without saying that they are
+/// over.
 pub(super) fn recipients(
     shared: &Shared,
     mesh: &MeshId,
@@ -61,8 +62,12 @@ fn reached(
         Target::Key(_) | Target::Topic(_) => (Vec::new(), Vec::new()),
     };
     let mut keys = shared.router.without(mesh, keys, deaf);
-    let reached = away.into_iter().filter(|one| !deaf.contains(&one.member) && (!one.hidden || one.member == from.member));
-    keys.extend(reached.map(|one| one.key));
+    let reached = || away.iter().filter(|one| !deaf.contains(&one.member) && (!one.hidden || one.member == from.member));
+    let gone = shared.router.by_own_key(mesh, reached().map(|one| one.member), from.presence);
+    keys.extend(reached().filter_map(|one| match gone.contains(&one.member) {
+        true => Some(one.member.0),
+        false => Some(one.key).filter(|_| !one.ended),
+    }));
     keys.sort_unstable();
     keys.dedup();
     Ok(keys)

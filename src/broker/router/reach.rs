@@ -59,6 +59,20 @@ impl Mesh {
         reached.map(|(_, presence)| presence.key()).collect()
     }
 
+    /// The members that what is for many does not reach by their own key: those with a session here, and the sender's.
+    fn not_by_own_key(&self, sender: &PresenceId) -> HashSet<MemberKey> {
+        let mut known = self.with_session();
+        known.extend(self.presences.get(sender).map(|presence| presence.member));
+        // A daemon that hides is not reached, here or away; another of the same member is.
+        let daemons = |visible| {
+            let daemons = self.presences.values().filter(move |one| one.kind == Kind::Member && one.visible == visible);
+            daemons.map(|daemon| daemon.member)
+        };
+        let shown: HashSet<MemberKey> = daemons(true).collect();
+        known.extend(daemons(false).filter(|member| !shown.contains(member)));
+        known
+    }
+
     fn with_session(&self) -> HashSet<MemberKey> {
         let sessions = self.presences.values().filter(|presence| matches!(presence.kind, Kind::Session(_)));
         sessions.map(|presence| presence.member).collect()
@@ -76,15 +90,24 @@ impl Router {
     ) -> Vec<PublicKey> {
         let table = self.lock();
         let Some(mesh) = table.by_id.get(mesh) else { return members.map(|member| member.0).collect() };
-        let mut known = mesh.with_session();
-        known.extend(mesh.presences.get(sender).map(|presence| presence.member));
-        // A daemon that hides is not reached, here or away.
-        known.extend(mesh.presences.values().filter(|presence| !presence.visible).map(|presence| presence.member));
+        let known = mesh.not_by_own_key(sender);
         let mut keys = mesh.many(sender, |_| true);
         keys.extend(members.filter(|member| !known.contains(member)).map(|member| member.0));
         keys.sort_unstable();
         keys.dedup();
         keys
+    }
+
+    /// Those of these members that what is for many reaches by their own key.
+    pub(in crate::broker) fn by_own_key(
+        &self,
+        mesh: &MeshId,
+        members: impl Iterator<Item = MemberKey>,
+        sender: &PresenceId,
+    ) -> HashSet<MemberKey> {
+        let table = self.lock();
+        let known = table.by_id.get(mesh).map(|mesh| mesh.not_by_own_key(sender)).unwrap_or_default();
+        members.filter(|member| !known.contains(member)).collect()
     }
 
     /// The keys of those who are in a group or a part of it and have a place here, but for the sender.

@@ -68,8 +68,8 @@ fn what_is_for_many_waits_for_those_who_have_been_away_for_longer_than_a_lease()
     }
     let (bob, _) = world.in_groups(1, 21, "bob", &["eng/api"]);
     assert!(alice.event("peer_returned")["lastSeenAt"].is_string(), "it was gone, and said so");
-    takes(&bob, &["b", "c"]);
-    takes(&world.daemon(1), &["a"]);
+    takes(&bob, &[]);
+    takes(&world.daemon(1), &["a", "b", "c"]);
     let (over, over_key) = world.in_groups(1, 22, "over", &["eng/api"]);
     takes(&over, &[]);
     world.lose(over, over_key);
@@ -82,8 +82,45 @@ fn what_is_for_many_waits_for_those_who_have_been_away_for_longer_than_a_lease()
         alice.sent(id, to, "eA==");
     }
     world.restart();
-    takes(&world.in_groups(1, 21, "bob", &[]).0, &["g"]);
-    takes(&world.daemon(1), &["f"]);
+    takes(&world.in_groups(1, 21, "bob", &[]).0, &[]);
+    takes(&world.daemon(1), &["f", "g"]);
+}
+
+#[test]
+fn what_is_for_a_group_waits_for_a_member_whose_sessions_of_it_are_over_or_away() {
+    let mut world = World::new("members-of-groups");
+    let (alice, _) = world.session(0, 11, "alice");
+    let daemon = world.daemon(1);
+    let (bob, key) = world.in_groups(1, 21, "bob", &["eng"]);
+    let (other, _) = world.in_groups(1, 22, "other", &["ops"]);
+    alice.event("peer_joined");
+    // Where the member has others here it is for the one that was in the group, if that may come back.
+    world.lose(bob, key);
+    alice.sent("a", "@eng", "eA==");
+    takes(&other, &[]);
+    takes(&daemon, &[]);
+    let (bob, _) = world.in_groups(1, 21, "bob", &["eng"]);
+    takes(&bob, &["a"]);
+    bob.say_text("close:session_ended");
+    assert_eq!(alice.event("peer_left")["name"], "bob");
+    alice.sent("b", "@eng", "eA==");
+    takes(&other, &[]);
+    takes(&daemon, &[]);
+    // Without any it is for the member, once, and whichever broker it is.
+    other.say_text("close:session_ended");
+    assert_eq!(alice.event("peer_left")["name"], "other");
+    alice.sent("c", "@eng", "eA==");
+    takes(&daemon, &["c"]);
+    drop(daemon);
+    world.restart();
+    let (alice, _) = world.session(0, 11, "alice");
+    alice.sent("d", "@eng", "eA==");
+    alice.sent("e", "@nowhere", "eA==");
+    takes(&world.daemon(1), &["d"]);
+    // Nobody writes to itself by that.
+    world.daemon(1).sent("f", "@eng", "eA==");
+    takes(&world.daemon(1), &[]);
+    alice.is_quiet();
 }
 
 #[test]

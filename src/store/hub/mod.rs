@@ -90,7 +90,8 @@ commands! {
     /// It has a place after all.
     Lazy SessionBack => sessions::session_back: pub fn session_back(mesh: MeshId, key: SessionKey) -> ();
 
-    /// The sessions of a group and its parts that are away, seen at `since` or later, and have not ended; the latest first.
+    /// The sessions of a group and its parts that are away, seen at `since` or later; those first that have not ended, and
+    /// of them the latest.
     Read AwayInGroup => sessions::away_in_group:
         pub fn away_in_group(mesh: MeshId, group: String, since: Millis, limit: usize) -> Vec<AwayRow>;
 

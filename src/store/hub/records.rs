@@ -104,6 +104,8 @@ pub struct AwayRow {
     pub key: PublicKey,
     pub member: MemberKey,
     pub hidden: bool,
+    /// It said that it is over, and is not expected back.
+    pub ended: bool,
 }
 
 /// Whose key it is, among those that messages are kept for. Revoked members' keys are nobody's.

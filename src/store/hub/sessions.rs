@@ -76,7 +76,7 @@ pub(super) fn away_sessions(db: &Db<'_>, mesh: MeshId, since: Millis, limit: usi
     db.all(&sql, params![mesh.as_str(), since, limit_sql(limit)], read_session)
 }
 
-/// The sessions of a group and its parts that may come back, the latest first. A name has no character between `/` and `0`,
+/// The sessions of a group and its parts that are away: those that may come back first, of them the latest. A name has no character between `/` and `0`,
 /// so that those of the parts stand together.
 pub(super) fn away_in_group(
     db: &Db<'_>,
@@ -86,16 +86,16 @@ pub(super) fn away_in_group(
     limit: usize,
 ) -> Result<Vec<AwayRow>, Error> {
     db.all(
-        "SELECT DISTINCT session.pubkey, member.pubkey, hidden
+        "SELECT DISTINCT session.pubkey, member.pubkey, hidden, ended
            FROM session_group
            CROSS JOIN session ON session.mesh_id = session_group.mesh_id AND session.pubkey = session_group.pubkey
            CROSS JOIN member ON member.id = session.member_id
           WHERE session_group.mesh_id = ?1 AND session_group.name BETWEEN ?2 AND ?2 || '0'
             AND (session_group.name = ?2 OR substr(session_group.name, 1, length(?2) + 1) = ?2 || '/')
-            AND here = 0 AND ended = 0 AND last_seen_at >= ?3 AND revoked_at IS NULL
-          ORDER BY last_seen_at DESC LIMIT ?4",
+            AND here = 0 AND last_seen_at >= ?3 AND revoked_at IS NULL
+          ORDER BY ended, last_seen_at DESC LIMIT ?4",
         params![mesh.as_str(), group, since, limit_sql(limit)],
-        |row| Ok(AwayRow { key: key(row, 0)?, member: MemberKey(key(row, 1)?), hidden: row.get(2)? }),
+        |row| Ok(AwayRow { key: key(row, 0)?, member: MemberKey(key(row, 1)?), hidden: row.get(2)?, ended: row.get(3)? }),
     )
 }
 
@@ -107,7 +107,25 @@ pub(super) fn sessions_gone(db: &Db<'_>, gone: Vec<(MeshId, SessionKey)>, ended:
     for (mesh, key) in gone {
         let sql = "UPDATE session SET here = 0, ended = ?3 WHERE mesh_id = ?1 AND pubkey = ?2";
         db.execute(sql, params![mesh.as_str(), key.to_string(), ended])?;
+        if ended {
+            forget_groups_before(db, &mesh, key)?;
+        }
     }
+    Ok(())
+}
+
+/// Of the sessions of a member that are over, the last tells in which groups the member was: a group is not to grow with
+/// each that was ever in it.
+fn forget_groups_before(db: &Db<'_>, mesh: &MeshId, last: SessionKey) -> Result<(), Error> {
+    db.execute(
+        "DELETE FROM session_group
+          WHERE mesh_id = ?1 AND pubkey <> ?2
+            AND name IN (SELECT name FROM session_group WHERE mesh_id = ?1 AND pubkey = ?2)
+            AND EXISTS (SELECT 1 FROM session AS old JOIN session AS last ON last.member_id = old.member_id AND last.hidden = old.hidden
+                         WHERE old.mesh_id = ?1 AND old.pubkey = session_group.pubkey AND old.here = 0 AND old.ended = 1
+                           AND last.mesh_id = ?1 AND last.pubkey = ?2)",
+        params![mesh.as_str(), last.to_string()],
+    )?;
     Ok(())
 }
 

@@ -220,6 +220,15 @@ impl Model {
 
     fn close(&mut self, peer: usize, way: Way) -> Said {
         self.vacate(peer, if way == Way::Cut { Place::Kept } else { Place::Over });
+        if way == Way::Goodbye && is_session(peer) {
+            // Of those that are over the last tells in which groups their member was.
+            let (hidden, groups) = (self.peers[peer].hidden, self.peers[peer].groups.clone());
+            let is_before = |(n, one): &(usize, &mut Peer)| {
+                *n != peer && member_of(*n) == member_of(peer) && one.place == Place::Over && one.hidden == hidden
+            };
+            let before = self.peers[..SESSIONS].iter_mut().enumerate().filter(is_before);
+            before.for_each(|(_, one)| one.groups.retain(|group| !groups.contains(group)));
+        }
         Said::Done
     }
 

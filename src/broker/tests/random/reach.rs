@@ -22,22 +22,27 @@ impl Model {
         let seen = |peer: usize| !self.peers[peer].hidden || member_of(peer) == own;
         let hears = |peer: usize| !self.denies(member_of(peer), own, Capability::Broadcast);
         let has_session = |member: usize| (0..SESSIONS).any(|peer| member_of(peer) == member && self.has_place(peer));
+        let by_own_key = |member: usize| {
+            let mut there = self.daemons.iter().filter(|daemon| member_of(**daemon) == member).peekable();
+            let seen = there.peek().is_none() || there.any(|daemon| !self.peers[*daemon].hidden);
+            member != own && !has_session(member) && seen
+        };
+        let daemons =
+            || (SESSIONS..KEYS).filter(|key| by_own_key(member_of(*key)) && !self.banned[member_of(*key)] && hears(*key));
         match to {
             To::Key(key) => vec![key],
             To::Everyone => {
                 let sessions = others().filter(|peer| self.has_place(*peer) && seen(*peer) && hears(*peer));
-                let daemons = (SESSIONS..KEYS).filter(|key| {
-                    let member = member_of(*key);
-                    let mut there = self.daemons.iter().filter(|daemon| key_of(**daemon) == *key).peekable();
-                    let seen = there.peek().is_none() || there.any(|daemon| !self.peers[*daemon].hidden);
-                    member != own && !self.banned[member] && !has_session(member) && seen && hears(*key)
-                });
-                sessions.chain(daemons).collect()
+                sessions.chain(daemons()).collect()
             }
             To::Group(group) => {
                 let may_come = |peer: usize| self.peers[peer].place == Place::Away && !self.banned[member_of(peer)];
-                let there = others().filter(|peer| self.has_place(*peer) || may_come(*peer));
-                there.filter(|peer| self.is_in(*peer, group) && seen(*peer) && hears(*peer)).collect()
+                let there = others().filter(|peer| self.has_place(*peer) || (may_come(*peer) && !by_own_key(member_of(*peer))));
+                let sessions = there.filter(|peer| self.is_in(*peer, group) && seen(*peer) && hears(*peer));
+                let went = |peer: usize| matches!(self.peers[peer].place, Place::Away | Place::Over);
+                let was_in = |peer: usize| went(peer) && self.is_in(peer, group) && !self.peers[peer].hidden;
+                let was_there = |member: usize| (0..SESSIONS).any(|peer| member_of(peer) == member && was_in(peer));
+                sessions.chain(daemons().filter(|key| was_there(member_of(*key)))).collect()
             }
             To::Topic(topic) => {
                 let member_hears = |member: usize| {
