@@ -64,6 +64,10 @@ fn run(args: Vec<OsString>, out: &mut Out) -> Result<Exit, CliError> {
     }
     let mut words = parse::verb_first(words)?;
     let Some((verb, count)) = parse::find(&words.head) else { return without_verb(&words.head, out) };
+    // A word more may lead to others, of which none is named.
+    if let Some(prefix) = words.head.get(..=count).map(|words| words.join(" ")).filter(|prefix| !help::below(prefix).is_empty()) {
+        return within(&prefix, words.head.get(count + 1), out);
+    }
     words.head.drain(..count);
     if words.head.iter().any(|word| word == HELP.long) {
         return help::long(verb, out);
@@ -85,20 +89,20 @@ fn without_verb(words: &[String], out: &mut Out) -> Result<Exit, CliError> {
     if let Some(line) = left_out::answer(words) {
         return Err(CliError::usage(line));
     }
-    let below = help::below(first);
-    match words.get(1).filter(|second| !second.starts_with('-')) {
-        None if !below.is_empty() => help::family(first, out),
-        Some(second) if !below.is_empty() => {
-            let rests = below.iter().flat_map(|verb| verb.names()).filter_map(|name| name.strip_prefix(first.as_str()));
-            let near = suggest::nearest(second, rests.map(str::trim_start));
-            let hint =
-                near.map_or(format!("see: claudemesh help {first}"), |near| format!("did you mean: claudemesh {first} {near}"));
-            Err(CliError::usage(format!("unknown command: {first} {second}")).with_hint(hint))
-        }
-        _ => {
-            let near = suggest::nearest(first, VERBS.iter().flat_map(spec::Verb::names));
-            let hint = near.map_or("see: claudemesh help".to_owned(), |near| format!("did you mean: claudemesh {near}"));
-            Err(CliError::usage(format!("unknown command: {first}")).with_hint(hint))
-        }
+    if !help::below(first).is_empty() {
+        return within(first, words.get(1), out);
     }
+    let near = suggest::nearest(first, VERBS.iter().flat_map(spec::Verb::names));
+    let hint = near.map_or("see: claudemesh help".to_owned(), |near| format!("did you mean: claudemesh {near}"));
+    Err(CliError::usage(format!("unknown command: {first}")).with_hint(hint))
+}
+
+/// Words that several verbs share, and perhaps one more that none of them has.
+fn within(first: &str, second: Option<&String>, out: &mut Out) -> Result<Exit, CliError> {
+    let Some(second) = second.filter(|second| !second.starts_with('-')) else { return help::family(first, out) };
+    let below = help::below(first);
+    let rests = below.iter().flat_map(|verb| verb.names()).filter_map(|name| name.strip_prefix(first));
+    let near = suggest::nearest(second, rests.map(str::trim_start));
+    let hint = near.map_or(format!("see: claudemesh help {first}"), |near| format!("did you mean: claudemesh {first} {near}"));
+    Err(CliError::usage(format!("unknown command: {first} {second}")).with_hint(hint))
 }

@@ -79,9 +79,16 @@ pub(super) enum Error {
         what: String,
         key: PublicKey,
     },
+    /// A member of this name or key is known, and has no session.
+    NoSession {
+        what: String,
+        member: MemberKey,
+    },
     /// The roster could not be had, and without it the address can not be resolved.
     RosterUnavailable(Code),
     TopicByName(String),
+    /// Which topics there are could not be asked.
+    TopicsUnavailable(Code),
 }
 
 impl fmt::Display for Error {
@@ -96,6 +103,10 @@ impl fmt::Display for Error {
                 write!(f, "\"{what}\" is ambiguous: {}", listed.collect::<Vec<_>>().join(", "))
             }
             Error::Itself { what, .. } => write!(f, "\"{what}\" is whoever sends this, and nobody else"),
+            Error::NoSession { what, .. } => {
+                write!(f, "peer \"{what}\" not found: a member is called so, and has no session now")
+            }
+            Error::TopicsUnavailable(code) => write!(f, "which topics there are can not be asked now ({code})"),
             Error::RosterUnavailable(code) => {
                 write!(f, "who is on the mesh can not be asked now ({code}); a full key can be sent to")
             }
@@ -120,7 +131,10 @@ impl Error {
             Error::TopicByName(name) => {
                 Some(format!("see which there are with: claudemesh topic list\nmake it with: claudemesh topic create {name}"))
             }
-            Error::NotFound { .. } | Error::RosterUnavailable(_) => None,
+            Error::NoSession { member, .. } => {
+                Some(format!("to leave it with the member's machine, for whoever looks there: send it to the key {member}"))
+            }
+            Error::NotFound { .. } | Error::RosterUnavailable(_) | Error::TopicsUnavailable(_) => None,
         }
     }
 }
@@ -148,7 +162,12 @@ pub(super) fn resolve<R: AsRef<[Peer]>>(
             let roster = roster().map_err(Error::RosterUnavailable)?;
             let peers = roster.as_ref();
             match pick(prefix, peers, own, |peer| peer.pubkey.to_hex().starts_with(prefix)) {
-                Err(Error::NotFound { .. }) => pick(prefix, peers, own, |peer| same_name(peer, prefix)),
+                Err(missing @ (Error::NotFound { .. } | Error::NoSession { .. })) => {
+                    match pick(prefix, peers, own, |peer| same_name(peer, prefix)) {
+                        Err(Error::NotFound { .. }) => Err(missing),
+                        decided => decided,
+                    }
+                }
                 decided => decided,
             }
         }
@@ -180,6 +199,13 @@ fn pick(what: &str, peers: &[Peer], own: Option<PublicKey>, fits: impl Fn(&Peer)
         (None, _) => {
             if let Some(own) = peers.iter().find(|peer| Some(peer.pubkey) == own && fits(peer)) {
                 return Err(Error::Itself { what: what.to_owned(), key: own.pubkey });
+            }
+            let members = || peers.iter().filter(|peer| peer.peer_role == PeerRole::ControlPlane && fits(peer));
+            let mut members: Vec<MemberKey> = members().map(|peer| peer.member_pubkey).collect();
+            members.sort_unstable();
+            members.dedup();
+            if let [member] = members[..] {
+                return Err(Error::NoSession { what: what.to_owned(), member });
             }
             let present = peers
                 .iter()
@@ -272,8 +298,8 @@ mod tests {
         check("me", Err("\"me\" is whoever sends this"));
         check("11111111", Err("is whoever sends this"));
         check("eve", Err("not found; there are: Alice"));
-        check("ann", Err("not found"));
-        check("eeeeeeee", Err("not found"));
+        check("ann", Err("\"ann\" not found: a member is called so, and has no session now"));
+        check("eeeeeeee", Err("has no session now"));
         check("#deploys", Err("not known here"));
         check(&"99".repeat(32), Ok(0x99));
     }

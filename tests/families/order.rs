@@ -119,6 +119,14 @@ fn a_name_that_could_be_several_is_answered_with_what_to_type_for_each() {
         alice.says(&["send", short, "hello"]);
     }
     alice.fails(&["send", "#none", "hello"], 5, "claudemesh topic list");
+    let bob = alice.json(&["peers", "--all"]).as_array().unwrap().iter().find(|peer| peer["displayName"] == "bob").cloned();
+    let key = bob.expect("bob's daemon")["memberPubkey"].as_str().unwrap().to_owned();
+    alice.fails(&["send", "bob", "hello"], 5, &format!("send it to the key {key}"));
+    alice.says(&["send", &key, "for bob's machine"]);
+    until("it to arrive", || {
+        let page = world.bob.get("/v1/inbox?mark_seen=false").json();
+        page["items"].as_array()?.iter().any(|row| row["body"] == "for bob's machine").then_some(())
+    });
     alice.fails(&["send", "alice", "hello"], 5, &format!("to yourself by your key: {}", own.key));
     alice.says(&["send", &own.key, "hello"]);
     until("it to arrive", || own.unread().iter().any(|row| row["body"] == "hello").then_some(()));

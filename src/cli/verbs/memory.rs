@@ -9,7 +9,7 @@ use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb}
 use crate::wire::ipc::RememberRequest;
 use crate::wire::json::{Value, json};
 
-use super::refusal::{explain, silent};
+use super::refusal::{explain, nothing, silent};
 use super::words;
 
 const TAGS: Flag = Flag::valued("--tags", "A,B", "Words under which it is found, separated by commas.");
@@ -62,7 +62,7 @@ fn recall(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     if out.is_json() {
         out.json_pretty(&page.matches)?;
     } else if page.matches.is_empty() {
-        out.info("no memories found.")?;
+        out.info(nothing(&page.unanswered, "no memories found."))?;
     } else {
         out.section(&format!("memories ({})", page.matches.len()))?;
         page.matches.iter().try_for_each(|found| {

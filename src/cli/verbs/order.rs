@@ -11,7 +11,7 @@ use crate::wire::admin::{Ban, Expel, Expelled};
 use crate::wire::grant::Capability;
 use crate::wire::json::json;
 
-use super::refusal::explain;
+use super::refusal::{about_peer, explain};
 use super::{millis, words};
 
 const PEER: Operand = Operand::one("PEER", "Whom: a name, name@mesh, a key or its beginning.");
@@ -138,7 +138,7 @@ fn capabilities(parsed: &Parsed) -> Result<Vec<Capability>, CliError> {
 
 fn change(parsed: &Parsed, out: &mut Out, said: &str, change: &GrantChange) -> Result<Exit, CliError> {
     let peer = parsed.first();
-    let done = warm(out)?.set_grants(change, parsed.value(&MESH)).map_err(|err| explain(err, &format!("peer \"{peer}\"")))?;
+    let done = warm(out)?.set_grants(change, parsed.value(&MESH)).map_err(|err| about_peer(err, &format!("peer \"{peer}\"")))?;
     let now: Vec<&str> = done.row.capabilities.iter().map(|capability| capability.as_str()).collect();
     if out.is_json() {
         out.json(&json!({"mesh": done.mesh, "peer": done.row.peer, "capabilities": now}))?;
@@ -209,12 +209,12 @@ fn expel(parsed: &Parsed) -> Result<Expel, CliError> {
 }
 
 fn kick(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let done = warm(out)?.kick(&expel(parsed)?, parsed.value(&MESH)).map_err(|err| explain(err, "the peer"))?;
+    let done = warm(out)?.kick(&expel(parsed)?, parsed.value(&MESH)).map_err(|err| about_peer(err, "the peer"))?;
     expelled(parsed, &done.row, "Kicked", out)
 }
 
 fn disconnect(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let done = warm(out)?.disconnect(&expel(parsed)?, parsed.value(&MESH)).map_err(|err| explain(err, "the peer"))?;
+    let done = warm(out)?.disconnect(&expel(parsed)?, parsed.value(&MESH)).map_err(|err| about_peer(err, "the peer"))?;
     expelled(parsed, &done.row, "Disconnected", out)
 }
 
@@ -233,7 +233,7 @@ fn expelled(parsed: &Parsed, done: &Expelled, word: &str, out: &mut Out) -> Resu
 
 fn ban(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let ask = Ban { target: parsed.first().to_owned(), reason: parsed.value(&REASON).map(str::to_owned), req_id: None };
-    let done = warm(out)?.ban(&ask, parsed.value(&MESH)).map_err(|err| explain(err, "the member"))?;
+    let done = warm(out)?.ban(&ask, parsed.value(&MESH)).map_err(|err| about_peer(err, "the member"))?;
     let name = &done.row.banned;
     if out.is_json() {
         out.json(&json!({"banned": name, "mesh": done.mesh}))?;
@@ -246,7 +246,7 @@ fn ban(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 
 fn unban(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let ask = Ban { target: parsed.first().to_owned(), reason: None, req_id: None };
-    let done = warm(out)?.unban(&ask, parsed.value(&MESH)).map_err(|err| explain(err, "the member"))?;
+    let done = warm(out)?.unban(&ask, parsed.value(&MESH)).map_err(|err| about_peer(err, "the member"))?;
     if out.is_json() {
         out.json(&json!({"unbanned": done.row.unbanned, "mesh": done.mesh}))?;
     } else {

@@ -119,13 +119,17 @@ fn show(client: &Client, parsed: &Parsed, changes: &Map<String, Value>, out: &mu
     let done = client.show(changes, parsed.value(&MESH)).map_err(|err| explain(err, "the mesh"))?;
     if client.token().is_none() && done.meshes.is_empty() {
         return Err(match done.unanswered.iter().next() {
-            Some((mesh, why)) => CliError::refused(Exit::Network, format!("the broker of {mesh} did not answer: {why}"))
-                .with_hint("see what is wrong with: claudemesh doctor"),
+            Some((mesh, why)) => unanswered(mesh, why),
             None => CliError::refused(Exit::Unavailable, "no mesh is joined"),
         });
     }
     // A session's is kept here, and shown as soon as its broker is back.
     done.unanswered.iter().try_for_each(|(mesh, why)| out.remark(&format!("warn the broker of {mesh} was not told yet: {why}")))
+}
+
+fn unanswered(mesh: &str, why: &str) -> CliError {
+    CliError::refused(Exit::Network, format!("the broker of {mesh} did not answer: {why}"))
+        .with_hint("see what is wrong with: claudemesh doctor")
 }
 
 fn status(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
@@ -184,7 +188,11 @@ fn own(client: &Client, parsed: &Parsed) -> Result<Vec<PeerOnMesh>, CliError> {
     let me = client.token().map(|_| client.me()).transpose()?.map(|me| me.session);
     let config = crate::base::config::Config::load(&crate::cli::context::paths()?.config_file())?;
     let session: Option<PublicKey> = me.and_then(|me| me.presence).map(|presence| presence.session_pubkey.0);
-    let peers = client.peers(parsed.value(&MESH)).map_err(|err| explain(err, "the mesh"))?.peers;
+    let page = client.peers(parsed.value(&MESH)).map_err(|err| explain(err, "the mesh"))?;
+    if let (true, Some((mesh, why))) = (page.peers.is_empty(), page.unanswered.iter().next()) {
+        return Err(unanswered(mesh, why));
+    }
+    let peers = page.peers;
     let mine = |row: &PeerOnMesh| match session {
         Some(key) => row.peer.pubkey == key,
         None => config.mesh(&row.mesh).is_some_and(|mesh| mesh.pubkey.0 == row.peer.pubkey),

@@ -26,12 +26,28 @@ pub(super) fn explain(err: client::Error, what: &str) -> CliError {
         (_, 404) if why.starts_with("the broker of ") => CliError::refused(Exit::NotFound, format!("{what} not found")),
         (_, 404) => refused(Exit::NotFound),
         (_, 403) => refused(Exit::Denied),
-        ("ambiguous_prefix", _) => refused(Exit::Usage).with_hint("type the beginning of the key of the one that is meant"),
+        ("ambiguous_prefix", _) => refused(Exit::Usage).with_hint("type more of it"),
         ("invalid" | "invalid_argument" | "invalid_args" | "invalid_cron", _) => refused(Exit::Usage),
         (_, 501) => CliError::refused(Exit::Failure, "the broker of this mesh does not know of that"),
         (_, 502..=504) => refused(Exit::Network).with_hint("see what is wrong with: claudemesh status"),
         _ => refused(Exit::Failure),
     }
+}
+
+/// As [`explain`], about somebody who was named.
+pub(super) fn about_peer(err: client::Error, what: &str) -> CliError {
+    let code = match &err {
+        client::Error::Refused { problem, .. } => problem.rest.get("code").and_then(Value::as_str),
+        _ => None,
+    };
+    let is_ambiguous = code == Some("ambiguous_prefix");
+    let refused = explain(err, what);
+    if is_ambiguous { refused.with_hint("type the beginning of the key of the one that is meant") } else { refused }
+}
+
+/// What to say where a list is empty: nothing of what there is, if somebody who was asked said nothing.
+pub(super) fn nothing<'a>(unanswered: &BTreeMap<String, String>, text: &'a str) -> &'a str {
+    if unanswered.is_empty() { text } else { "Nothing from those that answered." }
 }
 
 /// Says which meshes did not answer; the status to end with.

@@ -65,6 +65,9 @@ pub(in crate::cli) const VERB: Verb = Verb {
     run,
 };
 
+/// Characters of a message's id that are shown: its beginning is the time, to the millisecond.
+const SHOWN_ID: usize = 13;
+
 /// The reference's answer, and what it leaves out.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -147,12 +150,13 @@ fn wait(client: &Client, request: &SendRequest, receipt: &SendReceipt, wish: &Wi
 fn say(request: &SendRequest, receipt: &SendReceipt, out: &mut Out) -> Result<(), CliError> {
     let to = match &receipt.recipient {
         Some(recipient) => match &recipient.name {
+            Some(topic) if topic.starts_with('#') => format!("{topic} on {}", recipient.mesh),
             Some(name) => format!("{name}@{}", recipient.mesh),
             None => format!("{} on {}", brief(&recipient.target), recipient.mesh),
         },
         None => brief(&request.to),
     };
-    let id: String = receipt.client_message_id.as_str().chars().take(8).collect();
+    let id: String = receipt.client_message_id.as_str().chars().take(SHOWN_ID).collect();
     let what = match (receipt.duplicate, receipt.status) {
         (true, _) => format!("already sent to {to}"),
         (false, Some(SendStatus::Inflight)) => format!("on its way to {to}"),

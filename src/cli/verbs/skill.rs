@@ -11,7 +11,7 @@ use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb}
 use crate::wire::limits::MAX_SEND_BODY;
 use crate::wire::skill::{ShareSkill, SkillAction};
 
-use super::refusal::{explain, silent};
+use super::refusal::{explain, nothing, silent};
 use super::words;
 
 const QUERY: Flag = Flag::valued("--query", "TEXT", "Only those with this in name, description or tags.");
@@ -60,7 +60,7 @@ fn list(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     if out.is_json() {
         out.json_pretty(&page.skills)?;
     } else if page.skills.is_empty() {
-        out.info("No skills.")?;
+        out.info(nothing(&page.unanswered, "No skills."))?;
     } else {
         out.section(&format!("skills ({})", page.skills.len()))?;
         page.skills.iter().try_for_each(|skill| {

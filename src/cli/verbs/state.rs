@@ -10,7 +10,7 @@ use crate::wire::ipc::{OnMesh, StateWrite};
 use crate::wire::json::{self, Value};
 use crate::wire::state::StateEntry;
 
-use super::refusal::{explain, silent};
+use super::refusal::{explain, nothing, silent};
 
 const KEY: Operand = Operand::one("KEY", "The value's name.");
 
@@ -43,7 +43,7 @@ fn list(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     if out.is_json() {
         out.json_pretty(&page.entries)?;
     } else if page.entries.is_empty() {
-        out.info("No values.")?;
+        out.info(nothing(&page.unanswered, "No values."))?;
     } else {
         out.section(&format!("state ({})", page.entries.len()))?;
         page.entries.iter().try_for_each(|entry| {

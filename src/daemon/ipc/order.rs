@@ -41,6 +41,7 @@ fn grant(call: &Call<'_>) -> Result<Reply, Reply> {
         Err(resolve::Error::Ambiguous { ref candidates, .. }) if is_one(candidates) => {
             candidates.first().map(|one| one.member.to_string()).unwrap_or_default()
         }
+        Err(resolve::Error::NoSession { member, .. }) => member.to_string(),
         Err(err) => return by_member_name(call, fields, &placed, &err),
     };
     fields.insert("peer".to_owned(), key.into());

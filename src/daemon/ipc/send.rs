@@ -157,13 +157,16 @@ pub(super) fn unroutable(call: &Call<'_>, mesh: &Slug, err: &resolve::Error) -> 
             let why = mesh::why(call, &route, &Code::ConnectionLost);
             format!("who is on the mesh can not be asked now ({why}); a full key can be sent to")
         }
+        resolve::Error::TopicsUnavailable(code @ Code::ConnectionLost) => {
+            format!("which topics there are can not be asked now ({})", mesh::why(call, &mesh::own_route(call, mesh), code))
+        }
         err => err.to_string(),
     };
     let code = match err {
-        resolve::Error::NotFound { .. } | resolve::Error::TopicByName(_) => "not_found",
+        resolve::Error::NotFound { .. } | resolve::Error::NoSession { .. } | resolve::Error::TopicByName(_) => "not_found",
         resolve::Error::Itself { .. } => "itself",
         resolve::Error::Ambiguous { .. } => "ambiguous",
-        resolve::Error::RosterUnavailable(_) => "roster_unavailable",
+        resolve::Error::RosterUnavailable(_) | resolve::Error::TopicsUnavailable(_) => "roster_unavailable",
     };
     let refused =
         Reply::error(502, "route_failed").detail(&format!("Error: {text}")).and("code", code).and("mesh", mesh.as_str());

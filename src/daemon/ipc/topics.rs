@@ -84,9 +84,9 @@ fn said(call: &Call<'_>) -> Result<Reply, Reply> {
 pub(super) fn by_name(call: &Call<'_>, mesh: &Slug, name: &str) -> Result<Resolved, Error> {
     let asking = rpc::ask(&call.ctx.links, &own_route(call, mesh), |id| ClientFrame::TopicList(TopicList { req_id: Some(id) }));
     let answer =
-        asking.and_then(|asking| asking.answer(Instant::now() + AGGREGATE_DEADLINE)).map_err(Error::RosterUnavailable)?;
-    let Some(ServerFrame::TopicListResponse(list)) = answer else { return Err(Error::RosterUnavailable(Code::Malformed)) };
+        asking.and_then(|asking| asking.answer(Instant::now() + AGGREGATE_DEADLINE)).map_err(Error::TopicsUnavailable)?;
+    let Some(ServerFrame::TopicListResponse(list)) = answer else { return Err(Error::TopicsUnavailable(Code::Malformed)) };
     let topic = list.topics.into_iter().find(|topic| topic.name == name).ok_or_else(|| Error::TopicByName(name.to_owned()))?;
-    let target = Target::parse(&format!("#{}", topic.id)).ok_or(Error::RosterUnavailable(Code::Malformed))?;
+    let target = Target::parse(&format!("#{}", topic.id)).ok_or(Error::TopicsUnavailable(Code::Malformed))?;
     Ok(Resolved { target, name: Some(format!("#{name}")), online: None })
 }
