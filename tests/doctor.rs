@@ -222,7 +222,7 @@ fn what_keeps_a_link_from_opening_is_told_apart() {
     assert_eq!(advice("something else answers there")["fix"], "claudemesh mesh reconnect acme");
     let stranger = Mesh::create(Home::new().path(), "acme");
     configure(home.path(), &[stranger.entry(0, &url)]);
-    advice("the mesh does not know this member");
+    advice("the mesh does not know this member, or is no more");
     daemon_of(&url);
     until("the link", || patient.is_well("broker").then_some(()));
 }

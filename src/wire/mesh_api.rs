@@ -3,6 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The reason with which a broker closes the connections of a mesh that is no more, with the code of a ban: whoever does not know
+/// it stays away all the same.
+pub const MESH_DELETED: &str = "mesh_deleted";
+
 /// Carries a member's signature over the request: `key=<64 hex>,ts=<ms>,nonce=<text>,sig=<128 hex>`.
 pub const SIGNATURE_HEADER: &str = "X-ClaudeMesh-Signature";
 

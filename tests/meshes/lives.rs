@@ -132,7 +132,10 @@ fn left_renamed_and_deleted() {
 
     assert!(fails(&alice, &["mesh", "delete", "field"], 1).contains("nothing was deleted"));
     ok(&alice, &["mesh", "delete", "field", "--yes"]);
-    until("bob's daemon to be sent away", || (ok(&bob, &["list"])["meshes"][0]["status"] != "open").then_some(()));
+    until("bob's daemon to hear why it is sent away", || {
+        let team = &daemon.get("/v1/health").json()["meshes"]["team"];
+        (team["status"] == "closed" && team["last_error"] == "the mesh was deleted" && team["fault"] == "deleted").then_some(())
+    });
     assert!(fails(&Home::new(), &["join", &link], 5).contains("does not know this invitation"));
     ok(&carol, &["leave", "field"]);
     assert_eq!(config(carol.path())["meshes"], serde_json::json!([]));

@@ -13,7 +13,7 @@ use crate::broker::hello::BANNED;
 use crate::crypto::{fingerprint, random};
 use crate::store::hub::{KickRow, NewMember, NewMesh, Removed, Role};
 use crate::wire::json;
-use crate::wire::mesh_api::{CreateMesh, CreatedMesh, RenameMesh};
+use crate::wire::mesh_api::{CreateMesh, CreatedMesh, MESH_DELETED, RenameMesh};
 
 fn check_names(slug: &str, name: &str) -> Result<(), Answer> {
     if !is_slug(slug) {
@@ -83,7 +83,7 @@ pub(super) fn delete(shared: &Shared, ask: &Ask<'_>, id: &str) -> Result<Answer,
     shared.hub.archive_mesh(mesh.id.clone(), now_millis())?;
     log::info!("mesh {} was deleted", mesh.id);
     let members: Vec<MemberKey> = shared.hub.members(mesh.id.clone())?.into_iter().map(|member| member.key).collect();
-    send_away(shared, &mesh.id, &members);
+    send_away(shared, &mesh.id, &members, MESH_DELETED);
     shared.janitor.ring();
     Ok(Answer::ok())
 }
@@ -99,14 +99,14 @@ pub(super) fn leave(shared: &Shared, ask: &Ask<'_>, id: &str) -> Result<Answer, 
     }
     signer.once(shared)?;
     shared.hub.revoke(mesh.id.clone(), member.key, Removed::Left, now_millis())?;
-    send_away(shared, &mesh.id, &[member.key]);
+    send_away(shared, &mesh.id, &[member.key], "banned");
     Ok(Answer::ok())
 }
 
 /// Closes the connections of members that have no part in the mesh any more. Whoever is just coming in was let through
 /// before; the table stops it.
-fn send_away(shared: &Shared, mesh: &MeshId, members: &[MemberKey]) {
+fn send_away(shared: &Shared, mesh: &MeshId, members: &[MemberKey], reason: &'static str) {
     let out = |key: &MemberKey| KickRow { mesh: mesh.clone(), key: key.0, until: Millis::MAX };
     shared.allowed.keep_out(&members.iter().map(out).collect::<Vec<_>>(), now_millis());
-    events::expel(shared, mesh, |member| members.contains(&member), BANNED, "banned");
+    events::expel(shared, mesh, |member| members.contains(&member), BANNED, reason);
 }

@@ -60,8 +60,11 @@ fn advice(scene: &Scene, slug: &str, fault: LinkFault) -> Option<String> {
             });
             format!("an admin of {slug} lets you in again: claudemesh unban {}", member.as_deref().unwrap_or("<your key>"))
         }
+        LinkFault::Deleted => {
+            format!("what was not delivered stays on this machine. To forget the mesh: claudemesh leave {slug}")
+        }
         LinkFault::Refused => format!(
-            "the mesh does not know this member: ask for a new invitation, then: claudemesh leave {slug}; claudemesh join <link>"
+            "the mesh does not know this member, or is no more: ask for a new invitation, then: claudemesh leave {slug}; claudemesh join <link>"
         ),
         LinkFault::Ended | LinkFault::Unknown => return None,
     })

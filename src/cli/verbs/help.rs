@@ -40,7 +40,7 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     match find(words) {
         Some((verb, count)) if count == words.len() => help::long(verb, out),
         Some(_) | None => match words {
-            [only] if !help::below(only).is_empty() => help::family(only, out),
+            words if !help::below(&words.join(" ")).is_empty() => help::family(&words.join(" "), out),
             _ => {
                 let typed = words.join(" ");
                 let near = nearest(&typed, VERBS.iter().flat_map(Verb::names));

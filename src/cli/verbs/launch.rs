@@ -229,7 +229,10 @@ fn session_id(parsed: &Parsed) -> Result<SessionId, CliError> {
 /// The command that becomes the session. Looked for first, so that nothing is registered for one that is not there.
 fn command(parsed: &Parsed, session: &Session) -> Result<Command, CliError> {
     if let Some(first) = parsed.tail.first().filter(|first| !first.to_string_lossy().starts_with('-')) {
-        let path = find(first).ok_or_else(|| missing(&first.to_string_lossy()))?;
+        let path = find(first).ok_or_else(|| {
+            missing(&first.to_string_lossy())
+                .with_hint("what stands behind -- is a command with its arguments, or flags for claude")
+        })?;
         let mut command = Command::new(path);
         command.arg0(first).args(&parsed.tail[1..]);
         return Ok(command);

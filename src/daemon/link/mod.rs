@@ -24,6 +24,7 @@ use crate::wire::client::ClientFrame;
 use crate::wire::code::Code;
 use crate::wire::ipc::{LinkFault, LinkStatus};
 use crate::wire::key::Scope;
+use crate::wire::mesh_api::MESH_DELETED;
 use crate::wire::server::ServerFrame;
 
 use self::ending::Ending;
@@ -264,6 +265,9 @@ impl Link {
             }
             (_, ws::End::ClosedByPeer { code: 4001, .. }) => {
                 Next::KeptOut(Why::new(LinkFault::Kicked, "kicked from this mesh"), None)
+            }
+            (_, ws::End::ClosedByPeer { code: 4002, reason }) if reason == MESH_DELETED => {
+                Next::KeptOut(Why::new(LinkFault::Deleted, "the mesh was deleted"), None)
             }
             (_, ws::End::ClosedByPeer { code: 4002, .. }) => {
                 Next::KeptOut(Why::new(LinkFault::Banned, "banned from this mesh"), None)

@@ -65,6 +65,8 @@ pub enum LinkFault {
     Kicked,
     /// Shut out until somebody takes it back.
     Banned,
+    /// The mesh is no more.
+    Deleted,
     /// The broker does not take the member for one of the mesh.
     Refused,
     /// There was a connection, and it ended.
