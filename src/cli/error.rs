@@ -61,6 +61,14 @@ impl CliError {
         self
     }
 
+    /// Says by which command to find what is there, where what was asked for is not and nothing better is advised.
+    pub(super) fn or_list(mut self, command: &str) -> CliError {
+        if let CliError::Refused { exit: Exit::NotFound, hint: hint @ None, .. } = &mut self {
+            *hint = Some(format!("see what there is with: {command}"));
+        }
+        self
+    }
+
     /// What to do about it.
     pub(super) fn hint(&self) -> Option<String> {
         match self {

@@ -132,7 +132,10 @@ fn show(key: &ApiKey, out: &mut Out) -> Result<(), CliError> {
 
 fn revoke(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let id = parsed.first();
-    let done = warm(out)?.revoke_api_key(id, parsed.value(&MESH)).map_err(|err| explain(err, "the key"))?.row;
+    let done = warm(out)?
+        .revoke_api_key(id, parsed.value(&MESH))
+        .map_err(|err| explain(err, "the key").or_list("claudemesh apikey list"))?
+        .row;
     match done.status {
         RevokeStatus::Revoked => {}
         RevokeStatus::NotFound => {

@@ -79,7 +79,8 @@ fn flush(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 
 fn delete(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let id = parsed.first();
-    let missing = || CliError::refused(Exit::NotFound, format!("no inbox row with id \"{id}\""));
+    let missing =
+        || CliError::refused(Exit::NotFound, format!("no inbox row with id \"{id}\"")).or_list("claudemesh inbox --json");
     let client = warm(out)?;
     let removed = match client.delete(id) {
         Ok(reply) => reply.removed,

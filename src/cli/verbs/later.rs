@@ -144,9 +144,12 @@ fn remind_list(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 
 fn cancel(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let id = parsed.first();
-    let done = warm(out)?.cancel_scheduled(id, parsed.value(&MESH)).map_err(|err| explain(err, id))?;
+    let done =
+        warm(out)?.cancel_scheduled(id, parsed.value(&MESH)).map_err(|err| explain(err, id).or_list("claudemesh remind list"))?;
     if !done.row.ok {
-        return Err(CliError::refused(Exit::NotFound, format!("nothing with id \"{id}\" waits")));
+        return Err(
+            CliError::refused(Exit::NotFound, format!("nothing with id \"{id}\" waits")).or_list("claudemesh remind list")
+        );
     }
     if out.is_json() {
         out.json(&done)?
@@ -183,7 +186,10 @@ fn task_create(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         tags: words(parsed.value(&TAGS)),
         req_id: None,
     };
-    let made = warm(out)?.create_task(&ask, parsed.value(&MESH)).map_err(|err| explain(err, "the task"))?.row;
+    let made = warm(out)?
+        .create_task(&ask, parsed.value(&MESH))
+        .map_err(|err| explain(err, "the task").or_list("claudemesh task list"))?
+        .row;
     if out.is_json() {
         out.json(&json!({"id": made.id, "title": ask.title}))?
     } else {
@@ -194,7 +200,9 @@ fn task_create(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 
 fn task_claim(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let ask = OnTask { task_id: parsed.first().to_owned(), ..OnTask::default() };
-    let page = warm(out)?.claim_task(&ask, parsed.value(&MESH)).map_err(|err| explain(err, "the task"))?;
+    let page = warm(out)?
+        .claim_task(&ask, parsed.value(&MESH))
+        .map_err(|err| explain(err, "the task").or_list("claudemesh task list"))?;
     if out.is_json() {
         out.json(&page.row.tasks)?
     } else {
@@ -206,7 +214,9 @@ fn task_claim(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 fn task_complete(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let result = Some(parsed.operands[1..].join(" ")).filter(|text| !text.is_empty());
     let ask = OnTask { task_id: parsed.first().to_owned(), result, req_id: None };
-    let page = warm(out)?.complete_task(&ask, parsed.value(&MESH)).map_err(|err| explain(err, "the task"))?;
+    let page = warm(out)?
+        .complete_task(&ask, parsed.value(&MESH))
+        .map_err(|err| explain(err, "the task").or_list("claudemesh task list"))?;
     if out.is_json() {
         out.json(&page.row.tasks)?
     } else {

@@ -78,7 +78,9 @@ fn recall(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 
 fn forget(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let id = parsed.first();
-    warm(out)?.forget(id, parsed.value(&MESH)).map_err(|err| explain(err, &format!("memory \"{id}\"")))?;
+    warm(out)?
+        .forget(id, parsed.value(&MESH))
+        .map_err(|err| explain(err, &format!("memory \"{id}\"")).or_list("claudemesh recall"))?;
     if out.is_json() {
         out.json(&json!({"id": id, "forgotten": true}))?;
     } else {

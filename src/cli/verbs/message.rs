@@ -54,7 +54,7 @@ fn status(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         Some(wish) => wait(&client, id, mesh, &wish),
         None => client.message_status(id, mesh),
     };
-    let standing = standing.map_err(|err| explain(err, &format!("message \"{id}\"")))?;
+    let standing = standing.map_err(|err| explain(err, &format!("message \"{id}\"")).or_list("claudemesh outbox"))?;
     if out.is_json() {
         out.json(&standing)?;
     } else {

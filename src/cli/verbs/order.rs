@@ -223,6 +223,7 @@ fn expelled(parsed: &Parsed, done: &Expelled, word: &str, out: &mut Out) -> Resu
         out.json(done)?;
     } else if done.affected.is_empty() {
         out.info("No peers matched.")?;
+        out.hint("see who is there with: claudemesh peers")?;
     } else {
         out.ok(&format!("{word} {} peer(s): {}", done.affected.len(), done.affected.join(", ")), None)?;
         done.until.iter().try_for_each(|until| out.hint(&format!("kept out until {until}")))?;

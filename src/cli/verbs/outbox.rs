@@ -151,7 +151,7 @@ fn show(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let id = parsed.first();
     let row = match cold(session_token()?)?.outbox_row(id) {
         Err(crate::client::Error::Refused { status: 404, .. }) => {
-            return Err(CliError::refused(Exit::NotFound, format!("no outbox row with id \"{id}\"")));
+            return Err(CliError::refused(Exit::NotFound, format!("no outbox row with id \"{id}\"")).or_list("claudemesh outbox"));
         }
         row => row?,
     };

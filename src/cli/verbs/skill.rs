@@ -75,7 +75,10 @@ fn list(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 
 fn get(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let name = parsed.first();
-    let skill = warm(out)?.skill(name, parsed.value(&MESH)).map_err(|err| explain(err, &format!("skill \"{name}\"")))?.skill;
+    let skill = warm(out)?
+        .skill(name, parsed.value(&MESH))
+        .map_err(|err| explain(err, &format!("skill \"{name}\"")).or_list("claudemesh skill list"))?
+        .skill;
     if out.is_json() {
         out.json_pretty(&skill)?;
     } else {
@@ -119,7 +122,7 @@ fn remove(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let name = parsed.first();
     let done = warm(out)?.remove_skill(name, parsed.value(&MESH)).map_err(|err| explain(err, name))?;
     if done.row.action == SkillAction::NotFound {
-        return Err(CliError::refused(Exit::NotFound, format!("skill \"{name}\" not found")));
+        return Err(CliError::refused(Exit::NotFound, format!("skill \"{name}\" not found")).or_list("claudemesh skill list"));
     }
     if out.is_json() {
         out.json(&done)?;

@@ -66,7 +66,9 @@ fn text(value: &Value) -> String {
 
 fn get(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let key = parsed.first();
-    let found = warm(out)?.state(key, parsed.value(&MESH)).map_err(|err| explain(err, &format!("\"{key}\"")))?;
+    let found = warm(out)?
+        .state(key, parsed.value(&MESH))
+        .map_err(|err| explain(err, &format!("\"{key}\"")).or_list("claudemesh state list"))?;
     if out.is_json() {
         out.json(&found.state)?;
     } else {

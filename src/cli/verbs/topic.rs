@@ -141,7 +141,10 @@ fn create(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         visibility: parsed.value(&VISIBILITY).and_then(Visibility::parse).unwrap_or_default(),
         req_id: None,
     };
-    let made = warm(out)?.create_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?.row;
+    let made = warm(out)?
+        .create_topic(&ask, parsed.value(&MESH))
+        .map_err(|err| explain(err, &about(parsed)).or_list("claudemesh topic list"))?
+        .row;
     if out.is_json() {
         out.json(&json!({"id": made.topic.id, "name": made.topic.name, "created": made.created}))?;
     } else if made.created {
@@ -162,7 +165,9 @@ fn join(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         member: member.transpose()?,
         req_id: None,
     };
-    warm(out)?.join_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    warm(out)?
+        .join_topic(&ask, parsed.value(&MESH))
+        .map_err(|err| explain(err, &about(parsed)).or_list("claudemesh topic list"))?;
     done(parsed, "joined", out)
 }
 
@@ -178,7 +183,9 @@ fn done(parsed: &Parsed, word: &str, out: &mut Out) -> Result<Exit, CliError> {
 
 fn leave(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let ask = TopicLeave { topic: name(parsed).to_owned(), member: None, req_id: None };
-    warm(out)?.leave_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    warm(out)?
+        .leave_topic(&ask, parsed.value(&MESH))
+        .map_err(|err| explain(err, &about(parsed)).or_list("claudemesh topic list"))?;
     done(parsed, "left", out)
 }
 
@@ -208,10 +215,12 @@ fn meant<'m>(members: &'m [TopicMember], text: &str, topic: &str) -> Result<&'m 
 fn remove(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let (topic, text) = (name(parsed), parsed.operands.get(1).map_or("", String::as_str));
     let client = warm(out)?;
-    let page = client.topic_members(topic, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    let page = client
+        .topic_members(topic, parsed.value(&MESH))
+        .map_err(|err| explain(err, &about(parsed)).or_list("claudemesh topic list"))?;
     let member = meant(&page.row.members, text, topic)?;
     let ask = TopicLeave { topic: topic.to_owned(), member: Some(member.pubkey), req_id: None };
-    client.leave_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    client.leave_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)).or_list("claudemesh topic list"))?;
     if out.is_json() {
         out.json(&json!({"removed": member.display_name, "pubkey": member.pubkey, "topic": topic}))?;
     } else {
@@ -222,12 +231,16 @@ fn remove(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 
 fn read(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let ask = OfTopic { topic: name(parsed).to_owned(), req_id: None };
-    warm(out)?.read_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    warm(out)?
+        .read_topic(&ask, parsed.value(&MESH))
+        .map_err(|err| explain(err, &about(parsed)).or_list("claudemesh topic list"))?;
     done(parsed, "read", out)
 }
 
 fn members(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let page = warm(out)?.topic_members(name(parsed), parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    let page = warm(out)?
+        .topic_members(name(parsed), parsed.value(&MESH))
+        .map_err(|err| explain(err, &about(parsed)).or_list("claudemesh topic list"))?;
     let members = &page.row.members;
     if out.is_json() {
         out.json_pretty(members)?;
@@ -255,7 +268,9 @@ fn history(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         before_id: parsed.value(&BEFORE).map(str::to_owned),
         req_id: None,
     };
-    let page = warm(out)?.topic_history(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)))?;
+    let page = warm(out)?
+        .topic_history(&ask, parsed.value(&MESH))
+        .map_err(|err| explain(err, &about(parsed)).or_list("claudemesh topic list"))?;
     let messages = &page.row.messages;
     if out.is_json() {
         let row = |message: &TopicMessage| {
