@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use claudemesh::base::time::now_millis;
 use claudemesh::crypto::keys::KeyPair;
 use claudemesh::crypto::random;
 use claudemesh::net::dial;
@@ -30,8 +31,6 @@ const EACH: &str = "dG8gZWFjaCBvZiB0aGVt";
 
 /// What all peers write to.
 struct Ring {
-    /// Names this ring's messages.
-    tag: String,
     epoch: Instant,
     times: Mutex<Vec<Duration>>,
     passed: AtomicUsize,
@@ -46,14 +45,12 @@ struct Link {
     body: String,
     heard: Sender<()>,
     times: Vec<Duration>,
-    sent: usize,
-    me: usize,
 }
 
 impl Link {
     fn send(&mut self, out: &mut Outbox) {
-        self.sent += 1;
-        let id = format!("{}-{}-{}", self.ring.tag, self.me, self.sent);
+        // As a daemon names it.
+        let id = random::uuid_v7(now_millis());
         // The moment stands where a message's text would, so that whoever gets it knows how long it took.
         let at = self.ring.epoch.elapsed().as_nanos();
         out.text(format!(
@@ -162,7 +159,6 @@ impl ws::Peer for Hello<'_> {
 fn circulate(address: &str, mesh: &RawMesh, peers: usize, under_way: usize, messages: usize) -> (Vec<Duration>, f64) {
     let keys: Vec<KeyPair> = (0..peers).map(|_| KeyPair::generate()).collect();
     let ring = Arc::new(Ring {
-        tag: random::id32(),
         epoch: Instant::now(),
         times: Mutex::default(),
         passed: AtomicUsize::new(0),
@@ -177,8 +173,6 @@ fn circulate(address: &str, mesh: &RawMesh, peers: usize, under_way: usize, mess
                 body: "x".repeat(400),
                 heard: heard.clone(),
                 times: Vec::new(),
-                sent: 0,
-                me,
             };
             join(address, &mesh.hello(me, &keys[me]), link, &welcome)
         })

@@ -70,7 +70,7 @@ fn add(call: &Call<'_>) -> Result<Reply, Reply> {
         Target::Group(_) | Target::Topic(_) | Target::Everyone if plaintext => sealed::plain(text.as_bytes()),
         Target::Group(_) | Target::Topic(_) | Target::Everyone => {
             let repeats = fields.get("cron").is_some_and(|cron| !cron.is_null());
-            let id = ClientId::new(random::uuid_v4());
+            let id = ClientId::new(random::uuid_v7(now_millis()));
             let (body, seal) = seal(call, &membership, (&target, &id, repeats), text.as_bytes(), speaker.secret)?;
             fields.insert("seal".to_owned(), json::value(&seal));
             fields.insert("client_message_id".to_owned(), id.as_str().into());

@@ -122,7 +122,7 @@ pub(super) fn requeue(call: &Call<'_>) -> Reply {
     if request.new_client_message_id.as_deref().is_some_and(|id| !is_client_id(id)) {
         return Reply::error(400, "new_client_message_id must be printable and at most 128 bytes").into();
     }
-    let new_client_id = request.new_client_message_id.map_or_else(|| ClientId::new(random::uuid_v4()), ClientId::new);
+    let new_client_id = request.new_client_message_id.map_or_else(|| ClientId::new(random::uuid_v7(now_millis())), ClientId::new);
     let new_row = RowId::new(random::uuid_v7(now_millis()));
     let aborted_by = request.aborted_by.unwrap_or_else(|| "operator".to_owned());
     let row = RowId::new(request.id.as_str());

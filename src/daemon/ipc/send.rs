@@ -76,7 +76,7 @@ fn accept(call: &Call<'_>) -> Result<Reply, Reply> {
     };
     let Addressed { membership, resolved, sender, sealed } = addressed;
     let route = Route { mesh: membership.slug.clone(), sender };
-    let client_id = wanted.client_id.clone().unwrap_or_else(|| ClientId::new(random::uuid_v4()));
+    let client_id = wanted.client_id.clone().unwrap_or_else(|| ClientId::new(random::uuid_v7(now_millis())));
     let row = NewRow {
         id: RowId::new(random::uuid_v7(now_millis())),
         client_id: client_id.clone(),
