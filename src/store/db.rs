@@ -1,6 +1,6 @@
 //! One open connection with the statements prepared on it, and how a database file is opened.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, Statement};
 
 use super::error::Error;
+use super::sums::Sums;
 use crate::sys::disk;
 
 /// Prepared statements kept at once, a few KiB each. When full, the one unused for longest goes.
@@ -29,13 +30,15 @@ pub(super) struct Db<'c> {
     path: PathBuf,
     /// Whether there was room when this transaction first asked.
     room: Cell<Option<bool>>,
+    /// What this transaction has changed that is written at its end.
+    sums: RefCell<Sums>,
     /// The most recently used last.
     idle: RefCell<Vec<(Box<str>, Statement<'c>)>>,
 }
 
 impl<'c> Db<'c> {
     pub(super) fn new(conn: &'c Connection, path: &Path) -> Db<'c> {
-        Db { conn, path: path.to_owned(), room: Cell::new(None), idle: RefCell::new(Vec::new()) }
+        Db { conn, path: path.to_owned(), room: Cell::new(None), sums: RefCell::default(), idle: RefCell::new(Vec::new()) }
     }
 
     /// Refuses what would make the database larger when the disk has little room left: what makes it smaller, and what
@@ -51,6 +54,11 @@ impl<'c> Db<'c> {
     /// Another transaction begins.
     pub(super) fn look_for_room_again(&self) {
         self.room.set(None);
+    }
+
+    /// What this transaction has changed that is written at its end. The borrow ends before anything else is asked of this.
+    pub(super) fn sums(&self) -> RefMut<'_, Sums> {
+        self.sums.borrow_mut()
     }
 
     /// `sql`, prepared before or now.

@@ -10,6 +10,7 @@ mod migrate;
 pub mod outbox;
 mod owner;
 pub mod session_keys;
+mod sums;
 
 use std::fmt;
 

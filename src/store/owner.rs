@@ -92,6 +92,8 @@ pub(super) struct Kind {
     pub(super) steps: &'static [Step],
     /// Runs at every opening, after the steps: what a crash or the reference's daemon may have left behind.
     pub(super) recover: fn(&Connection) -> Result<(), Error>,
+    /// Runs at the end of every transaction, as part of it: writes down what its commands have summed up.
+    pub(super) sum_up: fn(&Db<'_>) -> Result<(), Error>,
 }
 
 /// Opens the database, brings it up to date and starts its thread.
@@ -102,7 +104,7 @@ pub(super) fn start<C: Command>(path: &Path, kind: &Kind) -> Result<(Caller<C>, 
     (kind.recover)(&conn)?;
     let (sender, queue) = bounded(QUEUE);
     let name = kind.thread;
-    let file = File { path: path.to_owned(), damaged: Arc::default() };
+    let file = File { path: path.to_owned(), damaged: Arc::default(), sum_up: kind.sum_up };
     let damaged = file.damaged.clone();
     let running = thread::spawn(name, STACK, move || {
         // On this thread, so that starting waits for no disk. Without the room it only takes longer.
@@ -118,6 +120,7 @@ pub(super) fn start<C: Command>(path: &Path, kind: &Kind) -> Result<(Caller<C>, 
 struct File {
     path: PathBuf,
     damaged: Arc<AtomicBool>,
+    sum_up: fn(&Db<'_>) -> Result<(), Error>,
 }
 
 impl File {
@@ -233,8 +236,10 @@ impl Owner<'_, '_> {
             }
         }
         if outcome.is_ok() {
-            outcome = self.db.execute("COMMIT", []).map(drop);
+            outcome = (self.file.sum_up)(self.db).and_then(|()| self.db.execute("COMMIT", []).map(drop));
         }
+        // Nothing is left of a transaction that is lost.
+        drop(self.db.sums().take());
         self.file.look_at(matches!(outcome, Err(Error::Corrupt(_))));
         if outcome.is_err()
             && self.db.in_transaction()
@@ -251,8 +256,12 @@ impl Owner<'_, '_> {
             *lost = Err(err.clone());
             return command.run(Err(err)).release;
         }
+        self.db.sums().next_command();
         let ran = command.run(Ok(self.db));
         self.file.look_at(ran.damaged);
+        if ran.failed {
+            self.db.sums().undo_command();
+        }
         let undone = if !self.db.in_transaction() {
             Err(Error::Full)
         } else if ran.failed {

@@ -30,6 +30,8 @@ pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch(include_str!("../schema/hub_api_keys.sql"))?),
     // What it counted is the sum of `waiting`.
     |conn| Ok(conn.execute_batch("DROP TABLE depth")?),
+    // `waiting` is written once in each transaction, by `room::sum_up`.
+    |conn| Ok(conn.execute_batch("DROP TRIGGER delivery_insert; DROP TRIGGER delivery_delete")?),
 ];
 
 /// A column that only this program writes, and only with keys.

@@ -250,7 +250,8 @@ commands! {
 impl Hub {
     /// Opens the database and starts its thread.
     pub fn open(path: &Path) -> Result<(Hub, Running), Error> {
-        let kind = Kind { thread: "store-hub", cache_kib: 2048, steps: members::STEPS, recover: |_| Ok(()) };
+        let kind =
+            Kind { thread: "store-hub", cache_kib: 2048, steps: members::STEPS, recover: |_| Ok(()), sum_up: room::sum_up };
         let (caller, running) = owner::start(path, &kind)?;
         Ok((Hub(caller), running))
     }

@@ -1,6 +1,6 @@
 //! Messages on their way: kept once, with one copy for each recipient that does not have it yet.
 
-use rusqlite::{OptionalExtension, Row as SqlRow, params};
+use rusqlite::{Row as SqlRow, params};
 
 use super::audit::{Actor, Chain, Entry, Event};
 use super::members::key;
@@ -55,13 +55,16 @@ fn enqueue_one(db: &Db<'_>, policy: &Policy, chain: &mut Chain<'_, '_>, mut subm
     let seq = write(db, &submission)?;
     topics::append(db, &submission)?;
     let urgent = submission.priority == Priority::Now;
-    let mut written = 0;
+    let mut written: i64 = 0;
     for recipient in &submission.recipients {
-        written += i64::try_from(db.execute(
+        let rows = db.execute(
             "INSERT INTO delivery (mesh_id, recipient, seq, urgent, weight) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
             params![submission.mesh.as_str(), recipient.to_string(), seq, urgent, weight],
-        )?)
-        .unwrap_or(0);
+        )?;
+        if rows == 1 {
+            room::came(db, &submission.mesh, *recipient, weight);
+            written += 1;
+        }
     }
     // The row was written for as many copies as were asked for; the same recipient twice is one.
     if usize::try_from(written) != Ok(submission.recipients.len()) {
@@ -83,14 +86,14 @@ fn make_fit(db: &Db<'_>, policy: &Policy, submission: &mut Submission, weight: i
     if policy.mesh_bytes == 0 && policy.recipient_bytes == 0 {
         return Ok(None);
     }
-    let mesh = submission.mesh.as_str();
+    let mesh = &submission.mesh;
     let all = weight.saturating_mul(limit_sql(submission.recipients.len()));
-    if !room::fits(db, mesh, "", all, policy.mesh_bytes)? {
+    if !room::fits(db, &(mesh.clone(), None), all, policy.mesh_bytes)? {
         return Ok(Some(Full::Mesh));
     }
     let mut fitting = Vec::with_capacity(submission.recipients.len());
     for recipient in &submission.recipients {
-        if room::fits(db, mesh, &recipient.to_string(), weight, policy.recipient_bytes)? {
+        if room::fits(db, &(mesh.clone(), Some(*recipient)), weight, policy.recipient_bytes)? {
             fitting.push(*recipient);
         } else if submission.direct {
             return Ok(Some(Full::Recipient));
@@ -231,36 +234,34 @@ fn read(row: &SqlRow<'_>) -> rusqlite::Result<Stored> {
 pub(super) fn acked(db: &Db<'_>, acks: Vec<Ack>) -> Result<usize, Error> {
     let mut gone = 0;
     for ack in acks {
-        let seq = db.first("SELECT seq FROM message WHERE id = ?1", [ack.message.as_str()], |row| row.get(0))?;
-        if let Some(seq) = seq {
-            gone += has(db, &ack, seq)?;
-        }
+        gone += usize::from(has(db, &ack)?);
     }
     Ok(gone)
 }
 
-/// Takes one recipient's copy away, and with the last copy the text.
-fn has(db: &Db<'_>, ack: &Ack, seq: i64) -> Result<usize, Error> {
-    let gone = db.execute(
-        "DELETE FROM delivery WHERE mesh_id = ?1 AND recipient = ?2 AND seq = ?3",
-        params![ack.mesh.as_str(), ack.recipient.to_string(), seq],
+/// Takes one recipient's copy away, and with the last copy the text. False if there is none.
+fn has(db: &Db<'_>, ack: &Ack) -> Result<bool, Error> {
+    let (mesh, recipient) = (ack.mesh.as_str(), ack.recipient.to_string());
+    let copy = db.first(
+        "SELECT message.seq, weight, target_spec GLOB '[*@#]*'
+           FROM message CROSS JOIN delivery ON delivery.mesh_id = ?2 AND recipient = ?3 AND delivery.seq = message.seq
+          WHERE message.id = ?1",
+        params![ack.message.as_str(), mesh, recipient],
+        |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, bool>(2)?)),
     )?;
-    if gone == 0 {
-        return Ok(0);
+    let Some((seq, weight, is_for_many)) = copy else { return Ok(false) };
+    let copy = "DELETE FROM delivery WHERE mesh_id = ?1 AND recipient = ?2 AND seq = ?3";
+    db.execute(copy, params![mesh, recipient, seq])?;
+    room::went(db, &ack.mesh, ack.recipient, weight);
+    db.execute(
+        "UPDATE message SET waiting = waiting - 1, delivered_at = iif(waiting = 1, ?2, delivered_at),
+                nonce = iif(waiting = 1, '', nonce), ciphertext = iif(waiting = 1, '', ciphertext)
+          WHERE seq = ?1",
+        params![seq, ack.now],
+    )?;
+    if is_for_many {
+        let had = "INSERT OR IGNORE INTO had (seq, recipient, at) VALUES (?1, ?2, ?3)";
+        db.execute(had, params![seq, recipient, ack.now])?;
     }
-    let is_for_many: Option<bool> = db
-        .prepare(
-            "UPDATE message SET waiting = waiting - 1, delivered_at = iif(waiting = 1, ?2, delivered_at),
-                    nonce = iif(waiting = 1, '', nonce), ciphertext = iif(waiting = 1, '', ciphertext)
-              WHERE seq = ?1 RETURNING target_spec GLOB '[*@#]*'",
-        )?
-        .query_row(params![seq, ack.now], |row| row.get(0))
-        .optional()?;
-    if is_for_many == Some(true) {
-        db.execute(
-            "INSERT OR IGNORE INTO had (seq, recipient, at) VALUES (?1, ?2, ?3)",
-            params![seq, ack.recipient.to_string(), ack.now],
-        )?;
-    }
-    Ok(gone)
+    Ok(true)
 }

@@ -2,8 +2,9 @@
 
 use rusqlite::params;
 
-use crate::base::ids::MeshId;
+use crate::base::ids::{MeshId, PublicKey};
 use crate::store::db::Db;
+use crate::store::sums::{Change, Whose};
 use crate::store::{Error, limit_sql};
 
 /// What whoever operates the broker allows; 0 is no limit.
@@ -65,21 +66,59 @@ pub(super) fn policy(db: &Db<'_>) -> Result<Policy, Error> {
     found.ok_or_else(|| Error::Sql("the policy is gone".to_owned()))
 }
 
-/// Whether a copy of this weight still fits for `recipient` (empty: into the mesh as a whole). Where it does not, nothing
-/// fits until an eighth is free again: else a small message would slip past a large one that was refused before it.
-pub(super) fn fits(db: &Db<'_>, mesh: &str, recipient: &str, weight: i64, limit: u64) -> Result<bool, Error> {
+/// Counts a copy that waits for a recipient from now on. Whoever adds a row to `delivery` says so here.
+pub(super) fn came(db: &Db<'_>, mesh: &MeshId, recipient: PublicKey, weight: i64) {
+    db.sums().note(mesh, recipient, Change { copies: 1, bytes: weight });
+}
+
+/// Counts a copy that waits no more. Whoever takes a row out of `delivery` says so here.
+pub(super) fn went(db: &Db<'_>, mesh: &MeshId, recipient: PublicKey, weight: i64) {
+    db.sums().note(mesh, recipient, Change { copies: -1, bytes: -weight });
+}
+
+/// How the table `waiting` names whose row it is; the mesh's own has no name.
+fn name(recipient: Option<PublicKey>) -> String {
+    recipient.map_or_else(String::new, |key| key.to_hex())
+}
+
+/// Writes down what a transaction has changed of what waits.
+pub(super) fn sum_up(db: &Db<'_>) -> Result<(), Error> {
+    // Whoever still looked at them would find the loan taken.
+    let changes = db.sums().take();
+    for ((mesh, recipient), change) in changes {
+        db.execute(
+            "INSERT INTO waiting (mesh_id, recipient, copies, bytes) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (mesh_id, recipient) DO UPDATE SET copies = copies + excluded.copies, bytes = bytes + excluded.bytes",
+            params![mesh.as_str(), name(recipient), change.copies, change.bytes],
+        )?;
+    }
+    Ok(())
+}
+
+/// Whether a copy of this weight still fits for a recipient, or into the mesh as a whole. Where it does not, nothing fits
+/// until an eighth is free again: else a small message would slip past a large one that was refused before it.
+pub(super) fn fits(db: &Db<'_>, whose: &Whose, weight: i64, limit: u64) -> Result<bool, Error> {
     if limit == 0 {
         return Ok(true);
     }
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let (mesh, recipient) = (whose.0.as_str(), name(whose.1));
     let sql = "SELECT bytes, full FROM waiting WHERE mesh_id = ?1 AND recipient = ?2";
     let found = db.first(sql, params![mesh, recipient], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?)))?;
+    let (written, was_full) = found.unwrap_or_default();
+    let bytes = written + db.sums().of(whose).bytes;
     // Who has nothing waiting may get anything that a frame can carry.
-    let Some((bytes, was_full)) = found.filter(|(bytes, _)| 0 < *bytes) else { return Ok(true) };
+    if bytes <= 0 {
+        return Ok(true);
+    }
     let line = if was_full { limit - limit / 8 } else { limit };
     let full = line < bytes.saturating_add(weight);
     if full != was_full {
-        db.execute("UPDATE waiting SET full = ?3 WHERE mesh_id = ?1 AND recipient = ?2", params![mesh, recipient, full])?;
+        db.execute(
+            "INSERT INTO waiting (mesh_id, recipient, copies, bytes, full) VALUES (?1, ?2, 0, 0, ?3)
+             ON CONFLICT (mesh_id, recipient) DO UPDATE SET full = excluded.full",
+            params![mesh, recipient, full],
+        )?;
     }
     Ok(!full)
 }

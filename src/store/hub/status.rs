@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::members::key;
-use super::{MessageLookup, MessageState, receipts};
+use super::{MessageLookup, MessageState, receipts, room};
 use crate::base::ids::{MemberId, MemberKey, MeshId, MessageId};
 use crate::base::time::Millis;
 use crate::store::db::Db;
@@ -35,11 +35,17 @@ pub(super) fn expire(db: &Db<'_>, now: Millis, limit: usize) -> Result<Expired, 
     for seq in &seqs {
         expired.told.extend(receipts::expired(db, *seq, now)?);
         db.execute("DELETE FROM had WHERE seq = ?1", [seq])?;
+        let copies = db.all("SELECT mesh_id, recipient, weight FROM delivery WHERE seq = ?1", [seq], |row| {
+            Ok((MeshId::new(row.get::<_, String>(0)?), key(row, 1)?, row.get(2)?))
+        })?;
+        for (mesh, recipient, weight) in copies {
+            room::went(db, &mesh, recipient, weight);
+        }
         db.execute("DELETE FROM delivery WHERE seq = ?1", [seq])?;
         db.execute("DELETE FROM message WHERE seq = ?1", [seq])?;
     }
     if seqs.is_empty() {
-        super::room::forget(db)?;
+        room::forget(db)?;
         super::schedule::forget_failed(db, now)?;
     }
     Ok(expired)

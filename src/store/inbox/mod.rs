@@ -263,7 +263,8 @@ impl Inbox {
     /// Opens the database and starts its thread. A damaged file is put aside, and what can be read of it is kept: what is
     /// lost here was read or can be sent again, while a daemon that does not start receives nothing at all.
     pub fn open(path: &Path) -> Result<(Inbox, Running), Error> {
-        let kind = Kind { thread: "store-inbox", cache_kib: 512, steps: schema::STEPS, recover: schema::recover };
+        let kind =
+            Kind { thread: "store-inbox", cache_kib: 512, steps: schema::STEPS, recover: schema::recover, sum_up: |_| Ok(()) };
         let (caller, running) = match owner::start(path, &kind) {
             Err(Error::Corrupt(why)) => {
                 let aside = damage::set_aside(path)?;

@@ -310,7 +310,8 @@ impl Outbox {
 
     /// Opens the database and starts its thread. Rows that were in flight are pending again.
     pub fn open(path: &Path) -> Result<(Outbox, Running), Error> {
-        let kind = Kind { thread: "store-outbox", cache_kib: 512, steps: schema::STEPS, recover: schema::recover };
+        let kind =
+            Kind { thread: "store-outbox", cache_kib: 512, steps: schema::STEPS, recover: schema::recover, sum_up: |_| Ok(()) };
         let (caller, running) = owner::start(path, &kind)?;
         Ok((Outbox(caller), running))
     }

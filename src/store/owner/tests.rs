@@ -56,7 +56,7 @@ commands! {
 const STEPS: &[Step] = &[|conn| Ok(conn.execute_batch("CREATE TABLE t (x INTEGER PRIMARY KEY)")?)];
 
 fn open(path: &Path) -> (Numbers, Running) {
-    let kind = Kind { thread: "store-test", cache_kib: 64, steps: STEPS, recover: |_| Ok(()) };
+    let kind = Kind { thread: "store-test", cache_kib: 64, steps: STEPS, recover: |_| Ok(()), sum_up: |_| Ok(()) };
     let (caller, running) = start(path, &kind).unwrap();
     (Numbers(caller), running)
 }
@@ -77,7 +77,7 @@ fn run_batch(batch: impl IntoIterator<Item = Cmd>) -> Vec<i64> {
     let conn = db::open(&dir.file("db"), 64).unwrap();
     migrate(&conn, STEPS).unwrap();
     let db = Db::new(&conn, &std::env::temp_dir());
-    let file = File { path: PathBuf::new(), damaged: Arc::default() };
+    let file = File { path: PathBuf::new(), damaged: Arc::default(), sum_up: |_| Ok(()) };
     Owner { db: &db, file: &file, full_sync: true, wrote: false }.run(&mut batch.into_iter().collect());
     assert!(!db.in_transaction());
     all(&db).unwrap()
@@ -200,7 +200,7 @@ fn the_thread_ends_with_the_last_handle_and_leaves_one_private_file() {
 #[test]
 fn what_is_no_database_or_cannot_be_written_is_named() {
     let dir = TestDir::new();
-    let kind = Kind { thread: "store-test", cache_kib: 64, steps: STEPS, recover: |_| Ok(()) };
+    let kind = Kind { thread: "store-test", cache_kib: 64, steps: STEPS, recover: |_| Ok(()), sum_up: |_| Ok(()) };
     std::fs::write(dir.file("text"), "this is not a database, however long it goes on".repeat(100)).unwrap();
     let err = start::<Cmd>(&dir.file("text"), &kind).map(drop).unwrap_err();
     assert!(matches!(err, Error::Corrupt(_)) && err.is_fatal(), "{err}");

@@ -14,7 +14,42 @@ fn an_exchange_does_both_or_neither() {
     let twice = Submission { client_id: Some(ClientId::new("another")), ..direct("first", ALICE) };
     assert!(matches!(hub.exchange(has(), vec![twice]), Err(Error::Sql(_))));
     assert_eq!(waits(&hub), ["first"], "what is not stored takes nothing with it");
+    assert_eq!(hub.totals().unwrap().queued, 1, "nor does it count");
     let answers = hub.exchange(has(), vec![direct("second", ALICE)]).unwrap();
     assert_eq!(answers, [Enqueued::New(MessageId::new("second"))]);
-    assert_eq!(waits(&hub), ["second"]);
+    assert_eq!((waits(&hub), hub.totals().unwrap().queued), (vec!["second".to_owned()], 1));
+}
+
+#[test]
+fn what_waits_is_counted_on_in_a_database_from_before() {
+    let dir = TestDir::new();
+    let path = dir.file("hub.db");
+    let conn = crate::store::db::open(&path, 64).unwrap();
+    let before = members::STEPS.len() - 1;
+    crate::store::migrate::migrate(&conn, &members::STEPS[..before]).unwrap();
+    let alice = key(ALICE).to_hex();
+    conn.execute_batch(&format!(
+        "INSERT INTO mesh (id, slug, name, owner_pubkey, created_at) VALUES ('mesh', 'home', 'Home', '', 1);
+         INSERT INTO member (id, mesh_id, pubkey, display_name, role, joined_at) VALUES
+           ('member-1', 'mesh', '{}', 'Owner', 'admin', 1), ('member-2', 'mesh', '{alice}', 'Alice', 'member', 1);
+         INSERT INTO message (id, mesh_id, sender_member_id, sender_pubkey, sender_name, target_spec, priority, created_at,
+                              expires_at, recipients, waiting, nonce, ciphertext)
+           VALUES ('old', 'mesh', 'member-1', '', 'Owner', '{alice}', 'next', 1, 1000, 1, 1, 'n', 'text');
+         INSERT INTO delivery (mesh_id, recipient, seq, urgent, weight) VALUES ('mesh', '{alice}', 1, 0, 261);",
+        key(OWNER)
+    ))
+    .unwrap();
+    drop(conn);
+    let (hub, _running) = Hub::open(&path).unwrap();
+    let counted = |hub: &Hub| hub.totals().map(|totals| (totals.queued, totals.queued_bytes)).unwrap();
+    assert_eq!(counted(&hub), (1, 261));
+    let has = |id: &str| vec![Ack { mesh: mesh(), recipient: key(ALICE), message: MessageId::new(id), now: 150 }];
+    hub.exchange(has("old"), vec![direct("new", ALICE)]).unwrap();
+    let weight = room::weight("n", "sealed new").unsigned_abs();
+    assert_eq!(counted(&hub), (1, weight));
+    hub.enqueue(vec![direct("newer", ALICE), direct("newest", ALICE)]).unwrap();
+    assert_eq!(hub.acked(has("new")), Ok(1));
+    assert_eq!(counted(&hub).0, 2);
+    assert_eq!(hub.expire(1000, 10).unwrap().count, 4);
+    assert_eq!(counted(&hub), (0, 0));
 }
