@@ -141,6 +141,8 @@ fn who_is_taken_out_of_a_topic_reads_nothing_that_is_said_after_it() {
     assert_eq!(copies(&world, "plans", "bob"), 1);
     // By the beginning of a key, which does not let him in again by itself.
     bob.says(&["topic", "join", "plans"]);
+    assert_eq!(alice.json(&["topic", "remove", "plans", "ben"])["removed"], "bob", "by what its session is called");
+    bob.says(&["topic", "join", "plans"]);
     let key = alice.json(&["topic", "members", "plans"])[1]["pubkey"].as_str().unwrap().to_owned();
     assert!(alice.says(&["topic", "remove", "plans", &key[..10]]).contains("took bob out of #plans"));
 }

@@ -8,6 +8,7 @@ use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb};
+use crate::wire::ipc::PeerOnMesh;
 use crate::wire::json::{self, json};
 use crate::wire::topic::{
     OfTopic, TopicCreate, TopicHistory, TopicJoin, TopicLeave, TopicMember, TopicMessage, TopicRole, Visibility,
@@ -64,7 +65,10 @@ pub(in crate::cli) const LEAVE: Verb = Verb {
 pub(in crate::cli) const REMOVE: Verb = Verb {
     long: "For a lead of the topic and an admin of the mesh. What is said there from then on is sealed with a key that the \
            member does not get. It may enter a public topic again; claudemesh ban keeps it out of the mesh.",
-    operands: &[TOPIC, Operand::one("MEMBER", "Who goes: a name, a key or 8 or more characters that a key begins with.")],
+    operands: &[
+        TOPIC,
+        Operand::one("MEMBER", "Who goes: the name of a member or its session, a key, or 8 or more characters of one."),
+    ],
     flags: &[MESH],
     examples: &[Example { command: "claudemesh topic remove deploys bob", about: "what is said there reaches bob no more" }],
     ..Verb::new(Group::Shared, Effect::Write, "topic remove", "Take a member out of a topic.", remove)
@@ -189,27 +193,29 @@ fn leave(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     done(parsed, "left", out)
 }
 
-/// The one member of a topic that is meant: by its name, its key or how that begins.
-fn meant<'m>(members: &'m [TopicMember], text: &str, topic: &str) -> Result<&'m TopicMember, CliError> {
+/// The member of a topic that is meant: by its name, by what its sessions are called, by its key or how that begins.
+fn meant<'m>(members: &'m [TopicMember], text: &str, peers: &[PeerOnMesh]) -> Vec<&'m TopicMember> {
+    let named: Vec<&TopicMember> = members.iter().filter(|one| one.display_name == text).collect();
+    if !named.is_empty() {
+        return named;
+    }
     let start = text.to_ascii_lowercase();
     let is_start = |key: String| MIN_PREFIX <= start.len() && key.starts_with(&start);
-    let named: Vec<&TopicMember> = members.iter().filter(|one| one.display_name == text).collect();
-    let meant = match named.is_empty() {
-        true => members.iter().filter(|one| is_start(one.pubkey.to_string())).collect(),
-        false => named,
+    let has = |one: &TopicMember, row: &PeerOnMesh| {
+        row.peer.member_pubkey == one.pubkey && (row.peer.display_name == text || is_start(row.peer.pubkey.to_string()))
     };
-    match meant.as_slice() {
-        [one] => Ok(one),
-        [] => {
-            let hint = format!("who is in it: claudemesh topic members {topic}");
-            Err(CliError::refused(Exit::NotFound, format!("\"{text}\" is not in #{topic}")).with_hint(hint))
-        }
-        several => {
-            let keys = several.iter().map(|one| format!("{} ({:.16}…)", one.display_name, one.pubkey.to_string()));
-            let keys: Vec<String> = keys.collect();
-            Err(CliError::usage(format!("\"{text}\" is ambiguous: {}", keys.join(", "))).with_hint("use more of a key"))
-        }
+    members.iter().filter(|one| is_start(one.pubkey.to_string()) || peers.iter().any(|row| has(one, row))).collect()
+}
+
+/// Why nobody is meant, or too many are.
+fn not_one(meant: &[&TopicMember], text: &str, topic: &str) -> CliError {
+    if meant.is_empty() {
+        let hint = format!("who is in it: claudemesh topic members {topic}");
+        return CliError::refused(Exit::NotFound, format!("\"{text}\" is not in #{topic}")).with_hint(hint);
     }
+    let keys: Vec<String> = meant.iter().map(|one| format!("{} ({:.16}…)", one.display_name, one.pubkey.to_string())).collect();
+    CliError::usage(format!("\"{text}\" is ambiguous: {}", keys.join(", ")))
+        .with_hint("type the beginning of the key of the one that is meant")
 }
 
 fn remove(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
@@ -218,7 +224,10 @@ fn remove(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let page = client
         .topic_members(topic, parsed.value(&MESH))
         .map_err(|err| explain(err, &about(parsed)).or_list("claudemesh topic list"))?;
-    let member = meant(&page.row.members, text, topic)?;
+    // Without the peers a member is known by its own name still.
+    let peers = client.peers(Some(page.mesh.as_str())).map(|answer| answer.peers).unwrap_or_default();
+    let meant = meant(&page.row.members, text, &peers);
+    let [member] = meant.as_slice() else { return Err(not_one(&meant, text, topic)) };
     let ask = TopicLeave { topic: topic.to_owned(), member: Some(member.pubkey), req_id: None };
     client.leave_topic(&ask, parsed.value(&MESH)).map_err(|err| explain(err, &about(parsed)).or_list("claudemesh topic list"))?;
     if out.is_json() {
