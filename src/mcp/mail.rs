@@ -16,6 +16,8 @@ use crate::wire::event::{Event, Message};
 use crate::wire::ipc::{Claim, InboxItem, LinkStatus, Path as DeliveryPath};
 use crate::wire::skill::SKILL_CHANGE;
 
+use super::stdio::Told;
+
 /// Rows written that wait to be marked as seen. When full, more stay unread until the next listing finds them.
 pub(super) const RECEIPTS: usize = 256;
 
@@ -63,8 +65,8 @@ pub(super) enum Offer {
 /// What a subscription is for.
 #[derive(Debug)]
 pub(super) enum Wants {
-    /// The session's mail, too. Here come the rows that the client has been given, until their writer ends.
-    Mail(Receiver<String>),
+    /// The session's mail, too. Here comes what became of its rows, until their writer ends.
+    Mail(Receiver<Told>),
     /// Only what changes on the mesh: mail is left to other paths.
     Changes,
 }
@@ -211,12 +213,18 @@ impl Follower {
     }
 
     fn offer_items(&mut self, items: Vec<InboxItem>) -> Result<(), Ended> {
-        for item in items {
+        let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+        for (at, item) in items.into_iter().enumerate() {
             let offer = match self.offered.insert(&item.id) {
                 true => Offer::Event(Box::new(Event::Message(Box::new(message(item))))),
                 false => Offer::Again(item.id),
             };
-            self.offer(offer)?;
+            if let Err(ended) = self.offer(offer) {
+                if self.claims {
+                    give_back(&self.client, &ids[at..]);
+                }
+                return Err(ended);
+            }
         }
         Ok(())
     }
@@ -292,18 +300,30 @@ fn confirm(client: &Client, rows: &[String]) -> Result<(), Error> {
     }
 }
 
-/// Marks what was written, until nothing more will be. Rows that cannot be marked now are tried again with the next.
-fn receipts(client: &Client, written: &Receiver<String>) {
-    let mut rows: Vec<String> = Vec::new();
+/// What the client was not given is free for other paths at once. A daemon that can not be told waits until its claim is over.
+fn give_back(client: &Client, rows: &[String]) {
+    if !rows.is_empty()
+        && let Err(err) = client.unclaim(DeliveryPath::Channel, rows)
+    {
+        log::debug!("rows cannot be given back: {err}");
+    }
+}
+
+/// Marks what was written, until nothing more will be. Rows that cannot be marked now are tried again with the next. What was
+/// lost is given back.
+fn receipts(client: &Client, told: &Receiver<Told>) {
+    let (mut rows, mut lost): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     loop {
-        let next = if rows.is_empty() {
-            written.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            written.recv_timeout(RETRY)
-        };
+        let next =
+            if rows.is_empty() { told.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { told.recv_timeout(RETRY) };
         let is_last = next == Err(RecvTimeoutError::Disconnected);
-        rows.extend(next);
-        rows.extend(written.try_iter().take(BATCH.saturating_sub(rows.len())));
+        for told in next.into_iter().chain(told.try_iter().take(BATCH.saturating_sub(rows.len()))) {
+            match told {
+                Told::Written(row) => rows.push(row),
+                Told::Lost(row) => lost.push(row),
+            }
+        }
+        give_back(client, &std::mem::take(&mut lost));
         if !rows.is_empty() {
             match confirm(client, &rows) {
                 Ok(()) => rows.clear(),

@@ -38,7 +38,7 @@ use self::mail::{Mail, Wants};
 use self::methods::{Answer, Session};
 use self::pending::{BatchId, Due, Pending};
 use self::skills::{Job, News, Question, Skills, Source};
-use self::stdio::{Line, Out};
+use self::stdio::{Line, Out, Told};
 
 pub use self::mail::Start;
 pub use self::stdio::{Connection, Far};
@@ -79,8 +79,8 @@ pub fn run(connection: Connection, options: Options) -> Exit {
     let (lines_in, lines) = bounded::<Line>(0);
     let Ok(ended) = stdio::read_lines(connection.input, lines_in) else { return Exit::Internal };
     let (out, queue) = bounded::<Out>(OUT_QUEUE);
-    let (written, receipts) = bounded::<String>(mail::RECEIPTS);
-    let Ok(writer) = stdio::write_lines(connection.output, queue, written) else { return Exit::Internal };
+    let (told, receipts) = bounded::<Told>(mail::RECEIPTS);
+    let Ok(writer) = stdio::write_lines(connection.output, queue, told) else { return Exit::Internal };
     let by_hooks = options.token.is_none() && options.own.is_some();
     let session = Session::new(options.token.is_some(), options.channels && !by_hooks);
     let mut server =
@@ -89,7 +89,8 @@ pub fn run(connection: Connection, options: Options) -> Exit {
     let deadline = Instant::now() + STOP_DEADLINE;
     let Server { out, mail, skills, receipts, .. } = server;
     drop((out, receipts));
-    // What comes too late is left to itself: the process ends, and the mail is still unread.
+    // What comes too late is left to itself: the process ends, and the mail is still unread. What was claimed and not written
+    // is given back by the threads of the mail.
     writer.running.join_by(deadline);
     if let Some(mail) = mail {
         mail.stop(deadline);
@@ -107,7 +108,7 @@ struct Server {
     /// Disconnected once the input has ended.
     ended: Receiver<()>,
     /// Kept for the thread that takes them, which starts with the mail.
-    receipts: Receiver<String>,
+    receipts: Receiver<Told>,
     mail: Option<Mail>,
     skills: Option<Skills>,
     pending: Pending,

@@ -64,6 +64,14 @@ pub(super) struct Out {
     pub(super) row: Option<String>,
 }
 
+/// What became of the row that a line was to show.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    Written(String),
+    /// The output is broken: nobody reads it.
+    Lost(String),
+}
+
 /// Hands over each line until the input ends, or nobody takes them any more. The receiver returned is disconnected then.
 pub(super) fn read_lines(input: Box<dyn Read + Send>, lines: Sender<Line>) -> io::Result<Receiver<()>> {
     let (reading, ended) = crossbeam_channel::bounded(0);
@@ -120,25 +128,22 @@ pub(super) struct Writer {
     pub(super) ended: Receiver<()>,
 }
 
-/// Writes and flushes each line; only then its row is handed to `written`. Ends when the queue does, or the output breaks.
-pub(super) fn write_lines(
-    mut output: Box<dyn Write + Send>,
-    queue: Receiver<Out>,
-    written: Sender<String>,
-) -> io::Result<Writer> {
+/// Writes and flushes each line; only then its row counts as written. Once the output breaks, it says so, and of all that is
+/// still in the queue, or comes until that ends, that it is lost.
+pub(super) fn write_lines(mut output: Box<dyn Write + Send>, queue: Receiver<Out>, told: Sender<Told>) -> io::Result<Writer> {
     let (writing, ended) = crossbeam_channel::bounded(0);
     let running = thread::spawn("stdout", STACK, move || {
-        let _writing: Sender<()> = writing;
+        let mut writing: Option<Sender<()>> = Some(writing);
         for out in queue {
-            if let Some(mut line) = out.line {
+            if let Some(mut line) = out.line.filter(|_| writing.is_some()) {
                 line.push('\n');
                 if output.write_all(line.as_bytes()).and_then(|()| output.flush()).is_err() {
-                    return;
+                    writing = None;
                 }
             }
             if let Some(row) = out.row {
                 // Full: the row stays unread, and is found and marked at the next listing.
-                let _ = written.try_send(row);
+                let _ = told.try_send(if writing.is_some() { Told::Written(row) } else { Told::Lost(row) });
             }
         }
     })?;
@@ -173,11 +178,15 @@ mod tests {
             }
         }
         let (out, queue) = crossbeam_channel::unbounded();
-        let (written, rows) = crossbeam_channel::unbounded();
+        let (told, rows) = crossbeam_channel::unbounded();
         for row in ["a", "b", "c"] {
             out.send(Out { line: Some("x".into()), row: Some(row.into()) }).unwrap();
         }
-        write_lines(Box::new(Breaks(2)), queue, written).unwrap();
-        assert_eq!(rows.iter().collect::<Vec<_>>(), ["a", "b"]);
+        let writer = write_lines(Box::new(Breaks(2)), queue, told).unwrap();
+        assert!(writer.ended.recv().is_err(), "that it broke is heard while there is more to write");
+        out.send(Out { line: Some("x".into()), row: Some("d".into()) }).unwrap();
+        drop(out);
+        let expected = [Told::Written("a".into()), Told::Written("b".into()), Told::Lost("c".into()), Told::Lost("d".into())];
+        assert_eq!(rows.iter().collect::<Vec<_>>(), expected);
     }
 }

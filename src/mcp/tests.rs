@@ -350,6 +350,53 @@ fn what_another_path_has_claimed_is_not_shown_and_what_was_shown_is_confirmed() 
 }
 
 #[test]
+fn what_was_claimed_and_could_not_be_written_is_given_back() {
+    /// Takes so many lines, and breaks.
+    struct Breaks(usize);
+    impl Write for Breaks {
+        fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+            Ok(buf.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            self.0 = self.0.checked_sub(1).ok_or(std::io::ErrorKind::BrokenPipe)?;
+            Ok(())
+        }
+    }
+    let scratch = Scratch::new();
+    let (_blocks, stream) = unbounded();
+    let waiting = Arc::new(Mutex::new(vec![json!(["a", "b", "c", "d"].map(|id| item(id, 1)))]));
+    let daemon = FakeDaemon::start(&scratch.paths(), move |asked| match asked.path.as_str() {
+        "/v1/events" => Answer::Stream(stream.clone()),
+        "/v1/inbox/claim" => {
+            Answer::Json(200, encode(&json!({ "items": waiting.lock().unwrap().pop().unwrap_or_else(|| json!([])) })))
+        }
+        _ => Answer::Json(200, r#"{"changed":1}"#.into()),
+    });
+    let (near, Far { mut to_server, .. }) = Connection::memory().unwrap();
+    // The answer to the first request, and one message.
+    let near = Connection { output: Box::new(Breaks(2)), ..near };
+    let options = options(&scratch, token());
+    let running = thread::spawn("shim", 512 * 1024, move || run(near, options)).unwrap();
+    to_server.write_all(format!("{INITIALIZE}\n{INITIALIZED}\n").as_bytes()).unwrap();
+    assert_eq!(running.join_by(Instant::now() + Duration::from_secs(10)), Joined::Ended(Exit::Success));
+    let mut given_back: Vec<String> = Vec::new();
+    while given_back.len() < 3 {
+        let asked = daemon.asked();
+        match asked.path.as_str() {
+            "/v1/inbox/offered" => assert_eq!(asked.body, r#"{"ids":["a"],"path":"channel"}"#),
+            "/v1/inbox/unclaim" => {
+                let body: Value = decode(asked.body.as_bytes()).unwrap();
+                assert_eq!(body["path"], "channel");
+                given_back.extend(body["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()));
+            }
+            _ => {}
+        }
+    }
+    given_back.sort();
+    assert_eq!(given_back, ["b", "c", "d"]);
+}
+
+#[test]
 fn a_session_that_ended_still_gets_answers() {
     let scratch = Scratch::new();
     let daemon = FakeDaemon::start(&scratch.paths(), |_| Answer::Json(401, r#"{"error":"unknown session"}"#.into()));
