@@ -216,6 +216,7 @@ pub(super) const VERBS: &[Verb] = &[
     verbs::topic::MEMBERS,
     verbs::topic::POST,
     verbs::topic::HISTORY,
+    verbs::topic_tail::TAIL,
     verbs::topic::READ,
     verbs::later::TASK_LIST,
     verbs::later::TASK_CREATE,

@@ -1,9 +1,10 @@
 //! Topics, as somebody types them.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Typist;
 use crate::support::mesh::World;
+use crate::support::process::Process;
 use crate::support::session::Session;
 
 #[test]
@@ -41,4 +42,46 @@ fn a_topic_is_made_entered_written_to_by_name_and_read_later() {
     alice.fails(&["send", "#nowhere", "hello"], 5, "#nowhere");
     alice.fails(&["topic", "history", "nowhere"], 5, "there is no topic \"nowhere\"");
     alice.fails(&["topic", "create", "a b"], 3, "a topic's name is");
+}
+
+#[test]
+fn what_is_said_in_a_topic_is_shown_as_it_comes_and_nothing_else_is() {
+    let world = World::pair();
+    let (ann, ben) = (Session::open(&world.alice, "acme", "ann"), Session::open(&world.bob, "acme", "ben"));
+    let alice = Typist { home: &world.homes[0], session: Some(&ann) };
+    let bob = Typist { home: &world.homes[1], session: Some(&ben) };
+    for topic in ["deploys", "plans"] {
+        alice.says(&["topic", "create", topic]);
+        bob.says(&["topic", "join", topic]);
+    }
+    let heard = ben.follow(Some(0));
+    for (n, text) in ["one", "two"].iter().enumerate() {
+        ann.send("#deploys", text, &format!("m-{n}"));
+        heard.message(&format!("m-{n}"));
+    }
+    let spawn = |args: &[&str]| {
+        let mut command = world.homes[1].command(args);
+        command.env("CLAUDEMESH_INTERNAL_NO_AUTOSPAWN", "1").env("CLAUDEMESH_IPC_TOKEN", &ben.token);
+        Process::spawn(command)
+    };
+    let next = |process: &Process, key: &str| -> Value {
+        serde_json::from_str::<Value>(&process.line().expect("a message")).unwrap()[key].clone()
+    };
+    bob.fails(&["topic", "tail", "nowhere"], 5, "there is no topic");
+    let tail = spawn(&["topic", "tail", "#deploys", "--limit", "1", "--json"]);
+    assert_eq!(next(&tail, "text"), "two");
+    let inbox = spawn(&["inbox", "--follow", "--topic", "#plans", "--json"]);
+    for (topic, text) in [("#plans", "elsewhere"), ("#deploys", "three"), ("#plans", "elsewhere again"), ("#deploys", "four")] {
+        ann.send(topic, text, text);
+    }
+    assert_eq!([next(&tail, "text"), next(&tail, "text")], ["three", "four"]);
+    assert_eq!([next(&inbox, "body"), next(&inbox, "body")], ["elsewhere", "elsewhere again"]);
+    for process in [tail, inbox] {
+        process.signal(rustix::process::Signal::TERM);
+        let ended = process.finish();
+        assert_eq!((ended.status.code(), ended.out.as_str()), (Some(0), ""), "{}", ended.err);
+    }
+    // What was only looked at is unread still, and what was read from the inbox is not.
+    let unread: Vec<Value> = ben.unread().into_iter().map(|row| row["body"].clone()).collect();
+    assert_eq!(unread, ["one", "two", "three", "four"]);
 }

@@ -42,6 +42,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
         Example { command: "claudemesh inbox --unread", about: "what is new" },
         Example { command: "claudemesh inbox --from alice --search deploy", about: "what alice wrote about it" },
         Example { command: "claudemesh inbox --follow --json", about: "every message as it comes, one JSON object a line" },
+        Example { command: "claudemesh inbox --follow --topic deploys", about: "what is said in one topic as it comes" },
     ],
     run,
 };
@@ -50,9 +51,6 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let mesh = parsed.value(&MESH).map(str::to_owned);
     let limit = parsed.number(&LIMIT, 1..=1000)?;
     let client = warm(out)?;
-    if parsed.is_set(&FOLLOW) {
-        return super::inbox_follow::run(&client, mesh, out);
-    }
     let unread_only = parsed.is_set(&UNREAD);
     let query = InboxQuery {
         mesh: mesh.clone(),
@@ -65,6 +63,9 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         unread_only,
         mark_seen: false,
     };
+    if parsed.is_set(&FOLLOW) {
+        return super::inbox_follow::run(&client, query, out);
+    }
     let page = client.inbox(&query)?;
     let items = page.items;
     // Looking at everything from outside does not mean that each session has seen its mail.

@@ -14,10 +14,12 @@ use crate::wire::ipc::InboxItem;
 /// Rows of one listing; the most that the daemon gives.
 const PAGE: u32 = 1000;
 
-pub(super) fn run(client: &Client, mesh: Option<String>, out: &mut Out) -> Result<Exit, CliError> {
+/// Shows what is like this.
+pub(super) fn run(client: &Client, like: InboxQuery, out: &mut Out) -> Result<Exit, CliError> {
     let (events, stop) = events::subscribe(client, None);
     let _watch = host::on_end(move || stop.stop()).map_err(|err| CliError::io("signals can not be watched", err))?;
-    let mut follower = Follower { client, mesh, shown: BTreeSet::new(), claimed: Vec::new(), lost: false };
+    let query = InboxQuery { limit: Some(PAGE), unread_only: true, mark_seen: false, ..like };
+    let mut follower = Follower { client, query, shown: BTreeSet::new(), claimed: Vec::new(), lost: false };
     for item in events {
         match item {
             Item::Connected => follower.show_unread(out)?,
@@ -35,7 +37,7 @@ pub(super) fn run(client: &Client, mesh: Option<String>, out: &mut Out) -> Resul
 
 struct Follower<'a> {
     client: &'a Client,
-    mesh: Option<String>,
+    query: InboxQuery,
     /// Rows that were shown and that the daemon may still hold as unread: one page at most.
     shown: BTreeSet<String>,
     /// Those of them that are this command's alone.
@@ -46,15 +48,8 @@ struct Follower<'a> {
 
 impl Follower<'_> {
     fn show_unread(&mut self, out: &mut Out) -> Result<(), CliError> {
-        let query = InboxQuery {
-            mesh: self.mesh.clone(),
-            limit: Some(PAGE),
-            unread_only: true,
-            mark_seen: false,
-            ..InboxQuery::default()
-        };
         loop {
-            let page = match self.client.inbox(&query) {
+            let page = match self.client.inbox(&self.query) {
                 Ok(page) => page,
                 // The stream notices as well, and there is a next time once it is open again.
                 Err(err) if is_passing(&err) => return Ok(()),
@@ -71,7 +66,7 @@ impl Follower<'_> {
                 if out.is_json() {
                     out.json(item)?;
                 } else {
-                    super::inbox::show(item, self.mesh.is_none(), out)?;
+                    super::inbox::show(item, self.query.mesh.is_none(), out)?;
                 }
             }
             out.flush()?;
@@ -116,19 +111,21 @@ impl Follower<'_> {
     }
 
     fn note_loss(&mut self, lost: &Lost, out: &mut Out) -> Result<(), CliError> {
-        if std::mem::replace(&mut self.lost, true) {
-            return Ok(());
-        }
-        match lost {
-            Lost::Lagged => Ok(()),
-            Lost::Ended => out.remark("info the daemon stopped; waiting for it to return"),
-            Lost::Failed(err) => out.remark(&format!("info {err}; waiting for the daemon")),
-        }
+        if std::mem::replace(&mut self.lost, true) { Ok(()) } else { say_lost(lost, out) }
+    }
+}
+
+/// Says why nothing comes for a while.
+pub(super) fn say_lost(lost: &Lost, out: &mut Out) -> Result<(), CliError> {
+    match lost {
+        Lost::Lagged => Ok(()),
+        Lost::Ended => out.remark("info the daemon stopped; waiting for it to return"),
+        Lost::Failed(err) => out.remark(&format!("info {err}; waiting for the daemon")),
     }
 }
 
 /// Whether the same call may succeed later.
-fn is_passing(err: &client::Error) -> bool {
+pub(super) fn is_passing(err: &client::Error) -> bool {
     match err {
         client::Error::NoDaemon(_) | client::Error::Timeout | client::Error::Io(_) | client::Error::Protocol(_) => true,
         client::Error::Refused { status, .. } => 500 <= *status,

@@ -39,6 +39,7 @@ pub(super) mod state;
 pub(super) mod status;
 pub(super) mod status_line;
 pub(super) mod topic;
+pub(super) mod topic_tail;
 pub(super) mod up;
 pub(super) mod version;
 pub(super) mod whoami;

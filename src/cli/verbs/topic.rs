@@ -16,7 +16,7 @@ use crate::wire::topic::{
 
 use super::refusal::explain;
 
-const TOPIC: Operand = Operand::one("TOPIC", "Its name, with or without #, or its id.");
+pub(super) const TOPIC: Operand = Operand::one("TOPIC", "Its name, with or without #, or its id.");
 const DESCRIPTION: Flag = Flag::valued("--description", "TEXT", "What it is about.");
 const VISIBILITY: Flag = Flag {
     choices: &["public", "private", "dm"],
@@ -110,11 +110,11 @@ pub(in crate::cli) const POST: Verb = Verb {
 const MIN_PREFIX: usize = 8;
 
 /// The topic as it is called.
-fn name(parsed: &Parsed) -> &str {
+pub(super) fn name(parsed: &Parsed) -> &str {
     parsed.first().trim_start_matches('#')
 }
 
-fn about(parsed: &Parsed) -> String {
+pub(super) fn about(parsed: &Parsed) -> String {
     format!("topic \"#{}\"", name(parsed))
 }
 
@@ -270,6 +270,23 @@ fn unread(message: &TopicMessage) -> String {
     format!("(sealed: {})", neutralise_line(&why))
 }
 
+/// One message as a program reads it.
+pub(super) fn row(message: &TopicMessage) -> json::Value {
+    let mut row = json::value(message);
+    row["text"] = message.body.clone().into();
+    row
+}
+
+/// One message for a person: when, who, what.
+pub(super) fn line(message: &TopicMessage, out: &mut Out) -> Result<(), CliError> {
+    let line = Line::new().and(Style::Dim, format!("{} ", message.created_at)).and(Style::Bold, &message.sender_name);
+    let clear = message.seal.is_none().then(|| " sent in clear".to_owned());
+    let reply = message.reply_to_id.as_ref().map(|id| format!(" ↳ {:.8}", id));
+    let line = line.maybe(Style::Cyan, reply).and(Style::Dim, format!(" · {}", message.id));
+    out.line(&line.maybe(Style::Yellow, clear))?;
+    out.body(&message.body.clone().unwrap_or_else(|| unread(message)))
+}
+
 fn history(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let ask = TopicHistory {
         topic: name(parsed).to_owned(),
@@ -282,23 +299,11 @@ fn history(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         .map_err(|err| explain(err, &about(parsed)).or_list("claudemesh topic list"))?;
     let messages = &page.row.messages;
     if out.is_json() {
-        let row = |message: &TopicMessage| {
-            let mut row = json::value(message);
-            row["text"] = message.body.clone().into();
-            row
-        };
         out.json_pretty(&messages.iter().map(row).collect::<Vec<_>>())?;
     } else if messages.is_empty() {
         out.info("Nothing was said yet.")?;
     } else {
-        messages.iter().rev().try_for_each(|message| {
-            let line = Line::new().and(Style::Dim, format!("{} ", message.created_at)).and(Style::Bold, &message.sender_name);
-            let clear = message.seal.is_none().then(|| " sent in clear".to_owned());
-            let reply = message.reply_to_id.as_ref().map(|id| format!(" ↳ {:.8}", id));
-            let line = line.maybe(Style::Cyan, reply).and(Style::Dim, format!(" · {}", message.id));
-            out.line(&line.maybe(Style::Yellow, clear))?;
-            out.body(&message.body.clone().unwrap_or_else(|| unread(message)))
-        })?;
+        messages.iter().rev().try_for_each(|message| line(message, out))?;
     }
     Ok(Exit::Success)
 }
