@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use claudemesh::base::time::now_millis;
+use claudemesh::crypto::random;
+
 use crate::support::home::Home;
 use crate::support::http;
 use crate::support::mesh::World;
@@ -29,12 +32,14 @@ pub(crate) fn requests(scale: Scale) -> Vec<Measured> {
     vec![Measured::times("GET /v1/version, a connection each", times, Duration::from_micros(150), Some(MS / 2))]
 }
 
-/// Sends `count` messages from each of [`CALLERS`] threads; how long until all were answered.
-fn send_at_once(from: &Session, to: &str, tag: &str, count: usize) -> Duration {
+/// Sends `count` messages from each of [`CALLERS`] threads; how long until all were answered. They are named as a daemon names
+/// what nobody has named.
+fn send_at_once(from: &Session, to: &str, count: usize) -> Duration {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for caller in 0..CALLERS {
-            scope.spawn(move || (0..count).for_each(|n| from.send(to, &format!("{caller}:{n}"), &format!("{tag}{caller}-{n}"))));
+            let send = move |n| from.send(to, &format!("{caller}:{n}"), &random::uuid_v7(now_millis()));
+            scope.spawn(move || (0..count).for_each(send));
         }
     });
     start.elapsed()
@@ -56,7 +61,7 @@ pub(crate) fn sends(scale: Scale) -> Vec<Measured> {
         .collect();
     heard.count(alone);
     let each = scale.rounds(1000);
-    let rate = (CALLERS * each) as f64 / send_at_once(&alice, &bob.key, "m", each).as_secs_f64();
+    let rate = (CALLERS * each) as f64 / send_at_once(&alice, &bob.key, each).as_secs_f64();
     heard.count(alone + CALLERS * each);
     vec![
         Measured::times("POST /v1/send, on disk when answered, 1 caller", times, MS, None),
@@ -72,7 +77,7 @@ fn accepted(each: usize) -> f64 {
     // Whom a message is for is known from now on, whether or not the broker can be asked.
     alice.send(&bob.key, "hello", "first");
     world.broker.kill();
-    (CALLERS * each) as f64 / send_at_once(&alice, &bob.key, "a", each).as_secs_f64()
+    (CALLERS * each) as f64 / send_at_once(&alice, &bob.key, each).as_secs_f64()
 }
 
 /// One message at a time, from the request to the event at the other session.
@@ -111,7 +116,7 @@ pub(crate) fn burst(scale: Scale) -> Vec<Measured> {
     let times = (1..=rounds)
         .map(|round| {
             let start = Instant::now();
-            send_at_once(&alice, &bob.key, &format!("r{round}-"), MESSAGES / CALLERS);
+            send_at_once(&alice, &bob.key, MESSAGES / CALLERS);
             let time = heard.count(round * MESSAGES).duration_since(start);
             let rows = bob.unread();
             let mut next = [0; CALLERS];

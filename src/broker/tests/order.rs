@@ -137,6 +137,6 @@ fn whoever_leaves_is_gone_at_once_and_was_not_shut_out() {
     assert!(!log.iter().any(|(event, _)| event == "member_banned"), "{log:?}");
 
     assert_eq!(world.signed(0, "DELETE", "/mesh/mesh"), 200);
-    assert_eq!(owner.closed(), (4002, "banned".to_owned()));
+    assert_eq!(owner.closed(), (4002, "mesh_deleted".to_owned()));
     assert!(shared.router.seen(&world.mesh).is_empty(), "nobody is left in a mesh that is not there");
 }
