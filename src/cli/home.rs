@@ -20,6 +20,8 @@ use crate::store;
 use crate::store::hub::{NewMember, NewMesh, Role};
 use crate::wire::json::{Map, Value};
 
+use super::membership::user_name;
+
 /// Its name among the joined meshes.
 pub(super) const SLUG: &str = "home";
 
@@ -94,7 +96,9 @@ fn create(paths: &Paths) -> Result<broker::Running, HomeError> {
     let pair = KeyPair::generate();
     let (mesh, member) = (MeshId::new(random::id32()), MemberId::new(random::id32()));
     let (key, now) = (MemberKey(pair.public), now_millis());
-    let owner = NewMember { id: member.clone(), mesh: mesh.clone(), key, display_name: SLUG.to_owned(), role: Role::Admin, now };
+    // What is written outside of any session comes from whoever sits there.
+    let display_name = user_name().unwrap_or_else(|| SLUG.to_owned());
+    let owner = NewMember { id: member.clone(), mesh: mesh.clone(), key, display_name, role: Role::Admin, now };
     let new = NewMesh { id: mesh.clone(), slug: Slug::new(SLUG), name: SLUG.to_owned(), owner: key, now };
     running.hub().create_mesh(new, owner).map_err(HomeError::Store)?;
     let mut rest = Map::new();

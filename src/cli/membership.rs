@@ -68,8 +68,13 @@ pub(super) fn member_name(given: Option<&str>) -> Result<String, CliError> {
         Some(name) if is_display_name(name) => Ok(name.to_owned()),
         Some(name) => Err(CliError::usage(format!("--name: \"{name}\" is no name"))
             .with_hint("1 to 64 visible characters, the first of them none of @ # * -")),
-        None => Ok(std::env::var("USER").ok().filter(|name| is_display_name(name)).unwrap_or_else(|| "member".to_owned())),
+        None => Ok(user_name().unwrap_or_else(|| "member".to_owned())),
     }
+}
+
+/// What the system calls whoever runs this, if others can be shown that and type it.
+pub(super) fn user_name() -> Option<String> {
+    std::env::var("USER").ok().filter(|name| is_display_name(name) && !name.contains('@'))
 }
 
 fn failed(err: EditError) -> CliError {

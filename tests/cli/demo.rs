@@ -12,7 +12,7 @@ use crate::support::process::Process;
 fn the_demo_keeps_its_word_and_leaves_nothing_behind() {
     let home = Home::new();
     let mut command = home.command(&["demo", "--json"]);
-    command.env("TMPDIR", home.path());
+    command.env("TMPDIR", home.path()).env("USER", "alice");
     let ended = Process::run(command);
     let report: Value = serde_json::from_str(&ended.out).unwrap_or_else(|err| panic!("{err}: {} {}", ended.out, ended.err));
     assert_eq!((ended.status.code(), &report["ok"]), (Some(0), &true.into()), "{report:#}");

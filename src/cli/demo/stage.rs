@@ -17,8 +17,9 @@ use crate::base::time::{Millis, now_millis, parse_iso};
 use crate::client::spawn::NO_AUTOSPAWN;
 use crate::client::{Client, host, token};
 use crate::crypto::random;
-use crate::wire::ipc::InboxItem;
+use crate::wire::ipc::{InboxItem, PeerOnMesh};
 use crate::wire::json;
+use crate::wire::peer::PeerRole;
 
 use super::life::Life;
 use super::trouble::Trouble;
@@ -134,7 +135,7 @@ impl Stage {
     pub(super) fn wait_online(&mut self, names: &[&str]) -> Result<(), Trouble> {
         self.wait("the sessions' arrival on the mesh", |stage| {
             let peers = stage.client().peers(None)?.peers;
-            let online = |name: &&str| peers.iter().any(|row| row.peer.online && row.peer.display_name == *name);
+            let online = |name: &&str| peers.iter().any(|row| row.peer.online && is_called(row, name));
             Ok(names.iter().all(online).then_some(()))
         })
     }
@@ -167,7 +168,7 @@ impl Stage {
     /// A session's name; its key where the roster does not list it while it is away.
     fn address(&self, name: &'static str) -> Result<String, Trouble> {
         let client = self.client();
-        if client.peers(None)?.peers.iter().any(|row| row.peer.display_name == name) {
+        if client.peers(None)?.peers.iter().any(|row| is_called(row, name)) {
             return Ok(name.to_owned());
         }
         let id = self.ids.get(name).cloned().unwrap_or_default();
@@ -205,7 +206,7 @@ impl Stage {
         self.reap(pid).map_err(|err| Trouble::Io("a session's end", err))?;
         self.wait("a session's departure from the mesh", |stage| {
             let peers = stage.client().peers(None)?.peers;
-            let online = peers.iter().any(|row| row.peer.online && row.peer.display_name == name);
+            let online = peers.iter().any(|row| row.peer.online && is_called(row, name));
             Ok((!online).then_some(()))
         })
     }
@@ -372,4 +373,9 @@ fn listen(pid: u32, output: impl io::Read, voice: &Sender<Heard>) {
 fn last_line(log: &std::path::Path) -> Option<String> {
     let text = fs::read_to_string(log).ok()?;
     text.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned)
+}
+
+/// Whether it is a session of this name. Whoever runs the demonstration may be called so, too.
+fn is_called(row: &PeerOnMesh, name: &str) -> bool {
+    row.peer.peer_role != PeerRole::ControlPlane && row.peer.display_name == name
 }

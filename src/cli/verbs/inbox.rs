@@ -98,10 +98,13 @@ fn time(parsed: &Parsed, flag: &Flag) -> Result<Option<String>, CliError> {
     Ok(text.map(str::to_owned))
 }
 
+/// By these flags a listing is narrowed.
+const FILTERS: [Flag; 5] = [FROM, TOPIC, SINCE, UNTIL, SEARCH];
+
 /// What the messages are to be like, as it was typed.
 fn filters(parsed: &Parsed) -> String {
     let typed = |flag: &Flag| Some(format!("{} {}", flag.long, parsed.value(flag)?));
-    [FROM, TOPIC, SINCE, UNTIL, SEARCH].iter().filter_map(typed).collect::<Vec<_>>().join(" ")
+    FILTERS.iter().filter_map(typed).collect::<Vec<_>>().join(" ")
 }
 
 fn list(items: &[InboxItem], mesh: Option<&str>, unread: bool, filters: &str, out: &mut Out) -> Result<(), CliError> {

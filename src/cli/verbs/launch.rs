@@ -16,6 +16,7 @@ use crate::base::names::{is_display_name, is_group_name, is_uuid};
 use crate::base::paths::Paths;
 use crate::cli::context::{one_mesh, paths};
 use crate::cli::error::CliError;
+use crate::cli::membership::user_name;
 use crate::cli::parse::Parsed;
 use crate::cli::render::{Line, Out, Style};
 use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb};
@@ -161,10 +162,7 @@ fn daemon(paths: &Paths, session: &Session, out: &mut Out) -> Result<Client, Cli
 fn session(parsed: &Parsed) -> Result<Session, CliError> {
     let name = match parsed.value(&NAME) {
         Some(name) => name.to_owned(),
-        None => std::env::var("USER")
-            .ok()
-            .filter(|name| is_display_name(name) && !name.contains('@'))
-            .unwrap_or_else(|| "session".to_owned()),
+        None => user_name().unwrap_or_else(|| "session".to_owned()),
     };
     if !is_display_name(&name) {
         return Err(CliError::usage(format!("--name: \"{name}\" is no name"))
