@@ -6,7 +6,7 @@ use crate::base::time::now_millis;
 use crate::broker::Shared;
 use crate::crypto::request::Request;
 use crate::crypto::sign::Signature;
-use crate::store::hub::{Member, Mesh, Role};
+use crate::store::hub::{Actor, Member, Mesh, Role};
 use crate::wire::mesh_api::{SIGNATURE_HEADER, SignedBy};
 
 /// A key that signed this request, not long ago. Whether the request was made before is asked last, by [`Signer::once`]:
@@ -83,14 +83,15 @@ pub(super) fn inviter(shared: &Shared, mesh: &MeshId, key: PublicKey) -> Result<
 }
 
 /// Lets a request pass that an admin of the mesh signed, its owner alone if `owner`, or that carries the admin token.
-pub(super) fn manage(shared: &Shared, ask: &Ask<'_>, mesh: &Mesh, owner: bool) -> Result<(), Answer> {
+pub(super) fn manage(shared: &Shared, ask: &Ask<'_>, mesh: &Mesh, owner: bool) -> Result<Actor, Answer> {
     if is_admin(shared, ask)? {
-        return Ok(());
+        return Ok(Actor::Nobody);
     }
     let signer = signed(shared, ask)?;
     inviter(shared, &mesh.id, signer.key)?;
     if owner && mesh.owner.0 != signer.key {
         return Err(Answer::explained(403, "forbidden", "only the owner of the mesh may do this"));
     }
-    signer.once(shared)
+    let by = Actor::Key(MemberKey(signer.key));
+    signer.once(shared).map(|()| by)
 }

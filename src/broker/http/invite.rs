@@ -108,8 +108,8 @@ pub(super) fn revoke(shared: &Shared, ask: &Ask<'_>, id: &str) -> Result<Answer,
     let not_found = || Answer::refused(404, "invite_not_found");
     let invite = shared.hub.invite(id.to_owned())?.ok_or_else(not_found)?;
     let mesh = auth::mesh(shared, &invite.mesh)?;
-    auth::manage(shared, ask, &mesh, false)?;
-    shared.hub.revoke_invite(invite.id, now_millis())?;
+    let by = auth::manage(shared, ask, &mesh, false)?;
+    shared.hub.revoke_invite(invite.id, by, now_millis())?;
     Ok(Answer::ok())
 }
 

@@ -24,6 +24,8 @@ pub enum Event {
     StateSet,
     MemberBanned,
     MemberUnbanned,
+    /// It came by an invite.
+    MemberJoined,
     /// It went by itself.
     MemberLeft,
     /// Kept out for a while.
@@ -36,6 +38,8 @@ pub enum Event {
     GrantsSet,
     ApiKeyCreated,
     ApiKeyRevoked,
+    InviteCreated,
+    InviteRevoked,
 }
 
 impl Event {
@@ -47,6 +51,7 @@ impl Event {
             Event::StateSet => "state_set",
             Event::MemberBanned => "member_banned",
             Event::MemberUnbanned => "member_unbanned",
+            Event::MemberJoined => "member_joined",
             Event::MemberLeft => "member_left",
             Event::Kicked => "kicked",
             Event::Disconnected => "disconnected",
@@ -54,6 +59,8 @@ impl Event {
             Event::GrantsSet => "grants_set",
             Event::ApiKeyCreated => "apikey_created",
             Event::ApiKeyRevoked => "apikey_revoked",
+            Event::InviteCreated => "invite_created",
+            Event::InviteRevoked => "invite_revoked",
         }
     }
 }

@@ -3,12 +3,14 @@
 use rusqlite::types::Type;
 use rusqlite::{Row as SqlRow, params};
 
+use super::audit::{self, Actor, Entry, Event};
 use super::members;
 use super::{Member, NewMember, Role};
 use crate::base::ids::{MemberId, MeshId, Slug};
 use crate::base::time::Millis;
 use crate::store::Error;
 use crate::store::db::Db;
+use crate::wire::json::json;
 
 /// Invites of one mesh that are kept. One more takes the place of the oldest that is of no use any more, or is refused.
 const MAX_INVITES: i64 = 1000;
@@ -164,13 +166,31 @@ pub(super) fn add(db: &Db<'_>, new: NewInvite) -> Result<AddedInvite, Error> {
             new.uses
         ],
     )?;
+    let payload = json!({"inviteId": new.id, "role": new.role.as_str(), "uses": new.uses, "expiresAt": new.expires_at});
+    let entry = Entry { mesh: new.mesh, event: Event::InviteCreated, actor: Actor::Member(new.by), payload, now: new.now };
+    audit::append(db, vec![entry])?;
     let kept = by_token(db, &new.token)?;
     kept.map(AddedInvite::Kept).ok_or_else(|| Error::Sql("an invite that was just kept is not there".to_owned()))
 }
 
-pub(super) fn revoke(db: &Db<'_>, id: String, now: Millis) -> Result<bool, Error> {
+pub(super) fn revoke(db: &Db<'_>, id: String, by: Actor, now: Millis) -> Result<bool, Error> {
     let changed = db.execute("UPDATE invite SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL", params![id, now])?;
-    Ok(0 < changed)
+    if changed == 0 {
+        return Ok(false);
+    }
+    let mesh = db.first("SELECT mesh_id FROM invite WHERE id = ?1", [&id], |row| Ok(MeshId::new(row.get::<_, String>(0)?)))?;
+    let payload = json!({"inviteId": id});
+    let entry = |mesh| Entry { mesh, event: Event::InviteRevoked, actor: by, payload, now };
+    audit::append(db, mesh.map(entry).into_iter().collect())?;
+    Ok(true)
+}
+
+/// Notes who came by which invite. The link itself is not written down.
+fn joined(db: &Db<'_>, invite: &Invite, member: Member, now: Millis) -> Result<Redeemed, Error> {
+    let payload = json!({"inviteId": invite.id, "pubkey": member.key, "role": member.role.as_str()});
+    let (mesh, actor) = (invite.mesh.clone(), Actor::Member(member.id.clone()));
+    audit::append(db, vec![Entry { mesh, event: Event::MemberJoined, actor, payload, now }])?;
+    Ok(Redeemed::Joined(member))
 }
 
 pub(super) fn redeem(db: &Db<'_>, redeem: Redeem) -> Result<Redeemed, Error> {
@@ -197,14 +217,17 @@ pub(super) fn redeem(db: &Db<'_>, redeem: Redeem) -> Result<Redeemed, Error> {
         }
         let member = NewMember { role: invite.role, ..member };
         members::readmit(db, &old, &member)?;
-        db.execute("UPDATE invite SET used = used + 1 WHERE id = ?1", [invite.id])?;
-        return Ok(Redeemed::Joined(Member { revoked: false, role: member.role, display_name: member.display_name, ..old }));
+        db.execute("UPDATE invite SET used = used + 1 WHERE id = ?1", [&invite.id])?;
+        let back = Member { revoked: false, role: member.role, display_name: member.display_name, ..old };
+        return joined(db, &invite, back, member.now);
     }
     if standing == Standing::UsedUp {
         return Ok(Redeemed::UsedUp);
     }
-    db.execute("UPDATE invite SET used = used + 1 WHERE id = ?1", [invite.id])?;
-    members::add_member(db, NewMember { role: invite.role, ..member }).map(Redeemed::Joined)
+    db.execute("UPDATE invite SET used = used + 1 WHERE id = ?1", [&invite.id])?;
+    let now = member.now;
+    let member = members::add_member(db, NewMember { role: invite.role, ..member })?;
+    joined(db, &invite, member, now)
 }
 
 pub(super) fn rename_mesh(db: &Db<'_>, mesh: MeshId, slug: Slug, name: String) -> Result<bool, Error> {
@@ -309,6 +332,12 @@ mod tests {
         assert_eq!(hub.invite("id-v".into()).unwrap().unwrap().used, 1);
         assert_eq!(hub.redeem(Redeem { token: "u".into(), member: member("a", 5, 1) }).unwrap(), Redeemed::NotFound);
         assert_eq!(hub.invite("id-t".into()).unwrap().unwrap().used, 2);
+        // Who invited, who came by it, and who took it back is written down.
+        assert!(hub.revoke_invite("id-v".into(), Actor::Key(member("a", 1, 0).key), 9).unwrap());
+        let log = super::super::Admin::open(&dir.file("hub.db")).unwrap().audit_events(&MeshId::new("a")).unwrap();
+        let by = |event: &str| log.iter().filter(|(name, _)| name == event).filter_map(|(_, by)| by.clone()).collect::<Vec<_>>();
+        assert_eq!((by("invite_created").len(), by("invite_revoked")), (2, vec!["a-1".to_owned()]), "{log:?}");
+        assert_eq!(by("member_joined"), ["a-2", "a-3", "a-2"], "{log:?}");
     }
 
     #[test]
@@ -319,7 +348,10 @@ mod tests {
         hub.add_invite(invite("u", 9)).unwrap();
         let again = hub.add_invite(NewInvite { id: "other".into(), code: "other".into(), ..invite("t", 1) }).unwrap();
         assert_eq!(again, AddedInvite::Taken);
-        assert!(hub.revoke_invite("id-t".into(), 1).unwrap() && !hub.revoke_invite("id-t".into(), 2).unwrap());
+        assert!(
+            hub.revoke_invite("id-t".into(), Actor::Nobody, 1).unwrap()
+                && !hub.revoke_invite("id-t".into(), Actor::Nobody, 2).unwrap()
+        );
         assert_eq!(hub.redeem(Redeem { token: "t".into(), member: member("a", 2, 1) }).unwrap(), Redeemed::Revoked);
         assert_eq!(hub.invite_by_code("code-t".into()).unwrap().unwrap().standing(1), Standing::Revoked);
         assert!(hub.rename_mesh(MeshId::new("a"), Slug::new("z"), "Z".into()).unwrap());
@@ -338,7 +370,7 @@ mod tests {
             assert!(matches!(hub.add_invite(invite(&n.to_string(), 1)).unwrap(), AddedInvite::Kept(_)));
         }
         assert_eq!(hub.add_invite(invite("more", 1)).unwrap(), AddedInvite::Full);
-        hub.revoke_invite("id-7".into(), 1).unwrap();
+        hub.revoke_invite("id-7".into(), Actor::Nobody, 1).unwrap();
         assert!(matches!(hub.add_invite(invite("more", 1)).unwrap(), AddedInvite::Kept(_)));
         assert!(hub.invite("id-7".into()).unwrap().is_none());
     }

@@ -166,7 +166,7 @@ commands! {
     Read Invites => invites::list: pub fn invites(mesh: MeshId) -> Vec<Invite>;
 
     /// False if there is none, or it was done before.
-    Sync RevokeInvite => invites::revoke: pub fn revoke_invite(id: String, now: Millis) -> bool;
+    Sync RevokeInvite => invites::revoke: pub fn revoke_invite(id: String, by: Actor, now: Millis) -> bool;
 
     /// Adds a member by an invite, which is used up by one; or says why not. A member that stands uses nothing up.
     Sync Redeem => invites::redeem: pub fn redeem(redeem: Redeem) -> Redeemed;
