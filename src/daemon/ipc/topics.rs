@@ -1,12 +1,13 @@
 //! Topics: `/v1/topics` and what is below it; and the id behind a topic's name.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::base::ids::Slug;
 use crate::crypto::base64;
 use crate::daemon::resolve::{Error, Resolved};
 use crate::daemon::rpc;
-use crate::daemon::scoped::Came;
+use crate::daemon::scoped::{self, Came};
 use crate::wire::client::ClientFrame;
 use crate::wire::code::Code;
 use crate::wire::limits::AGGREGATE_DEADLINE;
@@ -55,9 +56,14 @@ fn said(call: &Call<'_>) -> Result<Reply, Reply> {
     if let (Some(ServerFrame::TopicHistoryResponse(page)), Some(membership)) = (&mut answer, call.ctx.meshes.get(&slug)) {
         let patience = keys::Patience::from(Instant::now());
         let target = page.topic_id.as_ref().map(|id| format!("#{id}")).unwrap_or_default();
+        // Why a key can not be had is asked once, and not for each message under it.
+        let mut without: HashMap<u32, &'static str> = HashMap::new();
         for message in &mut page.messages {
             match &message.seal {
                 None => message.body = base64::decode(&message.ciphertext).and_then(|bytes| String::from_utf8(bytes).ok()),
+                Some(seal) if without.contains_key(&seal.epoch) => {
+                    message.unreadable = without.get(&seal.epoch).map(|why| (*why).to_owned());
+                }
                 Some(seal) => {
                     let came = Came {
                         mesh: &membership.mesh,
@@ -71,7 +77,12 @@ fn said(call: &Call<'_>) -> Result<Reply, Reply> {
                     };
                     match keys::open(call, &membership, came, patience) {
                         Ok(text) => message.body = Some(text),
-                        Err(why) => message.unreadable = Some(why.to_owned()),
+                        Err(why) => {
+                            if [scoped::NO_COPY, scoped::NOT_YET].contains(&why) {
+                                without.insert(seal.epoch, why);
+                            }
+                            message.unreadable = Some(why.to_owned());
+                        }
                     }
                 }
             }
