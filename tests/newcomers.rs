@@ -164,6 +164,11 @@ fn what_is_for_a_group_reaches_a_member_whose_session_of_it_is_over() {
     until("him to be gone", || (!is_here()).then_some(()));
     ann.send("@eng", "while he was out", "m-1");
     ann.send("@ops", "to others", "m-2");
+    // Where he has a session again it is for that alone, if it is in the group.
+    until("both to be with the broker", || {
+        let page = ann.call("GET", "/v1/outbox?status=done", None).ok()?.json();
+        (page["items"].as_array()?.len() == 2).then_some(())
+    });
     let back = Session::open(&world.bob, "acme", "ben-again");
     until("it to come", || back.unread().iter().any(|row| row["body"] == "while he was out").then_some(()));
     ann.send("*", "to all", "m-3");

@@ -101,7 +101,7 @@ fn what_is_for_many_names_sessions_and_a_daemon_only_for_want_of_one() {
     let members = || (1..=4).map(|n| MemberKey(key(n)));
     let everyone = || router.everyone(&mesh(), members(), &sender.presence);
     assert_eq!(everyone(), [key(3), key(4), key(11), key(20)], "4 has nobody here");
-    let to = |group: &str| router.in_group(&mesh(), group, &sender.presence);
+    let to = |group: &str| router.in_group(&mesh(), group, &sender.presence, &mut Vec::new()).0;
     assert_eq!(to("eng"), [key(11)], "a part of a group belongs to it");
     assert_eq!(to("eng/api"), [key(11)]);
     assert!(to("en").is_empty());

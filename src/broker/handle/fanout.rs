@@ -49,24 +49,24 @@ fn reached(
     from: Sender<'_>,
     deaf: &HashSet<MemberKey>,
 ) -> Result<Vec<PublicKey>, store::Error> {
-    let (keys, away) = match target {
+    let (keys, away, by_session) = match target {
         Target::Everyone => {
             let standing = shared.hub.standing(mesh.clone())?.into_iter().filter(|member| !deaf.contains(member));
-            (shared.router.everyone(mesh, standing, from.presence), Vec::new())
+            (shared.router.everyone(mesh, standing, from.presence), Vec::new(), HashSet::new())
         }
         Target::Group(group) => {
             let since = now_millis() - Millis::try_from(AWAY_LIFE.as_millis()).unwrap_or(Millis::MAX);
-            let away = shared.hub.away_in_group(mesh.clone(), group.clone(), since, MAX_AWAY_COPIES)?;
-            (shared.router.in_group(mesh, group, from.presence), away)
+            let mut away = shared.hub.away_in_group(mesh.clone(), group.clone(), since, MAX_AWAY_COPIES)?;
+            let (keys, by_session) = shared.router.in_group(mesh, group, from.presence, &mut away);
+            (keys, away, by_session)
         }
-        Target::Key(_) | Target::Topic(_) => (Vec::new(), Vec::new()),
+        Target::Key(_) | Target::Topic(_) => (Vec::new(), Vec::new(), HashSet::new()),
     };
     let mut keys = shared.router.without(mesh, keys, deaf);
-    let reached = || away.iter().filter(|one| !deaf.contains(&one.member) && (!one.hidden || one.member == from.member));
-    let gone = shared.router.by_own_key(mesh, reached().map(|one| one.member), from.presence);
-    keys.extend(reached().filter_map(|one| match gone.contains(&one.member) {
-        true => Some(one.member.0),
-        false => Some(one.key).filter(|_| !one.ended),
+    let reached = away.iter().filter(|one| !deaf.contains(&one.member) && (!one.hidden || one.member == from.member));
+    keys.extend(reached.filter_map(|one| match by_session.contains(&one.member) {
+        false => Some(one.member.0),
+        true => Some(one.key).filter(|_| !one.ended),
     }));
     keys.sort_unstable();
     keys.dedup();

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::base::ids::{MemberKey, MeshId, PresenceId, PublicKey, SessionKey};
 use crate::base::time::Millis;
 use crate::broker::presence::{Gone, Kind, Line, Place, Presence};
+use crate::store::hub::AwayRow;
 
 use super::{Mesh, Router};
 
@@ -98,23 +99,20 @@ impl Router {
         keys
     }
 
-    /// Those of these members that what is for many reaches by their own key.
-    pub(in crate::broker) fn by_own_key(
+    /// The keys of those who are in a group or a part of it and have a place here, but for the sender; and the members that
+    /// it does not reach by their own key. Of `known` those stay who have no place here: as of the same moment, so that one
+    /// that comes or goes meanwhile is in the one or the other.
+    pub(in crate::broker) fn in_group(
         &self,
         mesh: &MeshId,
-        members: impl Iterator<Item = MemberKey>,
+        group: &str,
         sender: &PresenceId,
-    ) -> HashSet<MemberKey> {
+        known: &mut Vec<AwayRow>,
+    ) -> (Vec<PublicKey>, HashSet<MemberKey>) {
         let table = self.lock();
-        let known = table.by_id.get(mesh).map(|mesh| mesh.not_by_own_key(sender)).unwrap_or_default();
-        members.filter(|member| !known.contains(member)).collect()
-    }
-
-    /// The keys of those who are in a group or a part of it and have a place here, but for the sender.
-    pub(in crate::broker) fn in_group(&self, mesh: &MeshId, group: &str, sender: &PresenceId) -> Vec<PublicKey> {
-        let table = self.lock();
-        let Some(mesh) = table.by_id.get(mesh) else { return Vec::new() };
-        mesh.many(sender, |presence| presence.is_in(group))
+        let Some(mesh) = table.by_id.get(mesh) else { return (Vec::new(), HashSet::new()) };
+        known.retain(|one| !mesh.sessions.contains_key(&SessionKey(one.key)));
+        (mesh.many(sender, |presence| presence.is_in(group)), mesh.not_by_own_key(sender))
     }
 }
 

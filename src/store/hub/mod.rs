@@ -90,8 +90,8 @@ commands! {
     /// It has a place after all.
     Lazy SessionBack => sessions::session_back: pub fn session_back(mesh: MeshId, key: SessionKey) -> ();
 
-    /// The sessions of a group and its parts that are away, seen at `since` or later; those first that have not ended, and
-    /// of them the latest.
+    /// The sessions of a group and its parts, seen at `since` or later; those first that are away and have not ended, and of
+    /// them the latest. Whether one is here now the table of who is here knows better.
     Read AwayInGroup => sessions::away_in_group:
         pub fn away_in_group(mesh: MeshId, group: String, since: Millis, limit: usize) -> Vec<AwayRow>;
 

@@ -98,7 +98,7 @@ pub struct SeenSession {
     pub ended: bool,
 }
 
-/// A session that is away, and its member.
+/// A session of a group, and its member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AwayRow {
     pub key: PublicKey,
@@ -106,6 +106,8 @@ pub struct AwayRow {
     pub hidden: bool,
     /// It said that it is over, and is not expected back.
     pub ended: bool,
+    /// It had a place when this was last written, which may be a moment behind.
+    pub here: bool,
 }
 
 /// Whose key it is, among those that messages are kept for. Revoked members' keys are nobody's.

@@ -76,7 +76,7 @@ pub(super) fn away_sessions(db: &Db<'_>, mesh: MeshId, since: Millis, limit: usi
     db.all(&sql, params![mesh.as_str(), since, limit_sql(limit)], read_session)
 }
 
-/// The sessions of a group and its parts that are away: those that may come back first, of them the latest. A name has no character between `/` and `0`,
+/// The sessions of a group and its parts: first those that are away and may come back, of them the latest. A name has no character between `/` and `0`,
 /// so that those of the parts stand together.
 pub(super) fn away_in_group(
     db: &Db<'_>,
@@ -86,16 +86,19 @@ pub(super) fn away_in_group(
     limit: usize,
 ) -> Result<Vec<AwayRow>, Error> {
     db.all(
-        "SELECT DISTINCT session.pubkey, member.pubkey, hidden, ended
+        "SELECT DISTINCT session.pubkey, member.pubkey, hidden, ended, here
            FROM session_group
            CROSS JOIN session ON session.mesh_id = session_group.mesh_id AND session.pubkey = session_group.pubkey
            CROSS JOIN member ON member.id = session.member_id
           WHERE session_group.mesh_id = ?1 AND session_group.name BETWEEN ?2 AND ?2 || '0'
             AND (session_group.name = ?2 OR substr(session_group.name, 1, length(?2) + 1) = ?2 || '/')
-            AND here = 0 AND last_seen_at >= ?3 AND revoked_at IS NULL
-          ORDER BY ended, last_seen_at DESC LIMIT ?4",
+            AND last_seen_at >= ?3 AND revoked_at IS NULL
+          ORDER BY here, ended, last_seen_at DESC LIMIT ?4",
         params![mesh.as_str(), group, since, limit_sql(limit)],
-        |row| Ok(AwayRow { key: key(row, 0)?, member: MemberKey(key(row, 1)?), hidden: row.get(2)?, ended: row.get(3)? }),
+        |row| {
+            let (key, member) = (key(row, 0)?, MemberKey(key(row, 1)?));
+            Ok(AwayRow { key, member, hidden: row.get(2)?, ended: row.get(3)?, here: row.get(4)? })
+        },
     )
 }
 

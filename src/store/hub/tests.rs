@@ -263,7 +263,9 @@ fn a_groups_sessions_are_found_while_they_may_come_back() {
     ];
     hub.session_seen(all).unwrap();
     let found = |group: &str, since| {
-        hub.away_in_group(mesh(), group.into(), since, 9).unwrap().into_iter().map(|row| row.key).collect::<Vec<_>>()
+        let rows = hub.away_in_group(mesh(), group.into(), since, 9).unwrap();
+        assert!(rows.is_sorted_by_key(|row| (row.here, row.ended)), "{rows:?}");
+        rows.into_iter().filter(|row| !row.here).map(|row| row.key).collect::<Vec<_>>()
     };
     assert!(found("eng", 0).is_empty(), "whoever is here is known otherwise");
     let gone = |byte: u8, ended| hub.sessions_gone(vec![(mesh(), SessionKey(key(byte)))], ended).unwrap();
