@@ -27,7 +27,7 @@ endif
 features = $(if $(system),--no-default-features)
 cargo    = $(CARGO) $(1) --locked $(features) $(CARGOFLAGS)
 
-.PHONY: run build test bench check fmt clippy man completions docs install uninstall dist test-deps clean
+.PHONY: run build test bench layout check fmt clippy man completions docs install uninstall dist test-deps clean
 
 run: build
 	$(binary) demo
@@ -45,6 +45,11 @@ test:
 # The table of promises. `make bench BENCH="--quick 7 9"` runs some of its rows with fewer rounds.
 bench:
 	$(call cargo,bench) --bench promises -- $(BENCH)
+
+# Which functions a resident process runs: written anew from time to time, as new ones are left out until then. Needs valgrind.
+layout:
+	CARGO="$(CARGO)" contrib/link/trace $(features) $(CARGOFLAGS) > $(target)/resident.ld
+	mv $(target)/resident.ld contrib/link/resident.ld
 
 check: fmt clippy test
 

@@ -161,6 +161,7 @@ fn published() -> Vec<Source> {
         "contrib",
         "docs",
         ".ci",
+        ".cargo",
         "Makefile",
         "Cargo.toml",
         "build.rs",

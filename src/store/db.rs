@@ -217,7 +217,8 @@ pub(super) fn fill_log(path: &Path) -> io::Result<()> {
 }
 
 fn zero_fill(file: &mut File, mut missing: u64) -> io::Result<()> {
-    let zeros = [0; 64 * 1024];
+    // Of the thread's stack, which stays resident: small.
+    let zeros = [0; 8 * 1024];
     while 0 < missing {
         let step = usize::try_from(missing).unwrap_or(zeros.len()).min(zeros.len());
         file.write_all(&zeros[..step])?;
