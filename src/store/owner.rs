@@ -55,7 +55,8 @@ pub(super) trait Command: Send + 'static {
 
 /// A handle's way to the thread. The thread ends when the last one is dropped.
 pub(super) struct Caller<C> {
-    queue: Sender<C>,
+    /// Boxed: a slot of the queue is as large as the largest command, and all slots are there from the start.
+    queue: Sender<Box<C>>,
     damaged: Arc<AtomicBool>,
 }
 
@@ -75,7 +76,7 @@ impl<C: Command> Caller<C> {
     /// Has the command run and waits for its answer. The wait ends with the batch it is part of, or with the thread.
     pub(super) fn call<T>(&self, command: impl FnOnce(Reply<T>) -> C) -> Result<T, Error> {
         let (reply, answer) = reply::reply();
-        self.queue.send(command(reply)).map_err(|_| Error::Closed)?;
+        self.queue.send(Box::new(command(reply))).map_err(|_| Error::Closed)?;
         answer.wait()
     }
 
@@ -102,6 +103,8 @@ pub(super) fn start<C: Command>(path: &Path, kind: &Kind) -> Result<(Caller<C>, 
     damage::check(path, &conn)?;
     migrate(&conn, kind.steps)?;
     (kind.recover)(&conn)?;
+    // The pages of a schema that was just made or changed; what follows needs few of them.
+    conn.execute_batch("PRAGMA shrink_memory")?;
     let (sender, queue) = bounded(QUEUE);
     let name = kind.thread;
     let file = File { path: path.to_owned(), damaged: Arc::default(), sum_up: kind.sum_up };
@@ -133,7 +136,7 @@ impl File {
     }
 }
 
-fn serve<C: Command>(name: &str, file: &File, conn: Connection, queue: &Receiver<C>) {
+fn serve<C: Command>(name: &str, file: &File, conn: Connection, queue: &Receiver<Box<C>>) {
     let db = Db::new(&conn, &file.path);
     let mut owner = Owner { db: &db, file, full_sync: true, wrote: false };
     let mut batch = VecDeque::with_capacity(BATCH);
@@ -174,9 +177,9 @@ struct Owner<'a, 'c> {
 }
 
 impl Owner<'_, '_> {
-    fn run<C: Command>(&mut self, batch: &mut VecDeque<C>) {
+    fn run<C: Command>(&mut self, batch: &mut VecDeque<Box<C>>) {
         self.read(batch);
-        while let Some(strongest) = batch.iter().map(Command::durability).max() {
+        while let Some(strongest) = batch.iter().map(|command| command.durability()).max() {
             self.wrote = true;
             match self.begin(strongest) {
                 Ok(()) => self.transaction(batch),
@@ -189,7 +192,7 @@ impl Owner<'_, '_> {
     }
 
     /// Answers the reads at the front of the batch.
-    fn read<C: Command>(&self, batch: &mut VecDeque<C>) {
+    fn read<C: Command>(&self, batch: &mut VecDeque<Box<C>>) {
         let reads = batch.iter().take_while(|command| command.durability() == Durability::Read).count();
         // Together, where there are several: each by itself would lock the log, look whether it has grown, and unlock it.
         // Without a transaction each of them says by itself what is wrong.
@@ -220,7 +223,7 @@ impl Owner<'_, '_> {
 
     /// Runs the batch and answers it. When SQLite gives the transaction up midway (no space, no memory), the commands so
     /// far fail with that reason and the rest stay in the batch.
-    fn transaction<C: Command>(&self, batch: &mut VecDeque<C>) {
+    fn transaction<C: Command>(&self, batch: &mut VecDeque<Box<C>>) {
         let mut held = Vec::with_capacity(batch.len());
         let mut outcome = Ok(());
         while let Some(command) = batch.pop_front() {
@@ -251,7 +254,7 @@ impl Owner<'_, '_> {
     }
 
     /// Runs one command so that its failure undoes it alone. `lost` says why the whole transaction is gone, if it is.
-    fn step<C: Command>(&self, command: C, lost: &mut Result<(), Error>) -> Box<dyn FnOnce(Result<(), Error>)> {
+    fn step<C: Command>(&self, command: Box<C>, lost: &mut Result<(), Error>) -> Box<dyn FnOnce(Result<(), Error>)> {
         if let Err(err) = self.db.execute("SAVEPOINT command", []) {
             *lost = Err(err.clone());
             return command.run(Err(err)).release;
@@ -283,7 +286,7 @@ impl Owner<'_, '_> {
 }
 
 /// No transaction could begin.
-fn refuse<C: Command>(batch: &mut VecDeque<C>, err: &Error) {
+fn refuse<C: Command>(batch: &mut VecDeque<Box<C>>, err: &Error) {
     for command in batch.drain(..) {
         (command.run(Err(err.clone())).release)(Ok(()));
     }
