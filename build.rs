@@ -3,30 +3,33 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 /// Which functions those are; `contrib/link/trace` writes it.
 const LAYOUT: &str = "contrib/link/resident.ld";
 
-fn main() {
+fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed={LAYOUT}");
-    if env::var_os("CARGO_FEATURE_BUNDLED").is_none() {
-        link_libsodium(); // with it, libsodium-sys-stable builds and links the library it carries
+    // With the feature, libsodium-sys-stable builds and links the library it carries.
+    if env::var_os("CARGO_FEATURE_BUNDLED").is_none() && !link_libsodium() {
+        return ExitCode::FAILURE;
     }
     if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
         lay_out();
     }
+    ExitCode::SUCCESS
 }
 
-fn link_libsodium() {
-    if let Err(err) = pkg_config::Config::new().atleast_version("1.0.18").probe("libsodium") {
+fn link_libsodium() -> bool {
+    let found = pkg_config::Config::new().atleast_version("1.0.18").probe("libsodium");
+    if let Err(err) = &found {
         println!("cargo:warning=libsodium was not found: {err}");
         println!(
             "cargo:warning=install its development package (Debian: libsodium-dev), or build with the default feature `bundled`"
         );
-        std::process::exit(1);
     }
+    found.is_ok()
 }
 
 /// Costs nothing but memory where it is left out, so a linker that does not understand the script is no error.

@@ -228,7 +228,7 @@ impl Owner<'_, '_> {
         let mut outcome = Ok(());
         while let Some(command) = batch.pop_front() {
             let early = command.durability() == Durability::Early;
-            let release = self.step(command, &mut outcome);
+            let release = self.step(*command, &mut outcome);
             if early && outcome.is_ok() {
                 release(Ok(()));
                 continue;
@@ -254,7 +254,7 @@ impl Owner<'_, '_> {
     }
 
     /// Runs one command so that its failure undoes it alone. `lost` says why the whole transaction is gone, if it is.
-    fn step<C: Command>(&self, command: Box<C>, lost: &mut Result<(), Error>) -> Box<dyn FnOnce(Result<(), Error>)> {
+    fn step<C: Command>(&self, command: C, lost: &mut Result<(), Error>) -> Box<dyn FnOnce(Result<(), Error>)> {
         if let Err(err) = self.db.execute("SAVEPOINT command", []) {
             *lost = Err(err.clone());
             return command.run(Err(err)).release;
