@@ -1,7 +1,8 @@
 //! `doctor`: each thing broken in its turn, what is said of it, and that the command it names puts it right. And the status line.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
@@ -193,6 +194,21 @@ fn a_broker_that_is_away_is_named_and_asked_again() {
     until("the link", || patient.is_well("broker").then_some(()));
 }
 
+/// The address of a server that is asked too often.
+fn crowded() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/ws", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let head = BufReader::new(&stream).lines().map_while(Result::ok).find(String::is_empty);
+            if head.is_some() {
+                let _ = stream.write_all(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n");
+            }
+        }
+    });
+    url
+}
+
 #[test]
 fn what_keeps_a_link_from_opening_is_told_apart() {
     let home = Home::new();
@@ -217,6 +233,10 @@ fn what_keeps_a_link_from_opening_is_told_apart() {
     let named = format!("\"brokerUrl\" of \"acme\" in {}", home.join("config.json").display());
     assert!(advice("as in wss://")["advice"].as_str().unwrap().contains(&named));
     daemon_of("ws://127.0.0.1:1/ws");
+    advice("start the broker where it belongs");
+    daemon_of(&url.replace("/ws", "/health"));
+    advice("something else answers there");
+    daemon_of(&crowded());
     advice("start the broker where it belongs");
     daemon_of(&url.replace("/ws", "/health"));
     assert_eq!(advice("something else answers there")["fix"], "claudemesh mesh reconnect acme");

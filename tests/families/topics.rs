@@ -50,6 +50,7 @@ fn what_is_said_in_a_topic_is_shown_as_it_comes_and_nothing_else_is() {
     let (ann, ben) = (Session::open(&world.alice, "acme", "ann"), Session::open(&world.bob, "acme", "ben"));
     let alice = Typist { home: &world.homes[0], session: Some(&ann) };
     let bob = Typist { home: &world.homes[1], session: Some(&ben) };
+    assert!(bob.says(&["inbox"]).contains("No messages for this session."));
     for topic in ["deploys", "plans"] {
         alice.says(&["topic", "create", topic]);
         bob.says(&["topic", "join", topic]);
@@ -84,4 +85,34 @@ fn what_is_said_in_a_topic_is_shown_as_it_comes_and_nothing_else_is() {
     // What was only looked at is unread still, and what was read from the inbox is not.
     let unread: Vec<Value> = ben.unread().into_iter().map(|row| row["body"].clone()).collect();
     assert_eq!(unread, ["one", "two", "three", "four"]);
+}
+
+#[test]
+fn whoever_reads_slowly_is_shown_all_that_was_said_meanwhile() {
+    /// More than one page of the history has.
+    const MANY: usize = 130;
+    let world = World::pair();
+    let (ann, ben) = (Session::open(&world.alice, "acme", "ann"), Session::open(&world.bob, "acme", "ben"));
+    let alice = Typist { home: &world.homes[0], session: Some(&ann) };
+    let bob = Typist { home: &world.homes[1], session: Some(&ben) };
+    alice.says(&["topic", "create", "deploys"]);
+    bob.says(&["topic", "join", "deploys"]);
+    let mut command = world.homes[1].command(&["topic", "tail", "deploys", "--json"]);
+    command.env("CLAUDEMESH_INTERNAL_NO_AUTOSPAWN", "1").env("CLAUDEMESH_IPC_TOKEN", &ben.token);
+    let tail = Process::spawn(command);
+    let next = || serde_json::from_str::<Value>(&tail.line().expect("a message")).unwrap()["text"].clone();
+    ann.send("#deploys", "0", "m-0");
+    assert_eq!(next(), "0");
+    tail.signal(rustix::process::Signal::STOP);
+    let heard = ben.follow(Some(0));
+    for n in 1..=MANY {
+        ann.send("#deploys", &n.to_string(), &format!("m-{n}"));
+    }
+    heard.message(&format!("m-{MANY}"));
+    tail.signal(rustix::process::Signal::CONT);
+    for n in 1..=MANY {
+        assert_eq!(next(), n.to_string());
+    }
+    tail.signal(rustix::process::Signal::TERM);
+    assert_eq!(tail.finish().out, "");
 }

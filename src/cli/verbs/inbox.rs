@@ -75,7 +75,10 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     if out.is_json() {
         out.json_pretty(&items)?;
     } else {
-        list(&items, mesh.as_deref(), unread_only, &filters(parsed), out)?;
+        match items.is_empty() {
+            true => out.info(&none(parsed, client.token().is_some()))?,
+            false => list(&items, mesh.as_deref(), unread_only, out)?,
+        }
     }
     if page.more {
         out.remark("older messages are left out, because these are large; narrow it with --since, --from or --search")?;
@@ -107,15 +110,22 @@ fn filters(parsed: &Parsed) -> String {
     FILTERS.iter().filter_map(typed).collect::<Vec<_>>().join(" ")
 }
 
-fn list(items: &[InboxItem], mesh: Option<&str>, unread: bool, filters: &str, out: &mut Out) -> Result<(), CliError> {
-    let word = if unread { "unread " } else { "" };
-    if items.is_empty() {
-        let place = mesh.map_or("any mesh".to_owned(), |mesh| format!("mesh \"{mesh}\""));
-        return out.info(&match filters {
-            "" => format!("No {word}messages on {place}."),
-            filters => format!("No {word}message on {place} matches {filters}."),
-        });
+/// That there is nothing, and of what. A session is shown its own messages, and nobody else's.
+fn none(parsed: &Parsed, in_session: bool) -> String {
+    let word = if parsed.is_set(&UNREAD) { "unread " } else { "" };
+    let place = match parsed.value(&MESH) {
+        Some(mesh) => format!("on mesh \"{mesh}\""),
+        None if in_session => "for this session".to_owned(),
+        None => "on any mesh".to_owned(),
+    };
+    match filters(parsed).as_str() {
+        "" => format!("No {word}messages {place}."),
+        filters => format!("No {word}message {place} matches {filters}."),
     }
+}
+
+fn list(items: &[InboxItem], mesh: Option<&str>, unread: bool, out: &mut Out) -> Result<(), CliError> {
+    let word = if unread { "unread " } else { "" };
     let plural = if items.len() == 1 { "" } else { "s" };
     let place = mesh.map(|mesh| format!("{mesh} ")).unwrap_or_default();
     out.section(&format!("inbox {}{place}({} {word}message{plural})", if mesh.is_some() { "— " } else { "" }, items.len()))?;

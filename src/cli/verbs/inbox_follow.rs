@@ -55,7 +55,7 @@ impl Follower<'_> {
                 Err(err) if is_passing(&err) => return Ok(()),
                 Err(err) => return Err(err.into()),
             };
-            let full = page.items.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
+            let full = page.more || page.items.len() == usize::try_from(PAGE).unwrap_or(usize::MAX);
             let unread: BTreeSet<String> = page.items.iter().map(|item| item.id.clone()).collect();
             self.shown.retain(|id| unread.contains(id));
             let fresh: Vec<_> = page.items.into_iter().rev().filter(|item| !self.shown.contains(&item.id)).collect();
@@ -128,6 +128,17 @@ pub(super) fn say_lost(lost: &Lost, out: &mut Out) -> Result<(), CliError> {
 pub(super) fn is_passing(err: &client::Error) -> bool {
     match err {
         client::Error::NoDaemon(_) | client::Error::Timeout | client::Error::Io(_) | client::Error::Protocol(_) => true,
-        client::Error::Refused { status, .. } => 500 <= *status,
+        client::Error::Refused { status, .. } => *status == 429 || 500 <= *status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_too_often_may_ask_again_and_whoever_asks_wrongly_may_not() {
+        let refused = |status| client::Error::Refused { status, problem: Box::default() };
+        assert_eq!([429, 502, 400, 403, 404].map(|status| is_passing(&refused(status))), [true, true, false, false, false]);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::base::ids::Slug;
 use crate::wire::client::ClientFrame;
+use crate::wire::code::Code;
 use crate::wire::ipc::{OnMesh, StateEntries, StateFound, StateSet, StateWrite};
 use crate::wire::json::{self, Value};
 use crate::wire::server::ServerFrame;
@@ -67,7 +68,7 @@ pub(super) fn write(call: &Call<'_>) -> Reply {
 }
 
 fn set(call: &Call<'_>) -> Result<Reply, Reply> {
-    let bad = |error: &str| -> Reply { Reply::error(400, error).into() };
+    let bad = |error: &str| -> Reply { Reply::error(400, error).and("code", Code::Invalid.as_str()).into() };
     let request: StateWrite = call.json()?;
     let key = request.key.filter(|key| !key.is_empty()).ok_or_else(|| bad("missing 'key' (string)"))?;
     if MAX_KEY < key.len() || key.contains(char::is_control) {

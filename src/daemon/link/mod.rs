@@ -316,8 +316,10 @@ fn fault_of(err: &dial::Error) -> LinkFault {
     match err {
         dial::Error::Resolve(_) => LinkFault::UnknownHost,
         dial::Error::Tls(_) => LinkFault::Tls,
-        // A proxy whose broker is away says so by itself.
-        dial::Error::Rejected(ws::Rejected::Status(head)) if (500..600).contains(&head.status) => LinkFault::Unreachable,
+        // A proxy whose broker is away says so by itself, and one that is asked too often lets it be asked later.
+        dial::Error::Rejected(ws::Rejected::Status(head)) if matches!(head.status, 408 | 429 | 500..600) => {
+            LinkFault::Unreachable
+        }
         dial::Error::Rejected(ws::Rejected::Status(_) | ws::Rejected::Malformed(_)) => LinkFault::NoBroker,
         dial::Error::Connect(_) | dial::Error::Rejected(_) | dial::Error::Timeout => LinkFault::Unreachable,
     }

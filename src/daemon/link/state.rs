@@ -237,8 +237,10 @@ impl State {
             Some(ServerFrame::Receipts(frame)) => out.push(Effect::Receipts(frame.receipts)),
             Some(ServerFrame::StateChange(change)) => out.push(Effect::Changed(change)),
             Some(ServerFrame::SkillChange(change)) => out.push(Effect::SkillChanged(change)),
-            Some(ServerFrame::KeyNeeded(needed)) => out.push(Effect::KeysNeeded(needed.scopes)),
-            Some(ServerFrame::KeyGiven(given)) => out.push(Effect::KeyGiven(given.scope, given.epoch)),
+            Some(ServerFrame::KeyNeeded(needed)) if self.is_open() => out.push(Effect::KeysNeeded(needed.scopes)),
+            Some(ServerFrame::KeyGiven(given)) if self.is_open() => out.push(Effect::KeyGiven(given.scope, given.epoch)),
+            // Before the hello was accepted nothing can be asked about keys.
+            Some(ServerFrame::KeyNeeded(_) | ServerFrame::KeyGiven(_)) => {}
             Some(ServerFrame::HelloAck(_) | ServerFrame::Unknown) => {}
             Some(answer) => {
                 let id = answer.req_id().map(str::to_owned);

@@ -123,6 +123,10 @@ fn nothing_is_sent_before_the_hello_is_accepted() {
     assert_eq!(talk.sends("a"), ["row-a lost"]);
     assert_eq!(talk.calls(1), ["1 failed connection_lost"]);
     assert_eq!(talk.hears(r#"{"type":"push","messageId":"m"}"#), ["pushed"], "a push may come before the hello_ack");
+    for keys in [r##"{"type":"key_given","scope":"#t","epoch":1}"##, r#"{"type":"key_needed","scopes":["*"]}"#] {
+        assert!(talk.hears(keys).is_empty(), "what it would be asked could not be asked yet: {keys}");
+        assert_eq!(Talk::open().hears(keys).len(), 1);
+    }
     assert_eq!(talk.after(5), ["close HelloTimeout"]);
 }
 

@@ -122,7 +122,7 @@ impl Talk<'_> {
 
     /// This member has its copy now: what waits for it in the inbox, in the outbox or in a request goes on.
     pub(super) fn key_given(&mut self, scope: Scope, epoch: u32, out: &mut Outbox) {
-        if self.identity.session.is_some() {
+        if self.identity.session.is_some() || !self.keys.kept {
             return;
         }
         self.ctx.keyring.note_given();
