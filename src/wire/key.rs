@@ -43,6 +43,10 @@ impl Scope {
         }
     }
 
+    pub fn is_topic(&self) -> bool {
+        matches!(self, Scope::Topic(_))
+    }
+
     pub fn parse(text: &str) -> Option<Scope> {
         match text.strip_prefix('#') {
             Some(id) => is_group_name(id).then(|| Scope::Topic(id.to_owned())),

@@ -1,5 +1,7 @@
 //! `inbox --follow` as the program of a session: what is unread, once, oldest first; marked only when it was written.
 
+use std::collections::BTreeSet;
+
 use claudemesh::base::ids::{ClientId, SessionId, SessionKey, Slug};
 use claudemesh::base::paths::Paths;
 use claudemesh::base::time::now_millis;
@@ -96,6 +98,23 @@ fn shows_what_is_unread_once_and_ends_well_when_told_to() {
     let ended = follower.finish();
     assert_eq!((ended.status.code(), ended.out.as_str()), (Some(0), ""), "{}", ended.err);
     assert_eq!(unread(&home), 0);
+}
+
+#[test]
+fn what_does_not_fit_into_one_page_is_shown_all_the_same() {
+    let large = "x".repeat(200 * 1024);
+    let home = home_with_mail(&[large.as_str(); 30]);
+    let _quiet = Quiet(&home);
+    let follower = Process::spawn(in_session(&home, &["inbox", "--follow", "--json"]));
+    let ids: BTreeSet<String> = (0..30)
+        .map(|_| {
+            let line: Value = serde_json::from_str(&follower.line().expect("a message")).unwrap();
+            line["id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(ids.len(), 30);
+    follower.signal(rustix::process::Signal::TERM);
+    assert_eq!(follower.finish().out, "");
 }
 
 #[test]

@@ -22,7 +22,12 @@ fn of_link(scene: &Scene, slug: &str, status: LinkStatus, mesh: Option<&MeshHeal
     let why = mesh.and_then(|mesh| mesh.last_error.as_deref());
     // The broker of the machine's own mesh is the daemon's part.
     let is_own = slug == home::SLUG;
-    let fix = if is_own { "claudemesh daemon restart".to_owned() } else { format!("claudemesh mesh reconnect {slug}") };
+    let fault = mesh.and_then(|mesh| mesh.fault).filter(|_| !is_own);
+    let fix = match fault {
+        _ if is_own => "claudemesh daemon restart".to_owned(),
+        Some(LinkFault::Deleted) => format!("claudemesh leave {slug}"),
+        _ => format!("claudemesh mesh reconnect {slug}"),
+    };
     match (status, mesh) {
         (LinkStatus::Open, Some(mesh)) if mesh.sessions_open < mesh.sessions => {
             let text = format!("{slug}: open, and only {} of {} sessions are connected", mesh.sessions_open, mesh.sessions);
@@ -31,7 +36,7 @@ fn of_link(scene: &Scene, slug: &str, status: LinkStatus, mesh: Option<&MeshHeal
         (LinkStatus::Open, _) => Finding::ok(format!("{slug}: connected to {url}")),
         _ => {
             let text = format!("{slug}: not connected to {url}: {}", why.unwrap_or("it has not answered yet"));
-            let advice = mesh.and_then(|mesh| mesh.fault).filter(|_| !is_own).and_then(|fault| advice(scene, slug, fault));
+            let advice = fault.and_then(|fault| advice(scene, slug, fault));
             let failed = Finding::failed(text, fix);
             advice.map_or(failed.clone(), |advice| failed.after(advice))
         }
@@ -61,7 +66,7 @@ fn advice(scene: &Scene, slug: &str, fault: LinkFault) -> Option<String> {
             format!("an admin of {slug} lets you in again: claudemesh unban {}", member.as_deref().unwrap_or("<your key>"))
         }
         LinkFault::Deleted => {
-            format!("what was not delivered stays on this machine. To forget the mesh: claudemesh leave {slug}")
+            "keep what was not delivered, if it is still of use: claudemesh outbox; the mesh does not come back".to_owned()
         }
         LinkFault::Refused => format!(
             "the mesh does not know this member, or is no more: ask for a new invitation, then: claudemesh leave {slug}; claudemesh join <link>"
@@ -89,6 +94,7 @@ mod tests {
             "later": mesh("reconnecting", 0, Some("of later"), Some("what-is-not-known-yet")),
             "out": mesh("closed", 0, Some("kicked until then"), Some("kicked")),
             "site": mesh("reconnecting", 0, Some("404"), Some("no-broker")),
+            "over": mesh("closed", 0, Some("the mesh was deleted"), Some("deleted")),
             "typo": mesh("closed", 0, Some("no address"), Some("no-address")),
             "well": mesh("open", 2, None, None),
         }));
@@ -109,6 +115,9 @@ mod tests {
                 "later: not connected to wss://b/ws: of later -> claudemesh mesh reconnect later".to_owned(),
                 "out: not connected to wss://b/ws: kicked until then (wait: nobody is let in before that is over. If it does not \
                  come back by itself then) -> claudemesh mesh reconnect out"
+                    .to_owned(),
+                "over: not connected to wss://b/ws: the mesh was deleted (keep what was not delivered, if it is still of use: \
+                 claudemesh outbox; the mesh does not come back) -> claudemesh leave over"
                     .to_owned(),
                 format!(
                     "site: not connected to wss://b/ws: 404 (something else answers there: correct {}, or ask whoever runs the \

@@ -237,7 +237,11 @@ impl State {
             Some(ServerFrame::Receipts(frame)) => out.push(Effect::Receipts(frame.receipts)),
             Some(ServerFrame::StateChange(change)) => out.push(Effect::Changed(change)),
             Some(ServerFrame::SkillChange(change)) => out.push(Effect::SkillChanged(change)),
-            Some(ServerFrame::KeyNeeded(needed)) if self.is_open() => out.push(Effect::KeysNeeded(needed.scopes)),
+            Some(ServerFrame::KeyNeeded(mut needed)) if self.is_open() => {
+                // The mesh's own key is given when somebody speaks, and not because a broker wants it to be.
+                needed.scopes.retain(Scope::is_topic);
+                out.push(Effect::KeysNeeded(needed.scopes));
+            }
             Some(ServerFrame::KeyGiven(given)) if self.is_open() => out.push(Effect::KeyGiven(given.scope, given.epoch)),
             // Before the hello was accepted nothing can be asked about keys.
             Some(ServerFrame::KeyNeeded(_) | ServerFrame::KeyGiven(_)) => {}

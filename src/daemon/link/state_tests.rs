@@ -127,6 +127,8 @@ fn nothing_is_sent_before_the_hello_is_accepted() {
         assert!(talk.hears(keys).is_empty(), "what it would be asked could not be asked yet: {keys}");
         assert_eq!(Talk::open().hears(keys).len(), 1);
     }
+    let needed = r##"{"type":"key_needed","scopes":["*","#t"]}"##;
+    assert_eq!(Talk::open().hears(needed), ["keys needed of 1 scopes"], "and never the mesh's own");
     assert_eq!(talk.after(5), ["close HelloTimeout"]);
 }
 
