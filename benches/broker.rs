@@ -213,14 +213,8 @@ fn pass_on(scale: Scale, peers: usize, audited: bool) -> (Vec<Duration>, f64) {
     std::fs::write(home.join("broker.json"), json!({"auditMessages": audited}).to_string()).unwrap();
     let broker = Broker::start(home.path());
     circulate(&broker.address, &mesh, peers, 1, 2000);
-    let a = cpu(broker.pid());
-    let (times, r1) = circulate(&broker.address, &mesh, peers, 1, scale.rounds(50_000));
-    let b = cpu(broker.pid());
+    let (times, _) = circulate(&broker.address, &mesh, peers, 1, scale.rounds(50_000));
     let (_, rate) = circulate(&broker.address, &mesh, peers, 8, scale.rounds(100_000));
-    let c = cpu(broker.pid());
-    show("1 under way", &a, &b, scale.rounds(50_000));
-    show("8 under way", &b, &c, scale.rounds(100_000));
-    eprintln!("   rate at 1: {r1:.0}/s");
     (times, rate)
 }
 
@@ -262,39 +256,4 @@ pub(crate) fn memory(scale: Scale) -> Vec<Measured> {
         Measured::at_most("threads meanwhile", "", threads, 5200),
         Measured::at_most("memory meanwhile", "MB", megabytes(peak), 170.0),
     ]
-}
-
-/// Process, hub, sync, idle in microseconds.
-fn cpu(pid: u32) -> [f64; 5] {
-    let ns = |path: std::path::PathBuf| {
-        std::fs::read_to_string(path).ok().and_then(|t| t.split(' ').next().unwrap().parse::<f64>().ok()).unwrap_or(0.0) / 1000.0
-    };
-    let stat = |path: String| {
-        let stat = std::fs::read_to_string(path).unwrap();
-        let fields: Vec<f64> =
-            stat.rsplit(')').next().unwrap().split_whitespace().skip(1).map(|f| f.parse().unwrap_or(0.0)).collect();
-        (fields[10] + fields[11]) * 10_000.0
-    };
-    let mut all = [0.0; 5];
-    for task in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
-        let name = std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
-        let took = ns(task.path().join("schedstat"));
-        if name.starts_with("store-hub") {
-            all[1] += took;
-        }
-        if name.starts_with("sync") {
-            all[2] += took;
-        }
-    }
-    all[0] = stat(format!("/proc/{pid}/stat"));
-    all[3] = stat("/proc/self/stat".to_owned());
-    let cpu = std::fs::read_to_string("/proc/stat").unwrap();
-    let f: Vec<f64> = cpu.lines().next().unwrap().split_whitespace().skip(1).map(|f| f.parse().unwrap()).collect();
-    all[4] = (f[3] + f[4]) * 10_000.0;
-    all
-}
-
-fn show(what: &str, a: &[f64; 5], b: &[f64; 5], n: usize) {
-    let d = |i: usize| (b[i] - a[i]) / n as f64;
-    eprintln!("   {what}: broker {:.1} us, hub {:.1}, sync {:.1}, bench {:.1}, idle {:.1}", d(0), d(1), d(2), d(3), d(4));
 }

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rusqlite::Connection;
 
 use super::damage;
@@ -55,8 +55,10 @@ pub(super) trait Command: Send + 'static {
 
 /// A handle's way to the thread. The thread ends when the last one is dropped.
 pub(super) struct Caller<C> {
-    /// Boxed: a slot of the queue is as large as the largest command, and all slots are there from the start.
-    queue: Sender<Box<C>>,
+    /// The standard library's: should the thread be lost, the commands in it are dropped at once, which ends their callers'
+    /// waits. Crossbeam's would keep them for as long as there is a handle. Boxed: a slot of the queue is as large as the
+    /// largest command, and all slots are there from the start.
+    queue: SyncSender<Box<C>>,
     damaged: Arc<AtomicBool>,
 }
 
@@ -105,7 +107,7 @@ pub(super) fn start<C: Command>(path: &Path, kind: &Kind) -> Result<(Caller<C>, 
     (kind.recover)(&conn)?;
     // The pages of a schema that was just made or changed; what follows needs few of them.
     conn.execute_batch("PRAGMA shrink_memory")?;
-    let (sender, queue) = bounded(QUEUE);
+    let (sender, queue) = sync_channel(QUEUE);
     let name = kind.thread;
     let file = File { path: path.to_owned(), damaged: Arc::default(), sum_up: kind.sum_up };
     let damaged = file.damaged.clone();

@@ -76,8 +76,8 @@ pub(super) fn away_sessions(db: &Db<'_>, mesh: MeshId, since: Millis, limit: usi
     db.all(&sql, params![mesh.as_str(), since, limit_sql(limit)], read_session)
 }
 
-/// The sessions of a group and its parts: first those that are away and may come back, of them the latest. A name has no character between `/` and `0`,
-/// so that those of the parts stand together.
+/// The sessions of a group and its parts: first those that are away and may come back, of them the latest. A name has no
+/// character between `/` and `0`, so that those of the parts stand together.
 pub(super) fn away_in_group(
     db: &Db<'_>,
     mesh: MeshId,

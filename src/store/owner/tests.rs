@@ -1,4 +1,5 @@
 use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::reply::Answer;
@@ -36,6 +37,13 @@ fn limit_pages(db: &Db<'_>, pages: i64) -> Result<(), Error> {
     db.pragma(&format!("PRAGMA max_page_count = {pages}"))
 }
 
+/// Says that it has begun, stays until it is let go, and then takes the thread with it.
+fn panic(_: &Db<'_>, entered: mpsc::Sender<()>, gate: mpsc::Receiver<()>) -> Result<(), Error> {
+    let _ = entered.send(());
+    let _ = gate.recv();
+    std::panic::resume_unwind(Box::new(()))
+}
+
 fn meet_damage(_: &Db<'_>) -> Result<(), Error> {
     Err(Error::Corrupt("a page".to_owned()))
 }
@@ -48,6 +56,7 @@ commands! {
     Sync AddMuch => add_much: fn add_much(from: i64) -> ();
     Sync GiveUp => give_transaction_up: fn give_up() -> ();
     Read All => all: fn all() -> Vec<i64>;
+    Read Panic => panic: fn panic(entered: mpsc::Sender<()>, gate: mpsc::Receiver<()>) -> ();
     Read MeetDamage => meet_damage: fn meet_damage() -> ();
     Read Synchronous => synchronous: fn synchronous() -> i64;
     Read LimitPages => limit_pages: fn limit_pages(pages: i64) -> ();
@@ -195,6 +204,25 @@ fn the_thread_ends_with_the_last_handle_and_leaves_one_private_file() {
     drop(other);
     assert_eq!(running.join_by(soon()), Joined::Ended(()));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn nobody_waits_for_a_thread_that_is_gone() {
+    let dir = TestDir::new();
+    let (numbers, running) = open(&dir.file("db"));
+    let (entered, inside) = mpsc::channel();
+    let (go, gate) = mpsc::channel();
+    let lost = std::thread::spawn({
+        let numbers = numbers.clone();
+        move || numbers.panic(entered, gate)
+    });
+    inside.recv_timeout(Duration::from_secs(30)).unwrap();
+    let (queued, queued_answer) = ask(|reply| Cmd::Add { x: 1, reply });
+    assert!(numbers.0.queue.send(Box::new(queued)).is_ok());
+    go.send(()).unwrap();
+    assert_eq!(running.join_by(soon()), Joined::Panicked);
+    assert_eq!((lost.join().unwrap(), queued_answer.now()), (Err(Error::Closed), Some(Err(Error::Closed))));
+    assert_eq!(numbers.add(2), Err(Error::Closed));
 }
 
 #[test]

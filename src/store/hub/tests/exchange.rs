@@ -53,3 +53,56 @@ fn what_waits_is_counted_on_in_a_database_from_before() {
     assert_eq!(hub.expire(1000, 10).unwrap().count, 4);
     assert_eq!(counted(&hub), (0, 0));
 }
+
+/// What `waiting` says, and what it should.
+fn counted(dir: &TestDir) -> [Vec<(String, i64, i64)>; 2] {
+    let conn = rusqlite::Connection::open(dir.file("hub.db")).unwrap();
+    [
+        "SELECT recipient, copies, bytes FROM waiting WHERE copies <> 0 OR bytes <> 0 ORDER BY recipient",
+        "SELECT recipient, count(*), sum(weight) FROM delivery GROUP BY recipient
+      UNION ALL SELECT '', count(*), sum(weight) FROM delivery HAVING 0 < count(*) ORDER BY recipient",
+    ]
+    .map(|sql| {
+        let mut statement = conn.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    })
+}
+
+#[test]
+fn what_waits_is_counted_right_whatever_fails_and_whoever_shares_a_transaction() {
+    let (dir, hub) = open();
+    let policy = Policy { mesh_bytes: 20_000, recipient_bytes: 4_000, kept_bytes: 0, meshes: 1, audit_messages: false };
+    hub.set_policy(policy).unwrap();
+    // An id that is taken undoes the whole of what it comes with.
+    hub.enqueue(vec![Submission { client_id: None, ..direct("taken", SESSION) }]).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..6_u8 {
+            let hub = hub.clone();
+            scope.spawn(move || {
+                let name = |n: u8| format!("{thread}-{n}");
+                for n in 0..40_u8 {
+                    let mut sends =
+                        vec![direct(&name(n), ALICE), group(&format!("g{}", name(n)), &[ALICE, SESSION, 40 + thread])];
+                    if n % 5 == 4 {
+                        sends.push(direct("taken", ALICE));
+                    }
+                    let before = name(n.saturating_sub(1));
+                    let has = vec![ack(ALICE, &before), ack(ALICE, &format!("g{before}")), ack(SESSION, &format!("g{before}"))];
+                    let _ = hub.exchange(has.clone(), sends);
+                    if n % 7 == 0 {
+                        hub.acked(has).unwrap();
+                        hub.expire(0, 10).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let [says, is] = counted(&dir);
+    assert_eq!(says, is);
+    assert!(3 < is.len(), "{is:?}");
+    drop(hub);
+    let (hub, _running) = Hub::open(&dir.file("hub.db")).unwrap();
+    assert!(0 < hub.expire(1000, 10_000).unwrap().count);
+    assert_eq!(counted(&dir), [vec![], vec![]]);
+}
