@@ -8,6 +8,7 @@ use crate::base::time::Millis;
 use crate::crypto;
 use crate::crypto::keys::KeyPair;
 use crate::sys::process::StartTime;
+use crate::wire::peer::{Reach, Status};
 
 use super::outward::{self, Outward};
 
@@ -58,6 +59,12 @@ impl Session {
     /// What it says of itself now.
     pub(super) fn outward(&self) -> Outward {
         self.outward.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its status and how it is said to be reached: what is looked at all the time, without a copy of all the rest.
+    pub(super) fn standing(&self) -> (Option<Status>, Option<Vec<Reach>>) {
+        let outward = self.outward.lock().unwrap_or_else(PoisonError::into_inner);
+        (outward.status, outward.reach.clone())
     }
 
     /// Changes what it says of itself.

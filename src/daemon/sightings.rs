@@ -90,15 +90,17 @@ impl Sightings {
         }
     }
 
-    /// Forgets those who are gone, and returns what can be said of the others' reach.
+    /// Forgets those who are gone, and returns of whose reach something else can be said than is said.
     fn reach(&self, sessions: &Sessions, wall: Millis, now: Instant) -> Vec<(std::sync::Arc<Session>, Vec<Reach>)> {
         let all = sessions.all();
         self.lock().retain(|serial, _| all.iter().any(|session| session.serial == *serial));
         let known = |session: std::sync::Arc<Session>| {
             let seen = self.get(session.serial);
             let is_young = wall.abs_diff(session.registered_at) < u64::try_from(QUIET.as_millis()).unwrap_or(u64::MAX);
-            let reach = seen.reach(session.outward().status, now);
-            (!reach.is_empty() || !is_young || session.outward().reach.is_some()).then_some((session, reach))
+            let (status, said) = session.standing();
+            let reach = seen.reach(status, now);
+            let is_known = !reach.is_empty() || !is_young || said.is_some();
+            (is_known && said.as_ref() != Some(&reach)).then_some((session, reach))
         };
         all.into_iter().filter_map(known).collect()
     }
@@ -163,9 +165,6 @@ impl Seen {
 /// Tells the brokers of every session whose reach has changed. Nobody is waited for.
 pub(super) fn announce(ctx: &Ctx, wall: Millis, now: Instant) {
     for (session, reach) in ctx.sightings.reach(&ctx.sessions, wall, now) {
-        if session.outward().reach.as_ref() == Some(&reach) {
-            continue;
-        }
         session.change(|outward| outward.apply(Change::Reach(reach.clone())));
         if let Some(key) = session.public_key() {
             let route = Route { mesh: session.mesh.clone(), sender: Sender::Session(key) };
