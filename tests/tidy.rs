@@ -348,8 +348,8 @@ fn nothing_is_left_unfinished_and_nothing_waits_by_sleeping() {
     let mut broken = Vec::new();
     for file in rust(&["src", "tests", "benches"]).into_iter().filter(|file| file.name != "tests/tidy.rs") {
         for (at, line) in file.code() {
-            for mark in ["todo!(", "unimplemented!(", "dbg!("] {
-                if line.contains(mark) {
+            for mark in ["todo", "unimplemented", "dbg"] {
+                if line.contains(&format!("{mark}!(")) {
                     broken.push(format!("{}:{at}: {mark}", file.name));
                 }
             }

@@ -10,14 +10,13 @@ use serde::{Deserialize, Serialize};
 use crate::base::hex;
 use crate::base::ids::{MeshId, PublicKey, SessionId, Slug, Token};
 use crate::base::names::is_uuid;
-use crate::base::time::{Millis, iso, now_millis};
+use crate::base::time::Millis;
 use crate::base::{atomic_file, paths::Paths};
 use crate::crypto::fingerprint::sha256;
 use crate::crypto::keys::{KeyPair, SecretKey};
 use crate::store::session_keys;
 use crate::sys::process::{self, StartTime};
 use crate::wire::json;
-use crate::wire::session_key::SessionKeyFile;
 
 use super::ctx::Ctx;
 use super::outward::{Outward, parse_group};
@@ -214,15 +213,7 @@ pub(super) fn keep_key(paths: &Paths, session: &Session) -> std::io::Result<()> 
         return Ok(());
     }
     let id = file_id(&session.id);
-    let file = SessionKeyFile {
-        version: 1,
-        mesh_slug: session.mesh.to_string(),
-        session_id: id.to_string(),
-        public_key: key.public.to_hex(),
-        secret_key: key.secret.to_secret_text().reveal().to_owned(),
-        created_at: iso(now_millis()),
-        display_name: Some(session.name.clone()),
-    };
+    let file = session_keys::file_of(&session.mesh, &id, key, &session.name);
     session_keys::save(paths, &session.mesh, &id, &file).map(drop)
 }
 

@@ -8,6 +8,8 @@ use crate::base::atomic_file;
 use crate::base::ids::{SessionId, Slug};
 use crate::base::names::{is_slug_any_case, is_uuid};
 use crate::base::paths::Paths;
+use crate::base::time::{iso, now_millis};
+use crate::crypto::keys::KeyPair;
 use crate::sys::dirs;
 use crate::wire::json;
 use crate::wire::session_key::SessionKeyFile;
@@ -37,6 +39,19 @@ pub fn load(paths: &Paths, mesh: &Slug, session: &SessionId) -> Option<SessionKe
     let file: SessionKeyFile = json::decode(&bytes).ok()?;
     (file.version == 1 && file.mesh_slug == mesh.as_str() && file.session_id.eq_ignore_ascii_case(session.as_str()))
         .then_some(file)
+}
+
+/// What is kept of a session that is called `name`.
+pub fn file_of(mesh: &Slug, session: &SessionId, pair: &KeyPair, name: &str) -> SessionKeyFile {
+    SessionKeyFile {
+        version: 1,
+        mesh_slug: mesh.to_string(),
+        session_id: session.to_string(),
+        public_key: pair.public.to_hex(),
+        secret_key: pair.secret.to_secret_text().reveal().to_owned(),
+        created_at: iso(now_millis()),
+        display_name: Some(name.to_owned()),
+    }
 }
 
 /// Keeps a key for this session. `Ok(false)` when the session's id is no UUID: then nothing is kept.

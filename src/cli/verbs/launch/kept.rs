@@ -8,7 +8,6 @@ use crate::base::config::Mesh;
 use crate::base::ids::{SessionId, Token};
 use crate::base::names::is_display_name;
 use crate::base::paths::Paths;
-use crate::base::time::{iso, now_millis};
 use crate::cli::error::CliError;
 use crate::client::Client;
 use crate::crypto::keys::{KeyPair, SecretKey};
@@ -30,15 +29,7 @@ pub(in crate::cli) fn keys(paths: &Paths, mesh: &Mesh, id: &SessionId, name: &st
         Some((pair, file)) => (pair, SessionKeyFile { display_name: Some(name.to_owned()), ..file }),
         None => {
             let pair = KeyPair::generate();
-            let file = SessionKeyFile {
-                version: 1,
-                mesh_slug: mesh.slug.to_string(),
-                session_id: id.to_string(),
-                public_key: pair.public.to_hex(),
-                secret_key: pair.secret.to_secret_text().reveal().to_owned(),
-                created_at: iso(now_millis()),
-                display_name: Some(name.to_owned()),
-            };
+            let file = session_keys::file_of(&mesh.slug, id, &pair, name);
             (pair, file)
         }
     };
