@@ -24,7 +24,6 @@ use super::drain::{Drain, Epoch};
 use super::flags::Flags;
 use super::guard::Guard;
 use super::keyring::Keyring;
-use super::link::Cmd;
 use super::links::{Links, Why};
 use super::meshes::Meshes;
 use super::reopen;
@@ -136,10 +135,7 @@ impl Ctx {
     pub(super) fn receipts(&self, scope: &Scope) {
         let Scope::Session { mesh, session, .. } = scope else { return };
         for sender in session.iter().map(|key| From::Session(*key)).chain([From::Member]) {
-            if let Some(link) = self.links.get(&Route { mesh: mesh.clone(), sender }) {
-                // One whose queue is full looks by itself before long.
-                let _ = link.try_send(Cmd::Receipts);
-            }
+            self.links.owes(&Route { mesh: mesh.clone(), sender });
         }
     }
 

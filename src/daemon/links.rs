@@ -1,6 +1,7 @@
 //! The links that exist, how to reach their threads, and what they last said about themselves.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ struct Entry {
     /// Tells a link from its successor on the same route.
     serial: u64,
     handle: Handle<Cmd>,
+    owes: Arc<AtomicBool>,
     report: Report,
     /// When it was last opened, if it is open.
     open_since: Option<Instant>,
@@ -53,10 +55,13 @@ pub(super) struct Links {
 }
 
 impl Links {
-    pub(super) fn insert(&self, route: Route, serial: u64, handle: Handle<Cmd>) {
+    /// Enters a link; what is returned is set when it may have something to tell senders.
+    pub(super) fn insert(&self, route: Route, serial: u64, handle: Handle<Cmd>) -> Arc<AtomicBool> {
         let report =
             Report { status: LinkStatus::Connecting, last_error: None, fault: None, clock_skew_ms: None, keeps_keys: None };
-        self.lock().insert(route, Entry { serial, handle, report, open_since: None });
+        let owes = Arc::new(AtomicBool::new(false));
+        self.lock().insert(route, Entry { serial, handle, owes: owes.clone(), report, open_since: None });
+        owes
     }
 
     /// Removes the link with this serial; its successor stays.
@@ -69,6 +74,16 @@ impl Links {
 
     pub(super) fn get(&self, route: &Route) -> Option<Handle<Cmd>> {
         self.lock().get(route).map(|entry| entry.handle.clone())
+    }
+
+    /// This link may have something to tell senders. One whose queue is full wakes for what is in it, and finds that out.
+    pub(super) fn owes(&self, route: &Route) {
+        let table = self.lock();
+        let Some(entry) = table.get(route) else { return };
+        entry.owes.store(true, Ordering::Release);
+        let handle = entry.handle.clone();
+        drop(table);
+        let _ = handle.try_send(Cmd::Receipts);
     }
 
     /// Changes a link's report; returns whether its status changed.

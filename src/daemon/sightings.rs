@@ -2,6 +2,7 @@
 //! is open. Known to this daemon's life alone: the next event of the client says it again.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,11 @@ const QUIET: Duration = Duration::from_secs(30);
 
 /// The table, by registration: a session that is registered anew begins blank. Guards only the map.
 #[derive(Debug, Default)]
-pub(super) struct Sightings(Mutex<HashMap<Serial, Seen>>);
+pub(super) struct Sightings {
+    table: Mutex<HashMap<Serial, Seen>>,
+    /// Something was noted since the last look. Most of the time nothing is, and nobody looks through all sessions for that.
+    news: AtomicBool,
+}
 
 #[derive(Debug, Clone, Default)]
 struct Seen {
@@ -56,6 +61,13 @@ impl Sightings {
         let seen = table.entry(session).or_default();
         seen.at.retain(|sighting| sighting.path != path);
         seen.at.push(Sighting { path, at: now });
+        drop(table);
+        self.note();
+    }
+
+    /// Something of a session has changed that its reach may depend on.
+    pub(super) fn note(&self) {
+        self.news.store(true, Ordering::Release);
     }
 
     /// A waiter stands by.
@@ -72,6 +84,8 @@ impl Sightings {
         let mut table = self.lock();
         let seen = table.entry(session).or_default();
         *seen.count(kind) += 1;
+        drop(table);
+        self.note();
         Standing { sightings: self, session, kind }
     }
 
@@ -110,7 +124,7 @@ impl Sightings {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Serial, Seen>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,6 +138,8 @@ impl Drop for Standing<'_> {
         if self.kind == Kind::Waiter {
             seen.waited = Some(Instant::now());
         }
+        drop(table);
+        self.sightings.note();
     }
 }
 
@@ -162,8 +178,12 @@ impl Seen {
     }
 }
 
-/// Tells the brokers of every session whose reach has changed. Nobody is waited for.
-pub(super) fn announce(ctx: &Ctx, wall: Millis, now: Instant) {
+/// Tells the brokers of every session whose reach has changed, if something was noted, or if time alone may have changed it.
+/// Nobody is waited for.
+pub(super) fn announce(ctx: &Ctx, wall: Millis, now: Instant, time_counts: bool) {
+    if !ctx.sightings.news.swap(false, Ordering::AcqRel) && !time_counts {
+        return;
+    }
     for (session, reach) in ctx.sightings.reach(&ctx.sessions, wall, now) {
         session.change(|outward| outward.apply(Change::Reach(reach.clone())));
         if let Some(key) = session.public_key() {

@@ -2,48 +2,38 @@
 //! and stops links and waits for nothing but its own queue.
 
 mod links;
+mod look;
 mod renamed;
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
-use crate::base::config::Config;
 use crate::base::exit::Exit;
 use crate::base::ids::MeshId;
 use crate::base::settings::Settings;
 use crate::base::thread::Running;
-use crate::base::time::now_millis;
 use crate::store;
 use crate::store::outbox::Route;
 use crate::sys::lock::Lock;
 use crate::sys::notify;
 use crate::sys::signals::Signal;
 
+use self::look::Looks;
 use super::ctx::Ctx;
-use super::hold_off;
 use super::ipc;
-use super::link::{Cmd, Farewell, Identity};
-use super::log_file;
+use super::link::{Farewell, Identity};
 use super::reaper::{self, Reaper};
 use super::registry;
 use super::sessions::{Serial, Session, TokenHash};
-use super::sightings;
-use super::upkeep::Clock;
 
 /// Events that wait for the supervisor. When full, whoever has one more waits; the supervisor itself waits for nobody.
 pub(super) const QUEUE: usize = 64;
 
-/// How often the configuration file and the socket file are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// How often old rows are cleared out of the databases.
-const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// How long a thread that has failed tries to say so.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What the supervisor is told.
 #[derive(Debug)]
@@ -109,7 +99,7 @@ impl Drop for Alarm {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // A queue that stays full means the supervisor is gone as well.
-            let _ = self.supervisor.send_timeout(Event::Failed(format!("thread {} panicked", self.thread)), LOOK_EVERY);
+            let _ = self.supervisor.send_timeout(Event::Failed(format!("thread {} panicked", self.thread)), PATIENCE);
         }
     }
 }
@@ -135,21 +125,13 @@ pub(super) struct Supervisor {
     beginning: bool,
     unwatched: Vec<reaper::Cmd>,
     next_serial: u64,
-    config_seen: Option<(SystemTime, u64, u64)>,
-    next_look: Instant,
-    next_prune: Instant,
-    trial: hold_off::Trial,
-    clock: Clock,
-    /// Device and inode of the outbox and the inbox.
-    databases: [Option<(u64, u64)>; 2],
+    looks: Looks,
 }
 
 impl Supervisor {
     pub(super) fn new(ctx: Arc<Ctx>, reaper: Reaper) -> Supervisor {
-        let now = Instant::now();
-        let databases = [ctx.paths.outbox_db(), ctx.paths.inbox_db()].map(file_of);
         Supervisor {
-            databases,
+            looks: Looks::begin(&ctx.paths, Instant::now()),
             ctx,
             reaper,
             links: HashMap::new(),
@@ -159,17 +141,12 @@ impl Supervisor {
             beginning: true,
             unwatched: Vec::new(),
             next_serial: 0,
-            config_seen: None,
-            next_look: now,
-            next_prune: now + Duration::from_secs(60),
-            trial: hold_off::Trial::begin(now),
-            clock: Clock::new(now_millis(), now),
         }
     }
 
     /// Attaches the meshes of the configuration and brings back the sessions that outlived the last daemon.
     pub(super) fn begin(&mut self, sessions: Vec<(Session, Option<MeshId>)>) {
-        self.read_config();
+        self.read_config(true);
         for (mut session, mesh) in sessions {
             self.follow(&mut session, mesh.as_ref());
             let (session, replaced) = self.ctx.sessions.insert(session);
@@ -184,7 +161,7 @@ impl Supervisor {
         loop {
             let mut saved = Vec::new();
             let mut changed = false;
-            let first = match events.recv_deadline(self.next_look) {
+            let first = match events.recv_deadline(self.looks.next()) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Stop::Asked,
@@ -208,7 +185,10 @@ impl Supervisor {
                         }
                         saved.push(done);
                     }
-                    Event::Shown => changed = true,
+                    Event::Shown => {
+                        self.ctx.sightings.note();
+                        changed = true;
+                    }
                     Event::Gone(serial) => {
                         if let Some(session) = self.ctx.sessions.remove_serial(serial) {
                             self.ctx.waiters.end(&session.id);
@@ -274,67 +254,6 @@ impl Supervisor {
         self.watch(reaper::Cmd::Forget(session.serial));
     }
 
-    /// Whether this daemon is still the one of its files: an answer given on databases that nobody finds again is a lie.
-    fn check_files(&self, lock: &mut Lock) -> Result<(), String> {
-        let databases = [self.ctx.paths.outbox_db(), self.ctx.paths.inbox_db()];
-        let found = databases.map(file_of);
-        if found != self.databases {
-            return Err(format!("the databases in {} were taken away or replaced", self.ctx.paths.daemon_dir().display()));
-        }
-        match lock.keep_name() {
-            Ok(true) => Ok(()),
-            Ok(false) => Err("another daemon has taken these files".to_owned()),
-            Err(err) => {
-                log::error!("daemon.pid can not be kept: {err}");
-                Ok(())
-            }
-        }
-    }
-
-    /// Forgets the failures that came before this daemon, once it is known to be well.
-    pub(super) fn try_out(&mut self, now: Instant) {
-        if self.trial.is_passed(now) {
-            hold_off::reset(&self.ctx.paths);
-        }
-    }
-
-    /// What is done whether or not anything happened.
-    fn look_around(&mut self, listener: &ipc::Listener, lock: &mut Lock) -> Result<(), String> {
-        let now = Instant::now();
-        if now < self.next_look {
-            return Ok(());
-        }
-        self.next_look = now + LOOK_EVERY;
-        self.check_files(lock)?;
-        self.read_config();
-        listener.check();
-        log_file::keep_small(&self.ctx.paths.log_file(), self.ctx.settings().log_limit());
-        self.leaving.retain(|running| !running.is_finished());
-        self.stopped.clear();
-        self.try_out(now);
-        self.replace_dead_links();
-        sightings::announce(&self.ctx, now_millis(), now);
-        for cmd in std::mem::take(&mut self.unwatched) {
-            self.watch(cmd);
-        }
-        for (route, farewell) in std::mem::take(&mut self.farewells) {
-            if let Some(handle) = self.ctx.links.get(&route).filter(|_| !self.links.contains_key(&route))
-                && handle.try_send(Cmd::Stop(farewell)).is_err()
-            {
-                self.farewells.push((route, farewell));
-            }
-        }
-        if self.next_prune <= now {
-            self.next_prune = now + PRUNE_EVERY;
-            if self.clock.is_steady(now_millis(), now) {
-                super::upkeep::prune(&self.ctx, now_millis());
-            } else {
-                log::warn!("the clock was set: nothing is cleared by its age this time");
-            }
-        }
-        Ok(())
-    }
-
     /// Reads the settings and the configuration again, as SIGHUP asks for.
     fn reload(&mut self, listener: &ipc::Listener) {
         super::say(notify::State::Reloading);
@@ -347,31 +266,7 @@ impl Supervisor {
             // Whoever mistyped something did not ask for the defaults.
             Err(err) => log::warn!("{err}; the settings stay as they were"),
         }
-        self.config_seen = None;
-        self.read_config();
+        self.read_config(true);
         super::say(notify::State::Ready);
     }
-
-    /// Attaches and drops meshes when `config.json` has changed.
-    fn read_config(&mut self) {
-        let path = self.ctx.paths.config_file();
-        let seen = fs::metadata(&path).ok().and_then(|meta| Some((meta.modified().ok()?, meta.len(), meta.ino())));
-        if seen.is_some() && seen == self.config_seen {
-            return;
-        }
-        match Config::load(&path) {
-            Ok(config) => {
-                let change = self.ctx.meshes.apply(&config);
-                self.meshes_changed(&change);
-            }
-            // Half a configuration is no reason to drop meshes that work.
-            Err(err) => log::warn!("{err}; the meshes stay as they were"),
-        }
-        self.config_seen = seen;
-    }
-}
-
-/// Device and inode of what is at `path`.
-fn file_of(path: PathBuf) -> Option<(u64, u64)> {
-    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
 }

@@ -48,8 +48,11 @@ pub const STREAM_KEEPALIVE: Duration = Duration::from_secs(15);
 /// From opening a WebSocket to `hello_ack`, for the client; to the hello, for the broker.
 pub const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Between pings on a WebSocket, from either end.
+/// Between a broker's pings on a WebSocket.
 pub const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// Silence of a broker after which its clients ping. Longer than [`PING_EVERY`]: as long as pings come, nothing needs to go.
+pub const PING_AFTER: Duration = Duration::from_secs(35);
 
 /// Silence after which the other end of a WebSocket counts as dead.
 pub const STALE_AFTER: Duration = Duration::from_secs(75);

@@ -10,6 +10,7 @@ mod state;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -67,7 +68,7 @@ const SOCKET: ws::Limits = ws::Limits { max_message: 4 * 1024 * 1024, read_buffe
 pub(super) enum Cmd {
     Send(Box<Outgoing>),
     Call(Box<Call>),
-    /// There may be something to tell senders.
+    /// There may be something to tell senders: its flag in the table of links says so, too.
     Receipts,
     /// The key that a mesh or a topic uses is wanted: the drain hears of it once it is there.
     NeedKey(Scope),
@@ -116,13 +117,14 @@ impl Farewell {
 pub(super) fn start(ctx: &Arc<Ctx>, identity: Identity, serial: u64, follows: bool) -> io::Result<Running> {
     let (handle, inbox) = ws::channel(QUEUE)?;
     let route = identity.route();
-    ctx.links.insert(route.clone(), serial, handle);
+    let owes = ctx.links.insert(route.clone(), serial, handle);
     let short = identity.session_key().map_or_else(|| "member".to_owned(), |key| key.0.short());
     let mut link = Link {
         ctx: ctx.clone(),
         identity,
         route,
         serial,
+        owes,
         one_at_a_time: false,
         suspect: None,
         not_before: follows.then(|| Instant::now() + SETTLE),
@@ -139,6 +141,8 @@ struct Link {
     identity: Identity,
     route: Route,
     serial: u64,
+    /// There may be something to tell senders.
+    owes: Arc<AtomicBool>,
     /// The broker closed the last connection on a frame that was too large for it. One message at a time shows which.
     one_at_a_time: bool,
     /// The message that was alone on its way when that happened, and how often.
@@ -236,7 +240,7 @@ impl Link {
         let epoch = self.ctx.next_epoch();
         let now = Instant::now();
         let manner = (self.one_at_a_time, self.resumes, first);
-        let mut talk = Talk::new(&self.ctx, &self.identity, &self.route, (self.serial, epoch), manner, now);
+        let mut talk = Talk::new(&self.ctx, &self.identity, (&self.route, self.serial, &self.owes), epoch, manner, now);
         let end = ws::run(&mut socket, &mut talk, inbox);
         let was_open = talk.is_open();
         let too_big = matches!(end, ws::End::ClosedByPeer { code: ws::code::TOO_BIG, .. });

@@ -6,6 +6,7 @@ mod told;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -53,6 +54,8 @@ pub(super) struct Talk<'a> {
     identity: &'a Identity,
     route: &'a Route,
     serial: u64,
+    /// Set when there may be something to tell senders.
+    owes: &'a AtomicBool,
     epoch: Epoch,
     /// Whatever the broker promises.
     one_at_a_time: bool,
@@ -92,8 +95,8 @@ impl<'a> Talk<'a> {
     pub(super) fn new(
         ctx: &'a Arc<Ctx>,
         identity: &'a Identity,
-        route: &'a Route,
-        (serial, epoch): (u64, Epoch),
+        (route, serial, owes): (&'a Route, u64, &'a AtomicBool),
+        epoch: Epoch,
         (one_at_a_time, resumed, first): (bool, bool, bool),
         now: Instant,
     ) -> Talk<'a> {
@@ -102,6 +105,7 @@ impl<'a> Talk<'a> {
             identity,
             route,
             serial,
+            owes,
             epoch,
             one_at_a_time,
             resumed,
@@ -364,15 +368,17 @@ impl ws::Peer for Talk<'_> {
             }
             Cmd::Send(outgoing) => self.state.send(*outgoing, now, &mut self.effects),
             Cmd::Call(call) => self.called(*call, now),
-            Cmd::Receipts => self.outlet.more(now),
             Cmd::NeedKey(scope) => self.need_key(scope, out),
-            Cmd::Reconnect => {}
+            Cmd::Receipts | Cmd::Reconnect => {}
             Cmd::Stop(farewell) => return self.stop(farewell, out),
         }
         self.perform(out)
     }
 
-    fn on_burst_end(&mut self, _now: Instant, out: &mut Outbox) -> Flow {
+    fn on_burst_end(&mut self, now: Instant, out: &mut Outbox) -> Flow {
+        if self.owes.swap(false, Ordering::AcqRel) {
+            self.outlet.more(now);
+        }
         self.pass_answers();
         self.take_receipts(out);
         self.keep(out)
@@ -383,10 +389,6 @@ impl ws::Peer for Talk<'_> {
     }
 
     fn on_deadline(&mut self, now: Instant, out: &mut Outbox) -> Flow {
-        if self.state.next_ping() <= now {
-            // A command that found the queue full is made up for.
-            self.outlet.more(now);
-        }
         self.state.on_deadline(now, &mut self.effects);
         if self.outlet.begin(now) {
             self.tell_senders(now);

@@ -11,7 +11,7 @@ use crate::wire::client::{ClientAck, ClientFrame, Send};
 use crate::wire::code::Code;
 use crate::wire::json;
 use crate::wire::key::Scope;
-use crate::wire::limits::{ACK_DEADLINE, HELLO_DEADLINE, PING_EVERY, RPC_DEADLINE, STALE_AFTER};
+use crate::wire::limits::{ACK_DEADLINE, HELLO_DEADLINE, PING_AFTER, RPC_DEADLINE, STALE_AFTER};
 use crate::wire::peer::Status;
 use crate::wire::receipt::Forwarded;
 use crate::wire::server::{Ack, ErrorFrame, Feature, HelloAck, Push, ServerFrame};
@@ -127,7 +127,7 @@ pub(super) struct State {
     heard: Instant,
     /// When a frame last came: a broker that has forgotten a connection still answers its pings.
     said: Instant,
-    next_ping: Instant,
+    pinged: Instant,
     greet_again: Option<Instant>,
     /// `None`: this broker need not be asked.
     next_ask: Option<Instant>,
@@ -149,7 +149,7 @@ impl State {
             phase: Phase::Greeting { until: now + HELLO_DEADLINE },
             heard: now,
             said: now,
-            next_ping: now + PING_EVERY,
+            pinged: now,
             greet_again: None,
             next_ask: None,
             ask_after: ASK_FIRST,
@@ -224,7 +224,6 @@ impl State {
                 self.phase = Phase::Open;
                 self.answers_all = ack.features.contains(&Feature::AnswersAll);
                 self.receipts = ack.features.contains(&Feature::Receipts);
-                self.next_ping = now + PING_EVERY;
                 if !ack.features.contains(&Feature::StoreAndForward) {
                     self.greet_again = Some(now + GREET_AGAIN);
                     self.next_ask = Some(now + self.ask_after);
@@ -263,7 +262,7 @@ impl State {
             self.reply(ack.req_id.clone().as_deref(), Ok(Some(ServerFrame::Ack(ack))), out);
             return;
         }
-        let Some(row) = self.sends.remove(&ack.id) else { return };
+        let Some(row) = self.take_send(&ack.id) else { return };
         let answer = match ack.error.filter(|text| !text.is_empty()) {
             Some(text) => Answer::Refused { code: Code::of_ack_error(&text), text, retry_after_ms: ack.retry_after_ms },
             None => Answer::Accepted { id: ack.message_id, told: self.receipts },
@@ -282,7 +281,7 @@ impl State {
         }
         // Some brokers put a request's id into `id`, and ours into both; a message may have the same.
         let asked = error.req_id.as_ref().is_some_and(|id| self.calls.contains_key(id));
-        if let Some(row) = error.id.as_ref().filter(|_| !asked).and_then(|id| self.sends.remove(id)) {
+        if let Some(row) = error.id.as_ref().filter(|_| !asked).and_then(|id| self.take_send(id)) {
             out.push(Effect::Answered(row, Answer::Refused { code: error.code, text: error.message, retry_after_ms: None }));
             return;
         }
@@ -294,17 +293,30 @@ impl State {
         if let Some(Pending { ticket, .. }) = id.and_then(|id| self.calls.remove(id)) {
             out.push(Effect::Replied(ticket, reply));
         }
+        while self.call_deadlines.front().is_some_and(|(_, id)| !self.calls.contains_key(id)) {
+            self.call_deadlines.pop_front();
+        }
     }
 
-    pub(super) fn next_ping(&self) -> Instant {
-        self.next_ping
+    /// What was sent under this id and is answered now. Nothing is woken for the sake of answers that came in time.
+    fn take_send(&mut self, id: &str) -> Option<RowId> {
+        let row = self.sends.remove(id);
+        while self.send_deadlines.front().is_some_and(|(_, id)| !self.sends.contains_key(id)) {
+            self.send_deadlines.pop_front();
+        }
+        row
+    }
+
+    /// A broker that pings, as each does, is known to live by that.
+    fn next_ping(&self) -> Instant {
+        self.heard.max(self.pinged) + PING_AFTER
     }
 
     /// When [`State::on_deadline`] wants to be called next.
     pub(super) fn deadline(&self) -> Instant {
         let phase = match self.phase {
             Phase::Greeting { until } => until,
-            Phase::Open => self.next_ping,
+            Phase::Open => self.next_ping(),
         };
         let waiting = [self.send_deadlines.front(), self.call_deadlines.front()];
         let waiting = waiting.into_iter().flatten().map(|(at, _)| *at);
@@ -326,8 +338,8 @@ impl State {
             out.push(Effect::Close(Ending::HelloTimeout));
             return;
         }
-        if self.is_open() && self.next_ping <= now {
-            self.next_ping = now + PING_EVERY;
+        if self.is_open() && self.next_ping() <= now {
+            self.pinged = now;
             out.push(Effect::Ping);
         }
         if self.greet_again.take_if(|at| *at <= now).is_some() {

@@ -172,9 +172,10 @@ fn silence_is_noticed() {
     talk.hears(r#"{"type":"push","subtype":"system","event":"tick"}"#);
     assert_eq!(talk.after(4), ["1 failed timeout"]);
     assert!(talk.hears(r#"{"type":"peers_list","peers":[],"_reqId":"r-1"}"#).is_empty(), "too late");
-    assert_eq!(talk.after(25), ["ping"]);
-    assert_eq!(talk.after(30), ["ping"]);
-    assert_eq!(talk.after(20), ["close Stale"]);
+    assert_eq!(talk.after(34), Vec::<String>::new());
+    assert_eq!(talk.after(1), ["ping"], "nothing was heard for 35 seconds");
+    assert_eq!(talk.after(35), ["ping"]);
+    assert_eq!(talk.after(5), ["close Stale"]);
 }
 
 #[test]
@@ -218,8 +219,7 @@ fn a_request_without_an_answer_ends_a_connection_that_says_nothing_else() {
 #[test]
 fn a_broker_that_promises_nothing_is_greeted_again_and_asked_now_and_then() {
     let mut talk = Talk::open_plain();
-    assert_eq!(talk.after(30), ["ping"]);
-    assert_eq!(talk.after(5), ["greet"]);
+    assert_eq!(talk.after(35), ["ping", "greet"]);
     assert!(talk.hears(r#"{"type":"hello_ack","presenceId":"p"}"#).is_empty(), "one hello_ack opens");
     let mut heard = Vec::new();
     for _ in 0..30 {
@@ -267,8 +267,7 @@ fn a_session_that_is_ready_again_has_what_was_held_back_looked_for() {
     let set = |status| move |id| ClientFrame::SetStatus(SetStatus { status, req_id: Some(id) });
     let mut out = Vec::new();
     let mut talk = Talk::open_plain();
-    assert_eq!(talk.after(30), ["ping"]);
-    talk.after(5);
+    assert_eq!(talk.after(35), ["ping", "greet"]);
     talk.state.call(1, set(Status::Dnd), talk.now, &mut out);
     assert!(talk.after(1).is_empty());
     talk.state.call(2, set(Status::Idle), talk.now, &mut out);
@@ -309,11 +308,17 @@ fn a_frame_that_no_broker_reads_is_not_sent() {
 #[test]
 fn the_next_deadline_is_always_the_earliest() {
     let mut talk = Talk::open();
-    assert_eq!(talk.state.deadline(), talk.now + PING_EVERY);
+    assert_eq!(talk.state.deadline(), talk.now + PING_AFTER);
     talk.sends("a");
     assert_eq!(talk.state.deadline(), talk.now + ACK_DEADLINE);
     talk.calls(1);
     assert_eq!(talk.state.deadline(), talk.now + RPC_DEADLINE);
+    talk.hears(r#"{"type":"peers_list","peers":[],"_reqId":"r-1"}"#);
+    assert_eq!(talk.state.deadline(), talk.now + ACK_DEADLINE, "what is answered is not waited for");
+    talk.sends("b");
+    talk.hears(r#"{"type":"ack","id":"b","messageId":"M"}"#);
+    talk.hears(r#"{"type":"ack","id":"a","messageId":"N"}"#);
+    assert_eq!(talk.state.deadline(), talk.now + PING_AFTER);
 }
 
 #[test]
