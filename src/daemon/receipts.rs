@@ -1,12 +1,15 @@
 //! Receipts at both ends: what a recipient signs, and what a sender believes.
 
-use crate::base::ids::{ClientId, MeshId, PublicKey};
+use std::collections::HashSet;
+
+use crate::base::ids::{ClientId, MeshId, MessageId, PublicKey, SessionKey};
+use crate::base::time::Millis;
 use crate::crypto::keys::SecretKey;
 use crate::crypto::receipt as signed;
 use crate::store;
 use crate::store::inbox::Due;
 use crate::store::outbox::{Addressed, Sender, Word};
-use crate::wire::receipt::{Forwarded, Receipt, is_detail};
+use crate::wire::receipt::{Forwarded, Receipt, Stage, is_detail};
 use crate::wire::target::Target;
 
 use super::ctx::Ctx;
@@ -28,6 +31,40 @@ pub(super) fn sign(due: Due, mesh: &MeshId, recipient: PublicKey, secret: &Secre
     Receipt { message_id: due.message, state: due.stage, detail: due.detail, at: due.at, signature }
 }
 
+/// Whose word it is, on which mesh.
+pub(super) struct Speaker<'a> {
+    pub(super) own: &'a Membership,
+    pub(super) recipient: PublicKey,
+}
+
+/// Keeps what there is to tell senders who are here themselves: of what was sent and received by one daemon nobody else needs
+/// to hear, and nothing needs a signature. Returns what is kept so, and what a broker is to pass on.
+pub(super) fn keep_own(ctx: &Ctx, speaker: &Speaker<'_>, due: Vec<Due>) -> Result<(Vec<Due>, Vec<Due>), store::Error> {
+    let Speaker { own, recipient } = speaker;
+    let senders: HashSet<PublicKey> = due.iter().map(|due| due.sender).collect();
+    let is_here = |key: &PublicKey| own.key.0 == *key || ctx.sessions.by_key(&SessionKey(*key)).is_some();
+    let here: HashSet<PublicKey> = senders.into_iter().filter(is_here).collect();
+    let (near, mut far): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|due| here.contains(&due.sender));
+    if near.is_empty() {
+        return Ok((near, far));
+    }
+    let rows = ctx.outbox.addressed(own.slug.clone(), near.iter().map(|due| due.client.clone()).collect())?;
+    let (mut kept, mut words) = (Vec::with_capacity(near.len()), Vec::with_capacity(near.len()));
+    for (due, row) in near.into_iter().zip(rows) {
+        let claim = Claim { message: &due.message, recipient: *recipient, stage: due.stage, detail: &due.detail, at: due.at };
+        match row.filter(|row| sender(row, own) == due.sender).map(|row| claim.about(&row, own)) {
+            Some(Ok(word)) => {
+                words.push(word);
+                kept.push(due);
+            }
+            // Another machine's of the same member, or a message that was put aside: it goes the long way.
+            Some(Err(_)) | None => far.push(due),
+        }
+    }
+    learn(ctx, words)?;
+    Ok((kept, far))
+}
+
 /// Keeps what recipients said of messages that were sent from here, as far as it is to be believed. Returns what the broker
 /// need not keep any longer: everything about messages that this machine knows. Others are perhaps another machine's of the
 /// same member.
@@ -44,11 +81,16 @@ pub(super) fn take(ctx: &Ctx, own: &Membership, said: &[Forwarded]) -> Result<Ve
             Err(doubt) => log::warn!("a receipt of message {} is not believed: {doubt:?}", one.client_message_id),
         }
     }
+    learn(ctx, words)?;
+    Ok(taken)
+}
+
+fn learn(ctx: &Ctx, words: Vec<Word>) -> Result<(), store::Error> {
     if !words.is_empty() {
         ctx.outbox.learn(words.clone())?;
         ctx.watch.tell(words.iter().map(|word| &word.row));
     }
-    Ok(taken)
+    Ok(())
 }
 
 /// Why a receipt is not believed.
@@ -62,34 +104,56 @@ pub(super) enum Doubt {
     Forged,
 }
 
-/// Whether a receipt is a word of a recipient of this message. Who could read a message for one key has that key; of a
-/// message for many the broker says who they are, as it does of everything that is for many.
-pub(super) fn believe(said: &Forwarded, row: &Addressed, own: &Membership) -> Result<Word, Doubt> {
-    let receipt = &said.receipt;
-    let (mesh, member) = row.membership.as_ref().map_or((&own.mesh, own.key), |of| (&of.mesh, of.member));
-    let same_id = row.broker_id.as_ref().is_none_or(|id| *id == receipt.message_id);
-    if *mesh != own.mesh || !same_id || !is_detail(&receipt.detail) {
-        return Err(Doubt::OtherMessage);
+/// What is said of a message, whoever says it.
+struct Claim<'a> {
+    message: &'a MessageId,
+    recipient: PublicKey,
+    stage: Stage,
+    detail: &'a str,
+    at: Millis,
+}
+
+impl Claim<'_> {
+    /// Whether it can be about this row. Of a message for many the broker says who its recipients are, as it does of everything
+    /// that is for many.
+    fn about(&self, row: &Addressed, own: &Membership) -> Result<Word, Doubt> {
+        let mesh = row.membership.as_ref().map_or(&own.mesh, |of| &of.mesh);
+        let same_id = row.broker_id.as_ref().is_none_or(|id| id == self.message);
+        if *mesh != own.mesh || !same_id || !is_detail(self.detail) {
+            return Err(Doubt::OtherMessage);
+        }
+        match Target::parse(&row.target) {
+            Some(Target::Key(key)) if key != self.recipient => return Err(Doubt::NotRecipient),
+            Some(_) => {}
+            None => return Err(Doubt::NotRecipient),
+        }
+        Ok(Word {
+            row: row.row.clone(),
+            recipient: self.recipient,
+            stage: self.stage,
+            detail: self.detail.to_owned(),
+            at: self.at,
+        })
     }
-    match Target::parse(&row.target) {
-        Some(Target::Key(key)) if key != said.recipient => return Err(Doubt::NotRecipient),
-        Some(_) => {}
-        None => return Err(Doubt::NotRecipient),
-    }
-    let sender = match row.sender {
-        Sender::Member => member.0,
+}
+
+/// As whom a message was sent.
+fn sender(row: &Addressed, own: &Membership) -> PublicKey {
+    match row.sender {
+        Sender::Member => row.membership.as_ref().map_or(own.key, |of| of.member).0,
         Sender::Session(key) => key.0,
-    };
-    if receipt.state.is_signed() && !is_signed(said, mesh, sender) {
+    }
+}
+
+/// Whether a receipt is a word of a recipient of this message: who could read a message for one key has that key.
+pub(super) fn believe(said: &Forwarded, row: &Addressed, own: &Membership) -> Result<Word, Doubt> {
+    let Receipt { message_id, state, detail, at, .. } = &said.receipt;
+    let claim = Claim { message: message_id, recipient: said.recipient, stage: *state, detail, at: *at };
+    let word = claim.about(row, own)?;
+    if state.is_signed() && !is_signed(said, &own.mesh, sender(row, own)) {
         return Err(Doubt::Forged);
     }
-    Ok(Word {
-        row: row.row.clone(),
-        recipient: said.recipient,
-        stage: receipt.state,
-        detail: receipt.detail.clone(),
-        at: receipt.at,
-    })
+    Ok(word)
 }
 
 fn is_signed(said: &Forwarded, mesh: &MeshId, sender: PublicKey) -> bool {
@@ -111,11 +175,10 @@ fn is_signed(said: &Forwarded, mesh: &MeshId, sender: PublicKey) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::{MemberId, MemberKey, MessageId, SessionKey, Slug};
+    use crate::base::ids::{MemberId, MemberKey, Slug};
     use crate::crypto::keys::KeyPair;
     use crate::store::outbox;
     use crate::store::{RowId, Seq};
-    use crate::wire::receipt::Stage;
 
     const ALICE: u8 = 1;
     const BOB: u8 = 2;

@@ -13,7 +13,7 @@ const GATHER: Duration = Duration::from_millis(20);
 /// How long they wait at most while mail keeps coming.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long after a refusal they are tried again.
+/// How long after a refusal, or an error of the database, they are tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// What was told, as it was noted.
@@ -48,6 +48,18 @@ impl Outlet {
             let since = *self.since.get_or_insert(now);
             self.from = Some(self.from.unwrap_or(now + GATHER).max(now + GATHER).min((since + PATIENCE).max(now)));
         }
+    }
+
+    /// Something is known to be left.
+    pub(super) fn at_once(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+        self.from = Some(now);
+    }
+
+    /// What there is could not be looked at.
+    pub(super) fn later(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+        self.from = Some(now + AGAIN);
     }
 
     /// When [`Outlet::begin`] wants to be called.
@@ -127,5 +139,10 @@ mod tests {
         outlet.sent(8, told());
         assert_eq!(outlet.answered(8, false, start), None);
         assert_eq!(outlet.deadline(), Some(start + AGAIN));
+        assert!(outlet.begin(start + AGAIN));
+        outlet.later(start);
+        assert_eq!(outlet.deadline(), Some(start + AGAIN));
+        outlet.at_once(start);
+        assert!(outlet.begin(start));
     }
 }

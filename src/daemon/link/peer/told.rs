@@ -3,13 +3,23 @@
 use std::time::Instant;
 
 use super::Talk;
+use crate::base::time::Millis;
 use crate::daemon::link::receipts::Told;
 use crate::daemon::link::{Farewell, Reply};
 use crate::daemon::{inbound, receipts};
 use crate::net::ws::{Flow, Outbox};
+use crate::store::{self, Seq, inbox};
 use crate::wire::client::ClientFrame;
-use crate::wire::receipt::{HandIn, MAX_RECEIPTS, Receipt, TakeReceipts};
+use crate::wire::receipt::{HandIn, MAX_RECEIPTS, Receipt, Stage, TakeReceipts};
 use crate::wire::server::ServerFrame;
+
+/// What a broker is to pass on: as it was noted, and signed.
+struct Due {
+    told: Told,
+    receipts: Vec<Receipt>,
+    /// There was a frame's worth or more.
+    more: bool,
+}
 
 impl Talk<'_> {
     /// The broker passes on what recipients say.
@@ -35,7 +45,16 @@ impl Talk<'_> {
 
     /// Hands in what senders are to be told, a frame's worth.
     pub(super) fn tell_senders(&mut self, now: Instant) {
-        let Some((told, receipts)) = self.due() else { return };
+        let Some(Due { told, receipts, more }) = self.due() else {
+            self.outlet.later(now);
+            return;
+        };
+        if receipts.is_empty() {
+            if more {
+                self.outlet.at_once(now);
+            }
+            return;
+        }
         self.next_ticket += 1;
         self.outlet.sent(self.next_ticket, told);
         let frame = |id| ClientFrame::Receipts(HandIn { receipts, req_id: Some(id) });
@@ -45,7 +64,8 @@ impl Talk<'_> {
     /// Before the connection is closed: a session that ends can sign nothing later. The answer is not waited for.
     pub(super) fn last_words(&mut self, out: &mut Outbox) {
         if self.outlet.is_on()
-            && let Some((_, receipts)) = self.due()
+            && let Some(Due { receipts, .. }) = self.due()
+            && !receipts.is_empty()
         {
             out.text(ClientFrame::Receipts(HandIn { receipts, req_id: None }).encode());
         }
@@ -58,23 +78,29 @@ impl Talk<'_> {
         Flow::close(code, reason)
     }
 
-    /// A frame's worth of what senders are to be told, signed.
-    fn due(&self) -> Option<(Told, Vec<Receipt>)> {
-        let membership = &self.identity.membership;
-        let recipient = inbound::recipient(membership.key, self.identity.session_key());
-        let due = match self.ctx.inbox.receipts_due(membership.slug.clone(), recipient, MAX_RECEIPTS) {
-            Ok(due) => due,
-            Err(err) => {
-                log::warn!("inbox: {err}; what senders are to be told waits");
-                self.ctx.store_failed(&err);
-                return None;
-            }
-        };
+    /// A frame's worth of what senders are to be told; those who are here themselves have been.
+    fn due(&self) -> Option<Due> {
+        let due = self.try_due().inspect_err(|err| {
+            log::warn!("{err}; what senders are to be told waits");
+            self.ctx.store_failed(err);
+        });
+        due.ok()
+    }
+
+    fn try_due(&self) -> Result<Due, store::Error> {
+        let own = &self.identity.membership;
+        let scope = inbound::recipient(own.key, self.identity.session_key());
+        let due = self.ctx.inbox.receipts_due(own.slug.clone(), scope, MAX_RECEIPTS)?;
+        let more = due.len() == MAX_RECEIPTS;
         let session = self.identity.session.as_ref().and_then(|session| session.key.as_ref());
-        let (key, secret) = session.map_or((membership.key.0, &membership.secret), |pair| (pair.public, &pair.secret));
-        let told: Told = due.iter().map(|due| (due.seq, due.stage, due.at)).collect();
-        let receipts = due.into_iter().map(|due| receipts::sign(due, &membership.mesh, key, secret)).collect();
-        (!told.is_empty()).then_some((told, receipts))
+        let (recipient, secret) = session.map_or((own.key.0, &own.secret), |pair| (pair.public, &pair.secret));
+        let (kept, due) = receipts::keep_own(self.ctx, &receipts::Speaker { own, recipient }, due)?;
+        if !kept.is_empty() {
+            self.ctx.inbox.receipts_told(kept.iter().map(noted).collect())?;
+        }
+        let told = due.iter().map(noted).collect();
+        let receipts = due.into_iter().map(|due| receipts::sign(due, &own.mesh, recipient, secret)).collect();
+        Ok(Due { told, receipts, more })
     }
 
     /// Keeps what recipients said of messages that were sent from here, and lets the broker forget it.
@@ -92,4 +118,8 @@ impl Talk<'_> {
             }
         }
     }
+}
+
+fn noted(due: &inbox::Due) -> (Seq, Stage, Millis) {
+    (due.seq, due.stage, due.at)
 }
