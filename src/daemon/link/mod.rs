@@ -6,6 +6,7 @@ mod identity;
 mod peer;
 mod receipts;
 mod state;
+mod unanswered;
 
 use std::fmt;
 use std::io;

@@ -1,6 +1,5 @@
 //! The protocol of one link to a broker, without the socket: frames and time go in, frames and effects come out.
 
-use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::base::ids::{ClientId, MessageId};
@@ -20,6 +19,7 @@ use crate::wire::state::StateChange;
 
 use super::Reply;
 use super::ending::Ending;
+use super::unanswered::Unanswered;
 
 /// When a session says hello a second time to a broker that promises nothing. The reference's claims a message for 30 s
 /// even where the connection has just gone, and looks at its queue again only when somebody gives it a reason.
@@ -132,10 +132,8 @@ pub(super) struct State {
     /// `None`: this broker need not be asked.
     next_ask: Option<Instant>,
     ask_after: Duration,
-    sends: HashMap<String, RowId>,
-    send_deadlines: VecDeque<(Instant, String)>,
-    calls: HashMap<String, Pending>,
-    call_deadlines: VecDeque<(Instant, String)>,
+    sends: Unanswered<RowId>,
+    calls: Unanswered<Pending>,
     next_call: u64,
 }
 
@@ -153,10 +151,8 @@ impl State {
             greet_again: None,
             next_ask: None,
             ask_after: ASK_FIRST,
-            sends: HashMap::new(),
-            send_deadlines: VecDeque::new(),
-            calls: HashMap::new(),
-            call_deadlines: VecDeque::new(),
+            sends: Unanswered::new(ACK_DEADLINE),
+            calls: Unanswered::new(RPC_DEADLINE),
             next_call: 0,
         }
     }
@@ -181,9 +177,7 @@ impl State {
             out.push(Effect::Answered(outgoing.row, Answer::Refused { code: Code::TooLarge, text, retry_after_ms: None }));
             return;
         }
-        let id = outgoing.frame.id.clone();
-        self.send_deadlines.push_back((now + ACK_DEADLINE, id.clone()));
-        self.sends.insert(id, outgoing.row);
+        self.sends.insert(outgoing.frame.id.clone(), outgoing.row, now);
         out.push(Effect::Frame(Box::new(ClientFrame::Send(outgoing.frame))));
     }
 
@@ -205,8 +199,7 @@ impl State {
             out.extend([Effect::Frame(Box::new(frame)), Effect::Replied(ticket, Ok(None))]);
             return;
         }
-        self.call_deadlines.push_back((now + RPC_DEADLINE, id.clone()));
-        self.calls.insert(id, Pending { ticket, sure: matches!(frame, ClientFrame::ListPeers(_)) });
+        self.calls.insert(id, Pending { ticket, sure: matches!(frame, ClientFrame::ListPeers(_)) }, now);
         out.push(Effect::Frame(Box::new(frame)));
     }
 
@@ -258,11 +251,11 @@ impl State {
 
     fn on_ack(&mut self, ack: Ack, out: &mut Vec<Effect>) {
         // The reference's answers some requests with an `ack` under the request's id, which a message may have too.
-        if ack.req_id.as_ref().is_some_and(|id| self.calls.contains_key(id)) {
+        if ack.req_id.as_ref().is_some_and(|id| self.calls.contains(id)) {
             self.reply(ack.req_id.clone().as_deref(), Ok(Some(ServerFrame::Ack(ack))), out);
             return;
         }
-        let Some(row) = self.take_send(&ack.id) else { return };
+        let Some(row) = self.sends.take(&ack.id) else { return };
         let answer = match ack.error.filter(|text| !text.is_empty()) {
             Some(text) => Answer::Refused { code: Code::of_ack_error(&text), text, retry_after_ms: ack.retry_after_ms },
             None => Answer::Accepted { id: ack.message_id, told: self.receipts },
@@ -280,8 +273,8 @@ impl State {
             return;
         }
         // Some brokers put a request's id into `id`, and ours into both; a message may have the same.
-        let asked = error.req_id.as_ref().is_some_and(|id| self.calls.contains_key(id));
-        if let Some(row) = error.id.as_ref().filter(|_| !asked).and_then(|id| self.take_send(id)) {
+        let asked = error.req_id.as_ref().is_some_and(|id| self.calls.contains(id));
+        if let Some(row) = error.id.as_ref().filter(|_| !asked).and_then(|id| self.sends.take(id)) {
             out.push(Effect::Answered(row, Answer::Refused { code: error.code, text: error.message, retry_after_ms: None }));
             return;
         }
@@ -290,21 +283,9 @@ impl State {
     }
 
     fn reply(&mut self, id: Option<&str>, reply: Reply, out: &mut Vec<Effect>) {
-        if let Some(Pending { ticket, .. }) = id.and_then(|id| self.calls.remove(id)) {
+        if let Some(Pending { ticket, .. }) = id.and_then(|id| self.calls.take(id)) {
             out.push(Effect::Replied(ticket, reply));
         }
-        while self.call_deadlines.front().is_some_and(|(_, id)| !self.calls.contains_key(id)) {
-            self.call_deadlines.pop_front();
-        }
-    }
-
-    /// What was sent under this id and is answered now. Nothing is woken for the sake of answers that came in time.
-    fn take_send(&mut self, id: &str) -> Option<RowId> {
-        let row = self.sends.remove(id);
-        while self.send_deadlines.front().is_some_and(|(_, id)| !self.sends.contains_key(id)) {
-            self.send_deadlines.pop_front();
-        }
-        row
     }
 
     /// A broker that pings, as each does, is known to live by that.
@@ -318,10 +299,9 @@ impl State {
             Phase::Greeting { until } => until,
             Phase::Open => self.next_ping(),
         };
-        let waiting = [self.send_deadlines.front(), self.call_deadlines.front()];
-        let waiting = waiting.into_iter().flatten().map(|(at, _)| *at);
-        waiting
-            .chain([self.greet_again, self.next_ask].into_iter().flatten())
+        [self.sends.deadline(), self.calls.deadline(), self.greet_again, self.next_ask]
+            .into_iter()
+            .flatten()
             .chain([phase, self.heard + STALE_AFTER])
             .min()
             .unwrap_or(phase)
@@ -354,9 +334,7 @@ impl State {
             out.extend(silent.then_some(Effect::Ask));
         }
         let mut unanswered = false;
-        while self.call_deadlines.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((at, id)) = self.call_deadlines.pop_front() else { break };
-            let Some(Pending { ticket, sure }) = self.calls.remove(&id) else { continue };
+        while let Some((at, Pending { ticket, sure })) = self.calls.expire(now) {
             out.push(Effect::Replied(ticket, Err(Code::Timeout)));
             // One that speaks of other things is only slow.
             if self.said + RPC_DEADLINE <= at {
@@ -364,9 +342,7 @@ impl State {
                 out.extend((!sure).then_some(Effect::Ask));
             }
         }
-        while self.send_deadlines.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, id)) = self.send_deadlines.pop_front() else { break };
-            let Some(row) = self.sends.remove(&id) else { continue };
+        while let Some((_, row)) = self.sends.expire(now) {
             unanswered = true;
             // It waits longer each time: the reference's broker is silent where its handler fails, and a message on which it
             // always does must not keep all others back.
