@@ -121,9 +121,19 @@ impl<'c> Db<'c> {
         Ok((some, false))
     }
 
+    /// Lets go of what was bound: SQLite keeps its copies for the next run of the same statement, which saves it much under load.
+    pub(super) fn forget_bound(&self) {
+        self.idle.borrow_mut().iter_mut().for_each(|(_, statement)| statement.clear_bindings());
+    }
+
     /// Runs a pragma that SQLite obeys while it compiles it, so that a prepared one would do nothing.
     pub(super) fn pragma(&self, sql: &str) -> Result<(), Error> {
         Ok(self.conn.execute_batch(sql)?)
+    }
+
+    /// Rows changed since the database was opened.
+    pub(super) fn changes(&self) -> u64 {
+        self.conn.total_changes()
     }
 
     /// Whether a transaction is open.
@@ -155,9 +165,7 @@ impl<'c> DerefMut for Prepared<'_, 'c> {
 
 impl Drop for Prepared<'_, '_> {
     fn drop(&mut self) {
-        let Some(mut statement) = self.statement.take() else { return };
-        // Bound text is a copy that would otherwise live as long as the statement.
-        statement.clear_bindings();
+        let Some(statement) = self.statement.take() else { return };
         let mut idle = self.db.idle.borrow_mut();
         if STATEMENTS <= idle.len() {
             idle.remove(0);
@@ -180,10 +188,12 @@ pub(super) fn open(path: &Path, cache_kib: u32) -> Result<Connection, Error> {
     if mode != "wal" {
         return Err(Error::Io(format!("its directory allows no write-ahead log, only `{mode}`")));
     }
+    // What a CHECK allows is an enum where it is written, and SQLite builds a table of the allowed words for each row.
     // The log is normally copied back when the thread is idle; the automatic limit is for hours without a pause.
     conn.execute_batch(&format!(
         "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = ON;
+         PRAGMA ignore_check_constraints = ON;
          PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -{cache_kib};
          PRAGMA wal_autocheckpoint = {LOG_PAGES};

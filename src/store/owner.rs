@@ -45,9 +45,21 @@ pub(super) enum Durability {
     Sync,
 }
 
+/// What is undone with a command that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Undoing {
+    /// It alone. SQLite then keeps aside each page that it changes, which costs as much as the change itself.
+    Alone,
+    /// Where it has written something already, the transaction with all that is in it. For what comes often, and fails after its
+    /// first write only when the disk or the file does.
+    WithAll,
+}
+
 /// The closed set of things one database can be asked for.
 pub(super) trait Command: Send + 'static {
     fn durability(&self) -> Durability;
+
+    fn undoing(&self) -> Undoing;
 
     /// Runs it, or takes the reason why it cannot run; the answer is held back either way.
     fn run(self, db: Result<&Db<'_>, Error>) -> Held;
@@ -255,31 +267,36 @@ impl Owner<'_, '_> {
         held.into_iter().for_each(|release| release(outcome.clone()));
     }
 
-    /// Runs one command so that its failure undoes it alone. `lost` says why the whole transaction is gone, if it is.
+    /// Runs one command so that its failure undoes what it says. `lost` says why the whole transaction is gone, if it is.
     fn step<C: Command>(&self, command: C, lost: &mut Result<(), Error>) -> Box<dyn FnOnce(Result<(), Error>)> {
-        if let Err(err) = self.db.execute("SAVEPOINT command", []) {
+        let alone = command.undoing() == Undoing::Alone;
+        if alone && let Err(err) = self.db.execute("SAVEPOINT command", []) {
             *lost = Err(err.clone());
             return command.run(Err(err)).release;
         }
         self.db.sums().next_command();
+        let before = self.db.changes();
         let ran = command.run(Ok(self.db));
         self.file.look_at(ran.damaged);
         if ran.failed {
             self.db.sums().undo_command();
         }
-        let undone = if !self.db.in_transaction() {
+        *lost = if !self.db.in_transaction() {
             Err(Error::Full)
-        } else if ran.failed {
-            self.db.execute("ROLLBACK TO command", [])
+        } else if alone {
+            let undone = if ran.failed { self.db.execute("ROLLBACK TO command", []) } else { Ok(0) };
+            undone.and_then(|_| self.db.execute("RELEASE command", [])).map(drop)
+        } else if ran.failed && self.db.changes() != before {
+            Err(Error::Sql("what was written together with this failed".to_owned()))
         } else {
-            Ok(0)
+            Ok(())
         };
-        *lost = undone.and_then(|_| self.db.execute("RELEASE command", [])).map(drop);
         ran.release
     }
 
     fn checkpoint(&mut self, name: &str, mode: &str) {
         self.wrote = false;
+        self.db.forget_bound();
         // It answers with a row; a reader in the way shows there and is no error.
         if let Err(err) = self.db.first(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())) {
             log::warn!("{name}: the log could not be copied back: {err}");
@@ -302,7 +319,7 @@ macro_rules! commands {
         $handle_vis:vis struct $handle:ident;
         $(
             $(#[$doc:meta])*
-            $durability:ident $command:ident => $run:path:
+            $durability:ident $([$undoing:ident])? $command:ident => $run:path:
             $vis:vis fn $method:ident($($arg:ident: $kind:ty),* $(,)?) -> $answer:ty;
         )*
     ) => {
@@ -314,6 +331,15 @@ macro_rules! commands {
             fn durability(&self) -> $crate::store::owner::Durability {
                 match self {
                     $(Cmd::$command { .. } => $crate::store::owner::Durability::$durability,)*
+                }
+            }
+
+            // The first of what is written there and what holds otherwise.
+            fn undoing(&self) -> $crate::store::owner::Undoing {
+                match self {
+                    $(Cmd::$command { .. } => {
+                        [$($crate::store::owner::Undoing::$undoing,)? $crate::store::owner::Undoing::Alone][0]
+                    })*
                 }
             }
 

@@ -32,6 +32,7 @@ pub(super) const STEPS: &[Step] = &[
     |conn| Ok(conn.execute_batch("DROP TABLE depth")?),
     // `waiting` is written once in each transaction, by `room::sum_up`.
     |conn| Ok(conn.execute_batch("DROP TRIGGER delivery_insert; DROP TRIGGER delivery_delete")?),
+    |conn| Ok(conn.execute_batch(include_str!("../schema/hub_settled.sql"))?),
 ];
 
 /// A column that only this program writes, and only with keys.

@@ -105,10 +105,10 @@ commands! {
 
     /// Keeps messages, in the order given; the answers are in the same order. On return they survive a power cut: now they
     /// may be acked.
-    Sync Enqueue => queue::enqueue: pub fn enqueue(submissions: Vec<Submission>) -> Vec<Enqueued>;
+    Sync [WithAll] Enqueue => queue::enqueue: pub fn enqueue(submissions: Vec<Submission>) -> Vec<Enqueued>;
 
     /// As `acked` and then `enqueue`, in one step: whoever answers what it was sent waits once. Both happen or neither.
-    Sync Exchange => queue::exchange: pub fn exchange(acks: Vec<Ack>, submissions: Vec<Submission>) -> Vec<Enqueued>;
+    Sync [WithAll] Exchange => queue::exchange: pub fn exchange(acks: Vec<Ack>, submissions: Vec<Submission>) -> Vec<Enqueued>;
 
     /// What waits for a recipient after `after` and has not expired at `now`, oldest first.
     Read Fetch => queue::fetch: pub fn fetch(
@@ -122,7 +122,7 @@ commands! {
 
     /// Notes what recipients have. Only their own copies are touched. Returns how many copies went; one lost to a power cut
     /// is pushed again.
-    Lazy Acked => queue::acked: pub fn acked(acks: Vec<Ack>) -> usize;
+    Lazy [WithAll] Acked => queue::acked: pub fn acked(acks: Vec<Ack>) -> usize;
 
     Sync SetState => shared::set_state: pub fn set_state(mesh: MeshId, row: StateRow) -> Outcome;
 

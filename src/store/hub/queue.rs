@@ -16,6 +16,7 @@ use crate::wire::key::Seal;
 use crate::wire::priority::Priority;
 
 pub(super) fn exchange(db: &Db<'_>, acks: Vec<Ack>, submissions: Vec<Submission>) -> Result<Vec<Enqueued>, Error> {
+    db.check_room()?;
     acked(db, acks)?;
     enqueue(db, submissions)
 }
@@ -141,7 +142,7 @@ fn all_known(db: &Db<'_>, submission: &Submission) -> Result<bool, Error> {
 fn write(db: &Db<'_>, submission: &Submission) -> Result<i64, Error> {
     let nobody = submission.recipients.is_empty();
     let mut statement = db.prepare(
-        "INSERT INTO message (id, mesh_id, sender_member_id, sender_pubkey, sender_name, target_spec, priority, reply_to_id,
+        "INSERT OR FAIL INTO message (id, mesh_id, sender_member_id, sender_pubkey, sender_name, target_spec, priority, reply_to_id,
                               created_at, expires_at, client_id, fingerprint, recipients, waiting, delivered_at,
                               nonce, ciphertext, subtype, seal)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15, ?16, ?17, ?18)",
@@ -254,7 +255,7 @@ fn has(db: &Db<'_>, ack: &Ack) -> Result<bool, Error> {
     db.execute(copy, params![mesh, recipient, seq])?;
     room::went(db, &ack.mesh, ack.recipient, weight);
     db.execute(
-        "UPDATE message SET waiting = waiting - 1, delivered_at = iif(waiting = 1, ?2, delivered_at),
+        "UPDATE OR FAIL message SET waiting = waiting - 1, delivered_at = iif(waiting = 1, ?2, delivered_at),
                 nonce = iif(waiting = 1, '', nonce), ciphertext = iif(waiting = 1, '', ciphertext)
           WHERE seq = ?1",
         params![seq, ack.now],

@@ -193,7 +193,7 @@ commands! {
     pub struct Inbox;
 
     /// Keeps messages; the answers are in the same order. On return they survive a power cut: now they may be acked.
-    Sync Insert => insert::insert: pub fn insert(messages: Vec<NewInbound>) -> Vec<Inserted>;
+    Sync [WithAll] Insert => insert::insert: pub fn insert(messages: Vec<NewInbound>) -> Vec<Inserted>;
 
     /// What came after `after`, oldest first.
     Read Since => read::since: pub fn since(after: Seq, scope: Scope, limit: usize) -> Vec<Inbound>;
@@ -253,7 +253,7 @@ commands! {
     Read ReceiptsDue => receipts::due: pub fn receipts_due(mesh: Slug, recipient: Recipient, limit: usize) -> Vec<Due>;
 
     /// A broker has these. One lost to a power cut is told again.
-    Lazy ReceiptsTold => receipts::told: pub fn receipts_told(told: Vec<(Seq, Stage, Millis)>) -> usize;
+    Lazy [WithAll] ReceiptsTold => receipts::told: pub fn receipts_told(told: Vec<(Seq, Stage, Millis)>) -> usize;
 
     /// Forgets what could not be told since `before`. Bounded: call again while it returns more than 0.
     Lazy ForgetReceipts => receipts::forget: pub fn forget_receipts(before: Millis) -> usize;

@@ -49,8 +49,9 @@ pub(super) fn arrived(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(),
         Body::Opened(_) | Body::Plain(_) => (Stage::Arrived, ""),
         Body::Unreadable { .. } => (Stage::Held, "unreadable"),
     };
+    // Nothing is there under a number that was just given out. For REPLACE, SQLite would keep aside each page it changes.
     db.execute(
-        "INSERT OR REPLACE INTO receipt (seq, mesh, recipient, sender, message_id, client_id, state, detail, at)
+        "INSERT OR IGNORE INTO receipt (seq, mesh, recipient, sender, message_id, client_id, state, detail, at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         params![
             seq,

@@ -31,7 +31,7 @@ pub(super) fn find(db: &Db<'_>, client_id: ClientId) -> Result<Option<Existing>,
 pub(super) fn accept(db: &Db<'_>, row: Box<NewRow>) -> Result<Accepted, Error> {
     db.check_room()?;
     let written = db.execute(
-        "INSERT INTO outbox (id, client_message_id, request_fingerprint, payload, enqueued_at, next_attempt_at, status,
+        "INSERT OR FAIL INTO outbox (id, client_message_id, request_fingerprint, payload, enqueued_at, next_attempt_at, status,
                              mesh, target_spec, nonce, ciphertext, priority, sender_session_pubkey, reply_to_id, meta,
                              mesh_id, member_pubkey)
          VALUES (?1, ?2, ?3, ?4, ?5, ?5, 'pending', ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)

@@ -86,12 +86,17 @@ fn next_head(db: &Db<'_>, mesh: &Slug, sender: Option<&str>, after: &str) -> Res
 
 /// Marks one row as in flight. `None` if there is nothing sealed in it to send: then it is dead.
 fn take(db: &Db<'_>, rowid: i64, now: Millis) -> Result<Option<Row>, Error> {
+    // Not by RETURNING, for which SQLite builds a table in memory each time.
     let row = db.first(
-        "UPDATE outbox SET status = 'inflight', attempts = attempts + 1, next_attempt_at = ?2 WHERE rowid = ?1
-         RETURNING id, client_message_id, request_fingerprint, target_spec, nonce, ciphertext, priority, reply_to_id, meta,
-                   attempts, enqueued_at, mesh_id, member_pubkey, CASE WHEN ciphertext LIKE '-%' THEN payload END",
-        params![rowid, now + LEASE_MILLIS],
+        "SELECT id, client_message_id, request_fingerprint, target_spec, nonce, ciphertext, priority, reply_to_id, meta,
+                attempts + 1, enqueued_at, mesh_id, member_pubkey, CASE WHEN ciphertext LIKE '-%' THEN payload END
+           FROM outbox WHERE rowid = ?1",
+        [rowid],
         read,
+    )?;
+    db.execute(
+        "UPDATE OR FAIL outbox SET status = 'inflight', attempts = attempts + 1, next_attempt_at = ?2 WHERE rowid = ?1",
+        params![rowid, now + LEASE_MILLIS],
     )?;
     if let Some(None) = row {
         db.execute("UPDATE outbox SET status = 'dead', last_error = ?2 WHERE rowid = ?1", params![rowid, NO_ROUTE])?;
@@ -133,7 +138,7 @@ pub(super) fn settle(db: &Db<'_>, outcomes: Vec<(RowId, Outcome)>) -> Result<(),
         let id = id.as_str();
         match outcome {
             Outcome::Done { broker_id, at, told } => db.execute(
-                "UPDATE outbox SET status = 'done', delivered_at = ?2, broker_message_id = ?3, told = ?4, last_error = NULL,
+                "UPDATE OR FAIL outbox SET status = 'done', delivered_at = ?2, broker_message_id = ?3, told = ?4, last_error = NULL,
                         payload = x'', ciphertext = NULL
                   WHERE id = ?1 AND status = 'inflight'",
                 params![id, at, broker_id.as_str(), told],

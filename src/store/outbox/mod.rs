@@ -230,15 +230,15 @@ commands! {
     /// The row that has this client id.
     Read Find => accept::find: pub fn find(client_id: ClientId) -> Option<Existing>;
 
-    Sync Accept => accept::accept: fn accept_boxed(row: Box<NewRow>) -> Accepted;
+    Sync [WithAll] Accept => accept::accept: fn accept_boxed(row: Box<NewRow>) -> Accepted;
 
     /// Takes up to `limit` due rows of one route, oldest first, passing over recipients that have an older row which is
     /// not due yet. Each must be settled within [`LEASE_MILLIS`].
-    Early Claim => drain::claim: pub fn claim(route: Route, now: Millis, limit: usize) -> Claimed;
+    Early [WithAll] Claim => drain::claim: pub fn claim(route: Route, now: Millis, limit: usize) -> Claimed;
 
     /// Records how claimed rows ended; a row that is no longer in flight is left as it is. A settlement lost to a power
     /// cut only has the broker told again what it already has.
-    Lazy Settle => drain::settle: pub fn settle(outcomes: Vec<(RowId, Outcome)>) -> ();
+    Lazy [WithAll] Settle => drain::settle: pub fn settle(outcomes: Vec<(RowId, Outcome)>) -> ();
 
     /// Every route with waiting rows, and when the first of them is due.
     Read RoutesWithWork => drain::routes_with_work: pub fn routes_with_work() -> Vec<(Route, Millis)>;
@@ -260,7 +260,7 @@ commands! {
     Read AddressedAs => receipts::addressed: pub fn addressed(mesh: Slug, ids: Vec<ClientId>) -> Vec<Option<Addressed>>;
 
     /// Notes what recipients said. Returns which of it was news, in the same order. On return it survives a power cut.
-    Sync Learn => receipts::learn: pub fn learn(words: Vec<Word>) -> Vec<bool>;
+    Sync [WithAll] Learn => receipts::learn: pub fn learn(words: Vec<Word>) -> Vec<bool>;
 
     /// What is known of the message with this id, client id or broker's id, or a beginning of one that is its own.
     Read LookUp => receipts::lookup: pub fn lookup(id: String, sender: Option<Sender>) -> Lookup;

@@ -16,6 +16,10 @@ fn add_then_fail(db: &Db<'_>, x: i64) -> Result<(), Error> {
     add(db, x)
 }
 
+fn fail(db: &Db<'_>) -> Result<(), Error> {
+    db.execute("INSERT INTO numbers VALUES (NULL, NULL, NULL)", []).map(drop)
+}
+
 fn add_much(db: &Db<'_>, from: i64) -> Result<(), Error> {
     (from..from + 100_000).try_for_each(|x| add(db, x))
 }
@@ -53,6 +57,9 @@ commands! {
     Sync Add => add: fn add(x: i64) -> ();
     Lazy AddLazily => add: fn add_lazily(x: i64) -> ();
     Sync AddThenFail => add_then_fail: fn add_then_fail(x: i64) -> ();
+    Sync [WithAll] AddWithAll => add: fn add_with_all(x: i64) -> ();
+    Sync [WithAll] AddThenFailWithAll => add_then_fail: fn add_then_fail_with_all(x: i64) -> ();
+    Sync [WithAll] FailWithAll => fail: fn fail_with_all() -> ();
     Sync AddMuch => add_much: fn add_much(from: i64) -> ();
     Sync GiveUp => give_transaction_up: fn give_up() -> ();
     Read All => all: fn all() -> Vec<i64>;
@@ -106,6 +113,24 @@ fn a_bad_command_does_not_undo_its_neighbours() {
 }
 
 #[test]
+fn what_is_undone_with_all_takes_those_before_it_along_if_it_had_written() {
+    let (first, first_answer) = ask(|reply| Cmd::AddWithAll { x: 1, reply });
+    let (bad, bad_answer) = ask(|reply| Cmd::AddThenFailWithAll { x: 2, reply });
+    let (last, last_answer) = ask(|reply| Cmd::AddWithAll { x: 3, reply });
+    assert_eq!(run_batch([first, bad, last]), [3]);
+    for answer in [first_answer.now(), bad_answer.now()] {
+        assert!(matches!(answer, Some(Err(Error::Sql(_)))), "{answer:?}");
+    }
+    assert_eq!(last_answer.now(), Some(Ok(())));
+
+    let (first, first_answer) = ask(|reply| Cmd::AddWithAll { x: 1, reply });
+    let (bad, bad_answer) = ask(|reply| Cmd::FailWithAll { reply });
+    assert_eq!(run_batch([first, bad]), [1]);
+    assert_eq!(first_answer.now(), Some(Ok(())));
+    assert!(matches!(bad_answer.now(), Some(Err(Error::Sql(_)))));
+}
+
+#[test]
 fn when_sqlite_gives_the_transaction_up_those_before_fail_and_those_after_run() {
     let (first, first_answer) = ask(|reply| Cmd::Add { x: 1, reply });
     let (lost, lost_answer) = ask(|reply| Cmd::GiveUp { reply });
@@ -153,8 +178,11 @@ fn only_durable_commands_wait_for_the_disk_and_the_thread_outlives_failures() {
     numbers.add(3).unwrap();
     assert_eq!(numbers.synchronous(), Ok(2));
     assert!(matches!(numbers.add_then_fail(4), Err(Error::Sql(_))));
+    assert!(matches!(numbers.add_then_fail_with_all(4), Err(Error::Sql(_))));
+    assert!(matches!(numbers.fail_with_all(), Err(Error::Sql(_))));
     assert_eq!(numbers.give_up(), Err(Error::Full));
-    assert_eq!(numbers.all(), Ok(vec![1, 2, 3]));
+    numbers.add_with_all(4).unwrap();
+    assert_eq!(numbers.all(), Ok(vec![1, 2, 3, 4]));
 }
 
 #[test]

@@ -25,7 +25,8 @@ fn what_waits_is_counted_on_in_a_database_from_before() {
     let dir = TestDir::new();
     let path = dir.file("hub.db");
     let conn = crate::store::db::open(&path, 64).unwrap();
-    let before = members::STEPS.len() - 1;
+    // Triggers counted until then.
+    let before = members::STEPS.len() - 2;
     crate::store::migrate::migrate(&conn, &members::STEPS[..before]).unwrap();
     let alice = key(ALICE).to_hex();
     conn.execute_batch(&format!(
@@ -50,8 +51,12 @@ fn what_waits_is_counted_on_in_a_database_from_before() {
     hub.enqueue(vec![direct("newer", ALICE), direct("newest", ALICE)]).unwrap();
     assert_eq!(hub.acked(has("new")), Ok(1));
     assert_eq!(counted(&hub).0, 2);
+    let settled =
+        || rusqlite::Connection::open(&path).unwrap().query_row("SELECT settled FROM kept", [], |row| row.get::<_, i64>(0));
+    assert_eq!(settled(), Ok(2), "of a mesh that had no row there");
     assert_eq!(hub.expire(1000, 10).unwrap().count, 4);
     assert_eq!(counted(&hub), (0, 0));
+    assert_eq!(settled(), Ok(0));
 }
 
 /// What `waiting` says, and what it should.
