@@ -308,3 +308,31 @@ fn a_message_to_several_is_where_the_last_of_them_has_it() {
     assert_eq!(nobody.status.code(), Some(UNDELIVERED), "{nobody:?}");
     assert!(nobody.out.contains("nobody was there"), "{nobody:?}");
 }
+
+#[test]
+fn of_what_stays_on_one_machine_the_broker_is_told_nothing() {
+    let scene = Scene::new();
+    let carol = Session::open(&scene.world.alice, "acme", "carol");
+    let receipts = || {
+        let hub = Connection::open(scene.world.homes[2].join(HUB)).unwrap();
+        let sql = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'receipt'";
+        hub.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    // More than a link takes at once.
+    for n in 0..200 {
+        scene.alice.send(&carol.key, "next door", &format!("near-{n}"));
+    }
+    scene.comes_to("near-199", "arrived");
+    assert_eq!(claim(&carol, "prompt", true)[0], "near-0");
+    scene.comes_to("near-0", "offered");
+    scene.comes_to("near-100", "arrived");
+    assert_eq!(receipts(), 0);
+    // As the member, who may have other machines: a session of this one has it.
+    let home = Typist { home: &scene.world.homes[0], session: None };
+    home.says(&["send", &carol.key, "from the member", "--id", "by-member", "--mesh", "acme"]);
+    scene.comes_to("by-member", "arrived");
+    assert_eq!(receipts(), 0);
+    scene.alice.send(&scene.bob.key, "elsewhere", "far");
+    scene.comes_to("far", "arrived");
+    assert_eq!(receipts(), 1);
+}
