@@ -316,8 +316,16 @@ fn what_came_without_its_key_opens_when_the_key_comes_whoever_asked_for_it() {
     ben.await_link();
     let heard = ben.follow(Some(0));
     heard.until("it to have come", |events| events.iter().any(|event| !event.data["unreadable"].is_null()).then_some(()));
+    let known = |state: &str| {
+        until(&format!("ann to hear that it is {state}"), || {
+            let standing = world.alice.get("/v1/messages/m-2").json();
+            (standing["state"] == state).then_some(standing)
+        })
+    };
+    known("held");
     hub.execute(bob, ("elsewhere", own.as_str())).unwrap();
     let history = says(&world.homes[1], &ben, &["topic", "history", "plans", "--json"]);
     assert!(history.contains("without it"), "{history}");
     heard.until("it to open", |events| events.iter().any(|event| event.data["body"] == "without it").then_some(()));
+    known("arrived");
 }

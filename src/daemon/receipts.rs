@@ -7,6 +7,7 @@ use crate::base::time::Millis;
 use crate::crypto::keys::SecretKey;
 use crate::crypto::receipt as signed;
 use crate::store;
+use crate::store::Seq;
 use crate::store::inbox::Due;
 use crate::store::outbox::{Addressed, Sender, Word};
 use crate::wire::receipt::{Forwarded, Receipt, Stage, is_detail};
@@ -38,31 +39,26 @@ pub(super) struct Speaker<'a> {
 }
 
 /// Keeps what there is to tell senders who are here themselves: of what was sent and received by one daemon nobody else needs
-/// to hear, and nothing needs a signature. Returns what is kept so, and what a broker is to pass on.
-pub(super) fn keep_own(ctx: &Ctx, speaker: &Speaker<'_>, due: Vec<Due>) -> Result<(Vec<Due>, Vec<Due>), store::Error> {
+/// to hear, and nothing needs a signature. Returns the places of what is kept so.
+pub(super) fn keep_own(ctx: &Ctx, speaker: &Speaker<'_>, due: &[Due]) -> Result<HashSet<Seq>, store::Error> {
     let Speaker { own, recipient } = speaker;
     let senders: HashSet<PublicKey> = due.iter().map(|due| due.sender).collect();
     let is_here = |key: &PublicKey| own.key.0 == *key || ctx.sessions.by_key(&SessionKey(*key)).is_some();
     let here: HashSet<PublicKey> = senders.into_iter().filter(is_here).collect();
-    let (near, mut far): (Vec<Due>, Vec<Due>) = due.into_iter().partition(|due| here.contains(&due.sender));
+    let near: Vec<&Due> = due.iter().filter(|due| here.contains(&due.sender)).collect();
     if near.is_empty() {
-        return Ok((near, far));
+        return Ok(HashSet::new());
     }
     let rows = ctx.outbox.addressed(own.slug.clone(), near.iter().map(|due| due.client.clone()).collect())?;
-    let (mut kept, mut words) = (Vec::with_capacity(near.len()), Vec::with_capacity(near.len()));
-    for (due, row) in near.into_iter().zip(rows) {
+    // What is another machine's of the same member, or was put aside, goes the long way.
+    let word = |(due, row): (&Due, Option<Addressed>)| {
+        let row = row.filter(|row| sender(row, own) == due.sender)?;
         let claim = Claim { message: &due.message, recipient: *recipient, stage: due.stage, detail: &due.detail, at: due.at };
-        match row.filter(|row| sender(row, own) == due.sender).map(|row| claim.about(&row, own)) {
-            Some(Ok(word)) => {
-                words.push(word);
-                kept.push(due);
-            }
-            // Another machine's of the same member, or a message that was put aside: it goes the long way.
-            Some(Err(_)) | None => far.push(due),
-        }
-    }
+        Some((due.seq, claim.about(&row, own).ok()?))
+    };
+    let (kept, words): (HashSet<Seq>, Vec<Word>) = near.into_iter().zip(rows).filter_map(word).unzip();
     learn(ctx, words)?;
-    Ok((kept, far))
+    Ok(kept)
 }
 
 /// Keeps what recipients said of messages that were sent from here, as far as it is to be believed. Returns what the broker
@@ -177,8 +173,8 @@ mod tests {
     use super::*;
     use crate::base::ids::{MemberId, MemberKey, Slug};
     use crate::crypto::keys::KeyPair;
+    use crate::store::RowId;
     use crate::store::outbox;
-    use crate::store::{RowId, Seq};
 
     const ALICE: u8 = 1;
     const BOB: u8 = 2;

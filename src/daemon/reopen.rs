@@ -6,6 +6,7 @@ use crate::base::ids::{MeshId, PublicKey};
 use crate::base::time::now_millis;
 use crate::crypto::keys::SecretKey;
 use crate::store::inbox::{Body, Inbound, KeptSeal, Recipient};
+use crate::store::outbox::{Route, Sender};
 use crate::store::{Error, RowId, Seq};
 use crate::wire::key::Scope;
 use crate::wire::target::Target;
@@ -86,6 +87,12 @@ fn retry_for(ctx: &Ctx, member: &Membership, recipient: Recipient, secrets: &[&S
         if !texts.is_empty() {
             opened += ctx.inbox.opened(texts, now_millis())?;
             ctx.bus.mail(mesh, &recipient);
+            let sender = match recipient {
+                Recipient::Session(key) => Sender::Session(key),
+                Recipient::Member(_) | Recipient::Keyless(_) => Sender::Member,
+            };
+            // Its senders were told that it could not be read.
+            ctx.links.owes(&Route { mesh: mesh.clone(), sender });
         }
     }
     Ok(opened)

@@ -185,10 +185,7 @@ impl Supervisor {
                         }
                         saved.push(done);
                     }
-                    Event::Shown => {
-                        self.ctx.sightings.note();
-                        changed = true;
-                    }
+                    Event::Shown => changed = true,
                     Event::Gone(serial) => {
                         if let Some(session) = self.ctx.sessions.remove_serial(serial) {
                             self.ctx.waiters.end(&session.id);

@@ -85,12 +85,16 @@ impl Mailbox {
         if acks.is_empty() {
             return;
         }
-        self.written(shared);
         if let Err(err) = shared.hub.acked(acks) {
-            // What is not written down is pushed once more on the next connection; the recipient knows it then.
             log::error!("hub: {err}");
             shared.store_failed(&err);
+            // Tried again with what comes next, as long as it is no more than can have been pushed. What is not written down is
+            // pushed once more on the next connection; the recipient knows it then.
+            if self.acks.len() <= PUSH_WINDOW {
+                return;
+            }
         }
+        self.written(shared);
     }
 
     /// There was more than the window or a page allowed, and there is room now.

@@ -188,6 +188,7 @@ fn answer(shared: &Shared, seat: &Seat, id: String, recipients: &[PublicKey], ou
             Refused::of(&Code::IdempotencyConflict, "invalid: this client message id was used for another message")
         }
         Some(Enqueued::UnknownRecipient) => Refused::of(&Code::UnknownRecipient, "nobody by this key was ever seen in this mesh"),
+        Some(Enqueued::NoTopic) => Refused::of(&Code::TopicNotFound, "this topic is gone"),
         Some(Enqueued::Full(full)) => Refused {
             retry_after: Some(FULL_PAUSE),
             ..Refused::of(

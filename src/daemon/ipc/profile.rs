@@ -117,6 +117,7 @@ fn tell(call: &Call<'_>, mesh: &Slug, changes: &[Change]) -> Result<Vec<Asking>,
     let route = own_route(call, mesh);
     if let Some(session) = call.caller.session().filter(|_| route.sender != Sender::Member) {
         session.change(|outward| changes.iter().cloned().for_each(|change| outward.apply(change)));
+        call.ctx.sightings.note();
         // Only what a restart would forget hangs on this.
         let _ = call.ctx.supervisor.try_send(Event::Shown);
         if let Some(key) = session.public_key().filter(|_| changes.iter().any(|change| matches!(change, Change::Status(_)))) {

@@ -20,7 +20,7 @@ use crate::sys::lock::Lock;
 /// How often the configuration is looked at, and whether a file of the daemon has come or gone.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// How often every file, link and session is looked at by itself.
+/// How often every file and session is looked at by itself.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 
 /// How often old rows are cleared out of the databases.
@@ -44,6 +44,8 @@ pub(super) struct Looks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     modified: SystemTime,
+    /// Nobody can set this one back, seconds and nanoseconds.
+    changed: (i64, i64),
     len: u64,
     ino: u64,
 }
@@ -51,7 +53,12 @@ struct Stamp {
 impl Stamp {
     fn of(path: &Path) -> Option<Stamp> {
         let meta = fs::metadata(path).ok()?;
-        Some(Stamp { modified: meta.modified().ok()?, len: meta.len(), ino: meta.ino() })
+        Some(Stamp {
+            modified: meta.modified().ok()?,
+            changed: (meta.ctime(), meta.ctime_nsec()),
+            len: meta.len(),
+            ino: meta.ino(),
+        })
     }
 }
 
@@ -93,10 +100,10 @@ impl Supervisor {
         self.leaving.retain(|running| !running.is_finished());
         self.stopped.clear();
         self.try_out(now);
+        self.replace_dead_links();
         if counts {
             self.looks.next_count = now + COUNT_EVERY;
             log_file::keep_small(&self.ctx.paths.log_file(), self.ctx.settings().log_limit());
-            self.replace_dead_links();
         }
         sightings::announce(&self.ctx, now_millis(), now, counts);
         self.say_again();

@@ -46,6 +46,10 @@ fn enqueue_one(db: &Db<'_>, policy: &Policy, chain: &mut Chain<'_, '_>, mut subm
     {
         return Ok(Enqueued::WrongKey(wrong));
     }
+    // Its mesh may have been closed since it was taken.
+    if !topics::stands(db, &submission)? {
+        return Ok(Enqueued::NoTopic);
+    }
     let weight = room::weight(&submission.nonce, &submission.ciphertext);
     if let Some(full) = make_fit(db, policy, &mut submission, weight)? {
         return Ok(Enqueued::Full(full));

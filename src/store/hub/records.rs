@@ -165,6 +165,8 @@ pub enum Enqueued {
     Conflict,
     /// The key is neither a member's nor a session's that has been here.
     UnknownRecipient,
+    /// It is of a topic that is gone.
+    NoTopic,
     /// As much waits as may.
     Full(Full),
     /// It must be sealed anew first.

@@ -195,6 +195,7 @@ fn refused(enqueued: &Enqueued) -> Option<&'static str> {
     match enqueued {
         Enqueued::New(_) | Enqueued::Same(_) => None,
         Enqueued::Full(_) => Some("there is no room for it"),
+        Enqueued::NoTopic => Some("its topic is gone"),
         Enqueued::UnknownRecipient => Some("nobody by this key was ever seen in this mesh"),
         Enqueued::Conflict => Some("its id was used for another message"),
         Enqueued::WrongKey(_) => Some("it is sealed with a key that is not in use any more"),

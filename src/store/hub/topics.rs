@@ -252,6 +252,13 @@ pub(super) fn message(db: &Db<'_>, topic: String, id: String) -> Result<Option<S
 const STEP: i64 = 16;
 const STEPS: usize = 16;
 
+/// Whether the topic of a message is there still.
+pub(super) fn stands(db: &Db<'_>, submission: &Submission) -> Result<bool, Error> {
+    let Some(topic) = &submission.topic else { return Ok(true) };
+    let sql = "SELECT 1 FROM topic WHERE id = ?1 AND mesh_id = ?2";
+    Ok(db.first(sql, params![topic.id, submission.mesh.as_str()], |_| Ok(()))?.is_some())
+}
+
 /// Sees to it that the mesh may keep a message of a topic: the topic's oldest go for it. False if that is not enough.
 pub(super) fn make_room(db: &Db<'_>, submission: &Submission) -> Result<bool, Error> {
     let Some(topic) = &submission.topic else { return Ok(true) };

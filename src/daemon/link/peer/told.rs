@@ -80,27 +80,30 @@ impl Talk<'_> {
 
     /// A frame's worth of what senders are to be told; those who are here themselves have been.
     fn due(&self) -> Option<Due> {
-        let due = self.try_due().inspect_err(|err| {
-            log::warn!("{err}; what senders are to be told waits");
-            self.ctx.store_failed(err);
-        });
-        due.ok()
-    }
-
-    fn try_due(&self) -> Result<Due, store::Error> {
         let own = &self.identity.membership;
         let scope = inbound::recipient(own.key, self.identity.session_key());
-        let due = self.ctx.inbox.receipts_due(own.slug.clone(), scope, MAX_RECEIPTS)?;
+        let due = self.noted(self.ctx.inbox.receipts_due(own.slug.clone(), scope, MAX_RECEIPTS))?;
         let more = due.len() == MAX_RECEIPTS;
         let session = self.identity.session.as_ref().and_then(|session| session.key.as_ref());
         let (recipient, secret) = session.map_or((own.key.0, &own.secret), |pair| (pair.public, &pair.secret));
-        let (kept, due) = receipts::keep_own(self.ctx, &receipts::Speaker { own, recipient }, due)?;
-        if !kept.is_empty() {
-            self.ctx.inbox.receipts_told(kept.iter().map(noted).collect())?;
+        // Where this fails a broker can still pass all of it on.
+        let kept = self.noted(receipts::keep_own(self.ctx, &receipts::Speaker { own, recipient }, &due)).unwrap_or_default();
+        let (kept, due): (Vec<_>, Vec<_>) = due.into_iter().partition(|due| kept.contains(&due.seq));
+        let written = kept.is_empty() || self.noted(self.ctx.inbox.receipts_told(kept.iter().map(place).collect())).is_some();
+        if !written && due.is_empty() {
+            return None;
         }
-        let told = due.iter().map(noted).collect();
+        let told = due.iter().map(place).collect();
         let receipts = due.into_iter().map(|due| receipts::sign(due, &own.mesh, recipient, secret)).collect();
-        Ok(Due { told, receipts, more })
+        Some(Due { told, receipts, more })
+    }
+
+    fn noted<T>(&self, result: Result<T, store::Error>) -> Option<T> {
+        let failed = |err: &store::Error| {
+            log::warn!("{err}; what senders are to be told waits");
+            self.ctx.store_failed(err);
+        };
+        result.inspect_err(failed).ok()
     }
 
     /// Keeps what recipients said of messages that were sent from here, and lets the broker forget it.
@@ -120,6 +123,6 @@ impl Talk<'_> {
     }
 }
 
-fn noted(due: &inbox::Due) -> (Seq, Stage, Millis) {
+fn place(due: &inbox::Due) -> (Seq, Stage, Millis) {
     (due.seq, due.stage, due.at)
 }

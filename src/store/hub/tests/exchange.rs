@@ -21,6 +21,17 @@ fn an_exchange_does_both_or_neither() {
 }
 
 #[test]
+fn what_is_for_a_topic_that_is_gone_is_refused_and_disturbs_nobody() {
+    let (_dir, hub) = open();
+    let topic = Some(Topical { id: "gone".into(), mentions: Vec::new(), body_version: 1 });
+    let post = Submission { topic, direct: false, target_spec: "#gone".into(), ..direct("post", ALICE) };
+    let answers = hub.enqueue(vec![direct("first", ALICE), post, direct("last", ALICE)]).unwrap();
+    let new = |id| Enqueued::New(MessageId::new(id));
+    assert_eq!(answers, [new("first"), Enqueued::NoTopic, new("last")]);
+    assert_eq!(hub.totals().unwrap().queued, 2);
+}
+
+#[test]
 fn what_waits_is_counted_on_in_a_database_from_before() {
     let dir = TestDir::new();
     let path = dir.file("hub.db");
