@@ -15,6 +15,9 @@ use crate::table::{Measured, Scale};
 const MS: Duration = Duration::from_millis(1);
 const CALLERS: usize = 16;
 
+/// Rounds of what is measured as a rate; their median counts.
+const ROUNDS: usize = 5;
+
 pub(crate) fn requests(scale: Scale) -> Vec<Measured> {
     let home = Home::new();
     let daemon = Daemon::start(home.path());
@@ -61,12 +64,18 @@ pub(crate) fn sends(scale: Scale) -> Vec<Measured> {
         .collect();
     heard.count(alone);
     let each = scale.rounds(1000);
-    let rate = (CALLERS * each) as f64 / send_at_once(&alice, &bob.key, each).as_secs_f64();
-    heard.count(alone + CALLERS * each);
+    let rates = (1..=ROUNDS).map(|round| {
+        let rate = rate(&alice, &bob, each);
+        // The next begins when all of it has come.
+        heard.count(alone + round * CALLERS * each);
+        rate
+    });
+    let delivered = median(rates.collect());
+    let accepted = median((0..ROUNDS).map(|_| accepted(each)).collect());
     vec![
         Measured::times("POST /v1/send, on disk when answered, 1 caller", times, MS, None),
-        Measured::at_least("the same, 16 callers", "/s", accepted(each).round(), 8000.0),
-        Measured::at_least("the same, 16 callers, while all of it is delivered here", "/s", rate.round(), 8000.0),
+        Measured::at_least("the same, 16 callers", "/s", accepted.round(), 8000.0),
+        Measured::at_least("the same, 16 callers, while all of it is delivered here", "/s", delivered.round(), 8000.0),
     ]
 }
 
@@ -77,7 +86,17 @@ fn accepted(each: usize) -> f64 {
     // Whom a message is for is known from now on, whether or not the broker can be asked.
     alice.send(&bob.key, "hello", "first");
     world.broker.kill();
-    (CALLERS * each) as f64 / send_at_once(&alice, &bob.key, each).as_secs_f64()
+    rate(&alice, &bob, each)
+}
+
+/// Messages a second that are answered when each of [`CALLERS`] sends so many.
+fn rate(alice: &Session, bob: &Session, each: usize) -> f64 {
+    (CALLERS * each) as f64 / send_at_once(alice, &bob.key, each).as_secs_f64()
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_by(f64::total_cmp);
+    rates[rates.len() / 2]
 }
 
 /// One message at a time, from the request to the event at the other session.
