@@ -10,7 +10,7 @@ use crate::support::http;
 use crate::support::mesh::World;
 use crate::support::servers::Daemon;
 use crate::support::session::Session;
-use crate::table::{Measured, Scale};
+use crate::table::{Measured, Scale, median};
 
 const MS: Duration = Duration::from_millis(1);
 const CALLERS: usize = 16;
@@ -64,39 +64,30 @@ pub(crate) fn sends(scale: Scale) -> Vec<Measured> {
         .collect();
     heard.count(alone);
     let each = scale.rounds(1000);
-    let rates = (1..=ROUNDS).map(|round| {
-        let rate = rate(&alice, &bob, each);
+    let delivered = (1..=ROUNDS).map(|round| {
+        let time = send_at_once(&alice, &bob.key, each);
         // The next begins when all of it has come.
         heard.count(alone + round * CALLERS * each);
-        rate
+        time
     });
-    let delivered = median(rates.collect());
-    let accepted = median((0..ROUNDS).map(|_| accepted(each)).collect());
+    let rate = |times: Vec<Duration>| ((CALLERS * each) as f64 / median(times).as_secs_f64()).round();
+    let delivered = rate(delivered.collect());
+    let accepted = rate((0..ROUNDS).map(|_| accept_at_once(each)).collect());
     vec![
         Measured::times("POST /v1/send, on disk when answered, 1 caller", times, MS, None),
-        Measured::at_least("the same, 16 callers", "/s", accepted.round(), 8000.0),
-        Measured::at_least("the same, 16 callers, while all of it is delivered here", "/s", delivered.round(), 8000.0),
+        Measured::at_least("the same, 16 callers", "/s", accepted, 8000.0),
+        Measured::at_least("the same, 16 callers, while all of it is delivered here", "/s", delivered, 8000.0),
     ]
 }
 
-/// What is accepted in a second while nothing of it can go out yet: the promise is about the answer alone.
-fn accepted(each: usize) -> f64 {
+/// As [`send_at_once`], while nothing of it can go out yet: the promise is about the answer alone.
+fn accept_at_once(each: usize) -> Duration {
     let mut world = World::pair();
     let (alice, bob) = (Session::open(&world.alice, "acme", "alice"), Session::open(&world.bob, "acme", "bob"));
     // Whom a message is for is known from now on, whether or not the broker can be asked.
     alice.send(&bob.key, "hello", "first");
     world.broker.kill();
-    rate(&alice, &bob, each)
-}
-
-/// Messages a second that are answered when each of [`CALLERS`] sends so many.
-fn rate(alice: &Session, bob: &Session, each: usize) -> f64 {
-    (CALLERS * each) as f64 / send_at_once(alice, &bob.key, each).as_secs_f64()
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
+    send_at_once(&alice, &bob.key, each)
 }
 
 /// One message at a time, from the request to the event at the other session.

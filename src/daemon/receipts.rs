@@ -32,16 +32,9 @@ pub(super) fn sign(due: Due, mesh: &MeshId, recipient: PublicKey, secret: &Secre
     Receipt { message_id: due.message, state: due.stage, detail: due.detail, at: due.at, signature }
 }
 
-/// Whose word it is, on which mesh.
-pub(super) struct Speaker<'a> {
-    pub(super) own: &'a Membership,
-    pub(super) recipient: PublicKey,
-}
-
 /// Keeps what there is to tell senders who are here themselves: of what was sent and received by one daemon nobody else needs
 /// to hear, and nothing needs a signature. Returns the places of what is kept so.
-pub(super) fn keep_own(ctx: &Ctx, speaker: &Speaker<'_>, due: &[Due]) -> Result<HashSet<Seq>, store::Error> {
-    let Speaker { own, recipient } = speaker;
+pub(super) fn keep_own(ctx: &Ctx, own: &Membership, recipient: PublicKey, due: &[Due]) -> Result<HashSet<Seq>, store::Error> {
     let senders: HashSet<PublicKey> = due.iter().map(|due| due.sender).collect();
     let is_here = |key: &PublicKey| own.key.0 == *key || ctx.sessions.by_key(&SessionKey(*key)).is_some();
     let here: HashSet<PublicKey> = senders.into_iter().filter(is_here).collect();
@@ -53,7 +46,7 @@ pub(super) fn keep_own(ctx: &Ctx, speaker: &Speaker<'_>, due: &[Due]) -> Result<
     // What is another machine's of the same member, or was put aside, goes the long way.
     let word = |(due, row): (&Due, Option<Addressed>)| {
         let row = row.filter(|row| sender(row, own) == due.sender)?;
-        let claim = Claim { message: &due.message, recipient: *recipient, stage: due.stage, detail: &due.detail, at: due.at };
+        let claim = Claim { message: &due.message, recipient, stage: due.stage, detail: &due.detail, at: due.at };
         Some((due.seq, claim.about(&row, own).ok()?))
     };
     let (kept, words): (HashSet<Seq>, Vec<Word>) = near.into_iter().zip(rows).filter_map(word).unzip();

@@ -121,11 +121,6 @@ impl<'c> Db<'c> {
         Ok((some, false))
     }
 
-    /// Lets go of what was bound: SQLite keeps its copies for the next run of the same statement, which saves it much under load.
-    pub(super) fn forget_bound(&self) {
-        self.idle.borrow_mut().iter_mut().for_each(|(_, statement)| statement.clear_bindings());
-    }
-
     /// Runs a pragma that SQLite obeys while it compiles it, so that a prepared one would do nothing.
     pub(super) fn pragma(&self, sql: &str) -> Result<(), Error> {
         Ok(self.conn.execute_batch(sql)?)
@@ -165,7 +160,9 @@ impl<'c> DerefMut for Prepared<'_, 'c> {
 
 impl Drop for Prepared<'_, '_> {
     fn drop(&mut self) {
-        let Some(statement) = self.statement.take() else { return };
+        let Some(mut statement) = self.statement.take() else { return };
+        // Bound text is a copy that would otherwise live as long as the statement.
+        statement.clear_bindings();
         let mut idle = self.db.idle.borrow_mut();
         if STATEMENTS <= idle.len() {
             idle.remove(0);

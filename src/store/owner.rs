@@ -152,14 +152,14 @@ impl File {
 
 fn serve<C: Command>(name: &str, file: &File, conn: Connection, queue: &Receiver<Box<C>>) {
     let db = Db::new(&conn, &file.path);
-    let mut owner = Owner { db: &db, file, full_sync: true, worked: false, wrote: false };
+    let mut owner = Owner { db: &db, file, full_sync: true, wrote: false };
     let mut batch = VecDeque::with_capacity(BATCH);
     loop {
-        let first = if owner.worked { queue.recv_timeout(IDLE) } else { queue.recv().map_err(RecvTimeoutError::from) };
+        let first = if owner.wrote { queue.recv_timeout(IDLE) } else { queue.recv().map_err(RecvTimeoutError::from) };
         match first {
             Ok(first) => batch.push_back(first),
             Err(RecvTimeoutError::Timeout) => {
-                owner.rest(name);
+                owner.checkpoint(name, "PASSIVE");
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -186,15 +186,12 @@ struct Owner<'a, 'c> {
     file: &'a File,
     /// The value of `PRAGMA synchronous`: FULL or NORMAL.
     full_sync: bool,
-    /// Whether there was a command since the last rest.
-    worked: bool,
     /// Whether the log may hold something.
     wrote: bool,
 }
 
 impl Owner<'_, '_> {
     fn run<C: Command>(&mut self, batch: &mut VecDeque<Box<C>>) {
-        self.worked = true;
         self.read(batch);
         while let Some(strongest) = batch.iter().map(|command| command.durability()).max() {
             self.wrote = true;
@@ -295,15 +292,6 @@ impl Owner<'_, '_> {
             Ok(())
         };
         ran.release
-    }
-
-    /// Nobody has wanted anything for a while.
-    fn rest(&mut self, name: &str) {
-        self.worked = false;
-        self.db.forget_bound();
-        if self.wrote {
-            self.checkpoint(name, "PASSIVE");
-        }
     }
 
     fn checkpoint(&mut self, name: &str, mode: &str) {

@@ -82,17 +82,20 @@ fn unread(home: &Home) -> usize {
     serde_json::from_str::<Vec<Value>>(&listed.out).unwrap().len()
 }
 
+/// What stands under `key` in each of the next messages that are shown.
+fn shown<'a>(follower: &'a Process, count: usize, key: &'a str) -> impl Iterator<Item = String> + 'a {
+    (0..count).map(move |_| {
+        let line: Value = serde_json::from_str(&follower.line().expect("a message")).unwrap();
+        line[key].as_str().unwrap().to_owned()
+    })
+}
+
 #[test]
 fn shows_what_is_unread_once_and_ends_well_when_told_to() {
     let home = home_with_mail(&["first", "second\n\u{1b}[2J"]);
     let _quiet = Quiet(&home);
     let follower = Process::spawn(in_session(&home, &["inbox", "--follow", "--json"]));
-    let bodies: Vec<String> = (0..2)
-        .map(|_| {
-            let line: Value = serde_json::from_str(&follower.line().expect("a message")).unwrap();
-            line["body"].as_str().unwrap().to_owned()
-        })
-        .collect();
+    let bodies: Vec<String> = shown(&follower, 2, "body").collect();
     assert_eq!(bodies, ["first", "second\n\u{1b}[2J"]);
     follower.signal(rustix::process::Signal::TERM);
     let ended = follower.finish();
@@ -106,12 +109,7 @@ fn what_does_not_fit_into_one_page_is_shown_all_the_same() {
     let home = home_with_mail(&[large.as_str(); 30]);
     let _quiet = Quiet(&home);
     let follower = Process::spawn(in_session(&home, &["inbox", "--follow", "--json"]));
-    let ids: BTreeSet<String> = (0..30)
-        .map(|_| {
-            let line: Value = serde_json::from_str(&follower.line().expect("a message")).unwrap();
-            line["id"].as_str().unwrap().to_owned()
-        })
-        .collect();
+    let ids: BTreeSet<String> = shown(&follower, 30, "id").collect();
     assert_eq!(ids.len(), 30);
     follower.signal(rustix::process::Signal::TERM);
     assert_eq!(follower.finish().out, "");

@@ -50,13 +50,13 @@ impl Outlet {
         }
     }
 
-    /// Something is known to be left.
+    /// There may be more.
     pub(super) fn at_once(&mut self, now: Instant) {
         self.since.get_or_insert(now);
         self.from = Some(now);
     }
 
-    /// What there is could not be looked at.
+    /// What there is could not be looked at, or was refused.
     pub(super) fn later(&mut self, now: Instant) {
         self.since.get_or_insert(now);
         self.from = Some(now + AGAIN);
@@ -84,8 +84,11 @@ impl Outlet {
     /// What was told under this ticket, if it was; there may be more.
     pub(super) fn answered(&mut self, ticket: u64, kept: bool, now: Instant) -> Option<Told> {
         let (_, told) = self.on_its_way.take_if(|(of, _)| *of == ticket)?;
-        self.since.get_or_insert(now);
-        self.from = Some(if kept { now } else { now + AGAIN });
+        if kept {
+            self.at_once(now)
+        } else {
+            self.later(now)
+        }
         kept.then_some(told)
     }
 }

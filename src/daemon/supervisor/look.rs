@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::Supervisor;
 use crate::base::config::Config;
@@ -43,8 +43,7 @@ pub(super) struct Looks {
 /// What tells one state of a file or directory from the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
-    modified: SystemTime,
-    /// Nobody can set this one back, seconds and nanoseconds.
+    /// Seconds and nanoseconds. Unlike the time of the last write nobody can set it back.
     changed: (i64, i64),
     len: u64,
     ino: u64,
@@ -53,12 +52,7 @@ struct Stamp {
 impl Stamp {
     fn of(path: &Path) -> Option<Stamp> {
         let meta = fs::metadata(path).ok()?;
-        Some(Stamp {
-            modified: meta.modified().ok()?,
-            changed: (meta.ctime(), meta.ctime_nsec()),
-            len: meta.len(),
-            ino: meta.ino(),
-        })
+        Some(Stamp { changed: (meta.ctime(), meta.ctime_nsec()), len: meta.len(), ino: meta.ino() })
     }
 }
 

@@ -94,8 +94,7 @@ fn run_batch(batch: impl IntoIterator<Item = Cmd>) -> Vec<i64> {
     migrate(&conn, STEPS).unwrap();
     let db = Db::new(&conn, &std::env::temp_dir());
     let file = File { path: PathBuf::new(), damaged: Arc::default(), sum_up: |_| Ok(()) };
-    Owner { db: &db, file: &file, full_sync: true, worked: false, wrote: false }
-        .run(&mut batch.into_iter().map(Box::new).collect());
+    Owner { db: &db, file: &file, full_sync: true, wrote: false }.run(&mut batch.into_iter().map(Box::new).collect());
     assert!(!db.in_transaction());
     all(&db).unwrap()
 }

@@ -87,7 +87,7 @@ impl Talk<'_> {
         let session = self.identity.session.as_ref().and_then(|session| session.key.as_ref());
         let (recipient, secret) = session.map_or((own.key.0, &own.secret), |pair| (pair.public, &pair.secret));
         // Where this fails a broker can still pass all of it on.
-        let kept = self.noted(receipts::keep_own(self.ctx, &receipts::Speaker { own, recipient }, &due)).unwrap_or_default();
+        let kept = self.noted(receipts::keep_own(self.ctx, own, recipient, &due)).unwrap_or_default();
         let (kept, due): (Vec<_>, Vec<_>) = due.into_iter().partition(|due| kept.contains(&due.seq));
         let written = kept.is_empty() || self.noted(self.ctx.inbox.receipts_told(kept.iter().map(place).collect())).is_some();
         if !written && due.is_empty() {
