@@ -22,6 +22,8 @@ pub enum Error {
     Io(String),
     /// SQLite refused the statement.
     Sql(String),
+    /// Another command of the same transaction failed and took this one along. Asked again, it stands by itself.
+    Undone,
     /// The database's thread has ended.
     Closed,
     /// Something is at the limit that whoever operates this has set.
@@ -45,7 +47,7 @@ impl Error {
             Error::ReadOnly => "make the file and its directory writable, then start again",
             Error::TooNew { .. } => "start the newer claudemesh that wrote it",
             Error::Limit(_) => "raise the limit, or remove what is not needed",
-            Error::Io(_) | Error::Sql(_) | Error::Closed => "see whether the disk is well, then start again",
+            Error::Io(_) | Error::Sql(_) | Error::Undone | Error::Closed => "see whether the disk is well, then start again",
         }
     }
 }
@@ -62,6 +64,7 @@ impl fmt::Display for Error {
             }
             Error::Io(text) => write!(f, "the database's file failed: {text}"),
             Error::Sql(text) => write!(f, "the database refused: {text}"),
+            Error::Undone => f.write_str("what was to be written together with this failed"),
             Error::Closed => f.write_str("the database is closed"),
             Error::Limit(what) => f.write_str(what),
         }

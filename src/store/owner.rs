@@ -287,7 +287,7 @@ impl Owner<'_, '_> {
             let undone = if ran.failed { self.db.execute("ROLLBACK TO command", []) } else { Ok(0) };
             undone.and_then(|_| self.db.execute("RELEASE command", [])).map(drop)
         } else if ran.failed && self.db.changes() != before {
-            Err(Error::Sql("what was written together with this failed".to_owned()))
+            Err(Error::Undone)
         } else {
             Ok(())
         };
