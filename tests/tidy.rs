@@ -63,6 +63,7 @@ const DEPENDENCIES: &[&str] = &[
     "serde",
     "serde_json",
     "signal-hook",
+    "tempfile",
     "tungstenite",
 ];
 

@@ -47,12 +47,15 @@ fn write_and_rename(temporary: &Path, path: &Path, bytes: &[u8], mode: u32) -> i
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
     fn replaces_and_tightens() {
-        let dir = std::env::temp_dir().join(format!("claudemesh-atomic-{}", std::process::id()));
-        private_dir(&dir).unwrap();
+        let temp = tempdir().unwrap();
+        let dir = temp.path();
+        private_dir(dir).unwrap();
         let path = dir.join("file");
         fs::write(&path, "old").unwrap();
         write(&path, b"new").unwrap();
@@ -63,7 +66,6 @@ mod tests {
             rewrite(&path, b"newer").unwrap();
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
         }
-        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
-        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(fs::read_dir(dir).unwrap().count(), 1);
     }
 }

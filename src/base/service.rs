@@ -149,6 +149,8 @@ fn read(file: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
@@ -189,8 +191,9 @@ mod tests {
 
     #[test]
     fn a_unit_manages_only_the_files_it_is_for() {
-        let root = std::env::temp_dir().join(format!("claudemesh-base-service-{}", std::process::id()));
-        let var = |name: &str| (name == "HOME").then(|| root.clone().into_os_string());
+        let dir = tempdir().unwrap();
+        let root = dir.path();
+        let var = |name: &str| (name == "HOME").then(|| root.as_os_str().to_owned());
         let (usual, other) = (Paths::under(&root.join(".claudemesh")), Paths::under(&root.join("other")));
         let managed = |paths| is_managed(Manager::Systemd, paths, var);
         assert!(!managed(&usual));
@@ -203,6 +206,5 @@ mod tests {
         std::fs::write(&enabled, "[Service]\nType=notify\n").unwrap();
         assert!(managed(&other) && managed(&usual));
         assert!(!managed(&Paths::under(&root.join("third"))));
-        std::fs::remove_dir_all(&root).unwrap();
     }
 }

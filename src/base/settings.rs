@@ -181,16 +181,15 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     fn read(text: &str) -> Result<Settings, Error> {
-        let dir = std::env::temp_dir().join(format!("claudemesh-settings-{}-{:x}", std::process::id(), text.len()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let path = dir.join("settings.json");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("settings.json");
         std::fs::write(&path, text).unwrap();
-        let settings = Settings::load(&path);
-        std::fs::remove_dir_all(&dir).unwrap();
-        settings
+        Settings::load(&path)
     }
 
     #[test]

@@ -123,13 +123,14 @@ fn millis(time: Duration) -> Millis {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
     fn what_is_not_said_is_the_default_and_nonsense_is_named() {
-        let dir = std::env::temp_dir().join(format!("claudemesh-broker-json-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let path = dir.join("broker.json");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("broker.json");
         assert_eq!(Settings::load(&path).unwrap(), Settings::default());
         assert!(!Settings::default().policy().audit_messages, "each costs a fifth of the throughput");
         let read = |text: &str| {
@@ -149,7 +150,6 @@ mod tests {
             let err = read(text).unwrap_err().to_string();
             assert!(err.contains(named), "{text}: {err}");
         }
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

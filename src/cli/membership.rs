@@ -173,6 +173,8 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
     use crate::base::names::is_slug;
 
@@ -188,8 +190,8 @@ mod tests {
 
     #[test]
     fn a_key_is_kept_until_it_is_settled() {
-        let dir = std::env::temp_dir().join(format!("claudemesh-pending-{}", std::process::id()));
-        let paths = Paths::under(&dir);
+        let root = tempdir().unwrap();
+        let paths = Paths::under(root.path());
         let first = Pending::open(&paths, "a").unwrap();
         let (again, other) = (Pending::open(&paths, "a").unwrap(), Pending::open(&paths, "b").unwrap());
         assert!(first.pair.public == again.pair.public && again.pair.public != other.pair.public);
@@ -199,6 +201,5 @@ mod tests {
         assert_eq!(kept.pair.public, first.pair.public, "silence settles nothing");
         assert!(kept.settle_if_refused::<()>(Err(CliError::refused(Exit::Denied, "no"))).is_err());
         assert_ne!(Pending::open(&paths, "a").unwrap().pair.public, first.pair.public);
-        fs::remove_dir_all(&dir).unwrap();
     }
 }

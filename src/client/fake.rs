@@ -4,12 +4,13 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use tempfile::{TempDir, tempdir};
 
 use crate::base::paths::Paths;
 
@@ -41,25 +42,17 @@ pub(crate) enum Answer {
 }
 
 /// A scratch directory, removed when dropped.
-pub(crate) struct Scratch(pub(crate) PathBuf);
+pub(crate) struct Scratch(pub(crate) TempDir);
 
 impl Scratch {
     pub(crate) fn new() -> Scratch {
-        static SERIAL: AtomicU32 = AtomicU32::new(0);
-        let name = format!("cmesh-{}-{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
-        let dir = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(dir.join("daemon")).unwrap();
+        let dir = tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("daemon")).unwrap();
         Scratch(dir)
     }
 
     pub(crate) fn paths(&self) -> Paths {
-        Paths::under(&self.0)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        Paths::under(self.0.path())
     }
 }
 

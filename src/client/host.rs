@@ -155,26 +155,27 @@ pub struct OnEnd {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
     fn a_pid_file_that_nobody_holds_is_no_daemon_and_nobody_is_signalled() {
-        let root = std::env::temp_dir().join(format!("claudemesh-host-{}", std::process::id()));
-        let paths = Paths::under(&root);
+        let root = tempdir().unwrap();
+        let paths = Paths::under(root.path());
         std::fs::create_dir_all(paths.daemon_dir()).unwrap();
         assert_eq!(stop_daemon(&paths, Duration::ZERO).unwrap(), Stopped::NotRunning);
         // Were it signalled, the test itself would end.
         std::fs::write(paths.pid_file(), std::process::id().to_string()).unwrap();
         assert_eq!(daemon_pid(&paths).unwrap(), None);
         assert_eq!(stop_daemon(&paths, Duration::ZERO).unwrap(), Stopped::NotRunning);
-        std::fs::remove_dir_all(&root).unwrap();
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn a_pid_that_means_another_process_here_is_not_signalled() {
-        let root = std::env::temp_dir().join(format!("claudemesh-host-elsewhere-{}", std::process::id()));
-        let paths = Paths::under(&root);
+        let root = tempdir().unwrap();
+        let paths = Paths::under(root.path());
         std::fs::create_dir_all(paths.daemon_dir()).unwrap();
         let held = lock::acquire(&paths.pid_file()).unwrap();
         let mut bystander = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
@@ -183,20 +184,17 @@ mod tests {
         assert!(matches!(stop_daemon(&paths, Duration::ZERO), Err(StopError::Elsewhere { pid }) if pid == bystander.id()));
         drop((bystander.stdin.take(), held));
         assert!(bystander.wait().unwrap().success());
-        std::fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]
     fn waits_for_the_lock_and_says_when_it_is_late() {
-        let root = std::env::temp_dir().join(format!("claudemesh-host-late-{}", std::process::id()));
-        std::fs::create_dir_all(&root).unwrap();
-        let path = root.join("lock");
+        let root = tempdir().unwrap();
+        let path = root.path().join("lock");
         let held = lock::acquire(&path).unwrap();
         let pid = std::process::id();
         assert_eq!(wait_free(&path, pid, Instant::now()).unwrap(), Stopped::Late { pid });
         assert_eq!(wait_free(&path, pid + 1, Instant::now()).unwrap(), Stopped::Stopped { pid: pid + 1 });
         drop(held);
         assert_eq!(wait_free(&path, pid, Instant::now()).unwrap(), Stopped::Stopped { pid });
-        std::fs::remove_dir_all(&root).unwrap();
     }
 }

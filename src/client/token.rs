@@ -70,11 +70,14 @@ fn parse(text: Option<&str>, from: &'static str) -> Result<Token, TokenError> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
     fn the_literal_wins_and_nothing_unusable_passes_for_no_token() {
-        let file = std::env::temp_dir().join(format!("claudemesh-token-{}", std::process::id()));
+        let dir = tempdir().unwrap();
+        let file = dir.path().join("token");
         std::fs::write(&file, "AB".repeat(32) + "\n").unwrap();
         let path = file.to_str().unwrap();
         let read = |token: Option<&str>, file: Option<&str>| {
@@ -88,6 +91,5 @@ mod tests {
         assert!(matches!(read(Some("x"), Some(path)), Err(TokenError::Malformed(TOKEN))));
         assert!(matches!(read(None, Some("/no/such")), Err(TokenError::Unreadable(..))));
         assert!(matches!(read(None, Some("/dev/null")), Err(TokenError::Malformed(TOKEN_FILE))));
-        std::fs::remove_file(&file).unwrap();
     }
 }

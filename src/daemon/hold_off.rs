@@ -89,6 +89,8 @@ fn count(paths: &Paths) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
@@ -100,8 +102,8 @@ mod tests {
 
     #[test]
     fn failures_in_a_row_are_counted_until_a_start_succeeds() {
-        let root = std::env::temp_dir().join(format!("claudemesh-hold-off-{}", std::process::id()));
-        let paths = Paths::under(&root);
+        let root = tempdir().unwrap();
+        let paths = Paths::under(root.path());
         assert_eq!((count(&paths), count(&paths), count(&paths)), (0, 1, 2));
         fs::write(paths.start_failures(), "many").unwrap();
         assert_eq!((count(&paths), count(&paths)), (0, 1));
@@ -110,6 +112,5 @@ mod tests {
         fs::remove_dir_all(paths.daemon_dir()).unwrap();
         fs::write(paths.daemon_dir(), "").unwrap();
         assert_eq!(count(&paths), UNCOUNTED, "nothing can be noted there");
-        fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -141,6 +141,8 @@ fn darwin_id() -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
@@ -175,8 +177,8 @@ mod tests {
 
     #[test]
     fn a_clone_is_noticed_until_it_is_accepted() {
-        let root = std::env::temp_dir().join(format!("claudemesh-identity-{}", std::process::id()));
-        let paths = Paths::under(&root);
+        let root = tempdir().unwrap();
+        let paths = Paths::under(root.path());
         atomic_file::private_dir(paths.daemon_dir()).unwrap();
         assert_eq!(check(&paths).unwrap(), Ok(()));
         write(&paths, &Record::of("linux:somewhere-else")).unwrap();
@@ -185,6 +187,5 @@ mod tests {
         }
         assert_eq!(accept_host(&paths).unwrap().len(), 16);
         assert_eq!(check(&paths).unwrap(), Ok(()));
-        fs::remove_dir_all(&root).unwrap();
     }
 }

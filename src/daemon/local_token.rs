@@ -50,12 +50,14 @@ impl LocalToken {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
     fn a_token_is_made_once_and_what_is_none_is_replaced() {
-        let dir = std::env::temp_dir().join(format!("claudemesh-token-{}", std::process::id()));
-        let paths = Paths::under(&dir);
+        let root = tempdir().unwrap();
+        let paths = Paths::under(root.path());
         fs::create_dir_all(paths.daemon_dir()).unwrap();
         let made = LocalToken::load_or_make(&paths).unwrap();
         let text = fs::read_to_string(paths.local_token()).unwrap();
@@ -64,6 +66,5 @@ mod tests {
         assert!(LocalToken::load_or_make(&paths).unwrap().is(text.trim()), "it stays");
         fs::write(paths.local_token(), "\n").unwrap();
         assert!(!LocalToken::load_or_make(&paths).unwrap().is(""), "nothing is no secret");
-        fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -225,6 +225,8 @@ const PLIST_TEMPLATE: &str = "\
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     fn service(manager: Manager, root: &Path, moved: Option<&str>) -> Result<Service, ServiceError> {
@@ -238,17 +240,12 @@ mod tests {
         })
     }
 
-    fn scratch(name: &str) -> PathBuf {
-        let root = std::env::temp_dir().join(format!("claudemesh-service-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&root).unwrap();
-        root
-    }
-
     #[test]
     fn paths_are_said_as_each_manager_reads_them() {
-        let root = scratch("text");
+        let dir = tempdir().unwrap();
+        let root = dir.path();
         let at = root.display();
-        let unit = service(Manager::Systemd, &root, Some("/m \"q\" 5%")).unwrap().text();
+        let unit = service(Manager::Systemd, root, Some("/m \"q\" 5%")).unwrap().text();
         for line in [
             format!("ExecStart=\"{at}/a b$$c/claudemesh\" daemon up --foreground"),
             format!("StandardError=append:{at}/x&y 100%%/daemon/daemon.log"),
@@ -258,7 +255,7 @@ mod tests {
         ] {
             assert!(unit.lines().any(|found| found == line), "{line} in:\n{unit}");
         }
-        let plist = service(Manager::Launchd, &root, None).unwrap().text();
+        let plist = service(Manager::Launchd, root, None).unwrap().text();
         for line in
             [format!("<string>{at}/x&amp;y 100%/daemon/daemon.log</string>"), format!("<string>{at}/a b$c/claudemesh</string>")]
         {
@@ -266,25 +263,24 @@ mod tests {
         }
         assert!(!unit.contains('{') && !plist.contains('{'), "nothing is left to be filled in");
         for bad in ["relative", "/two\nlines"] {
-            assert!(matches!(service(Manager::Systemd, &root, Some(bad)), Err(ServiceError::Path(_))), "{bad}");
+            assert!(matches!(service(Manager::Systemd, root, Some(bad)), Err(ServiceError::Path(_))), "{bad}");
         }
-        std::fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]
     fn is_written_whole_and_removed() {
-        let root = scratch("install");
-        let service = service(Manager::Systemd, &root, None).unwrap();
+        let dir = tempdir().unwrap();
+        let root = dir.path();
+        let service = service(Manager::Systemd, root, None).unwrap();
         service.install().unwrap();
         service.install().unwrap();
         assert_eq!(std::fs::read_to_string(service.unit_file()).unwrap(), service.text());
         assert!(root.join("x&y 100%/daemon").is_dir());
         assert!(remove(service.unit_file()).unwrap() && !remove(service.unit_file()).unwrap());
         assert!(matches!(
-            Service::new(Manager::Systemd, &root.join("missing"), &Paths::under(&root), |_| None),
+            Service::new(Manager::Systemd, &root.join("missing"), &Paths::under(root), |_| None),
             Err(ServiceError::NoBinary(_))
         ));
-        std::fs::remove_dir_all(&root).unwrap();
     }
 
     /// What packages install differs only in what depends on the user.

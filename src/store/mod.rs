@@ -65,6 +65,3 @@ fn limit_sql(limit: usize) -> i64 {
 fn count(value: i64) -> usize {
     usize::try_from(value).unwrap_or(0)
 }
-
-#[cfg(test)]
-mod test_dir;

@@ -87,12 +87,15 @@ pub fn rename(paths: &Paths, old: &Slug, new: &Slug) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
     fn a_key_is_kept_for_its_own_session_only() {
-        let root = std::env::temp_dir().join(format!("claudemesh-keys-{}", std::process::id()));
-        let paths = Paths::under(&root);
+        let dir = tempdir().unwrap();
+        let root = dir.path();
+        let paths = Paths::under(root);
         let (mesh, id) = (Slug::new("home"), SessionId::new("01234567-89ab-cdef-0123-456789abcdef"));
         let file = SessionKeyFile {
             version: 1,
@@ -118,6 +121,5 @@ mod tests {
             br#"{"version":1,"meshSlug":"m","sessionId":"s","publicKey":"","secretKey":"","createdAt":""}"#,
         );
         assert_eq!(theirs.unwrap().display_name, None, "the reference's have none");
-        std::fs::remove_dir_all(&root).unwrap();
     }
 }

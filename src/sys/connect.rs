@@ -37,13 +37,14 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::time::Duration;
 
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
     fn connects_and_says_why_not() {
-        let dir = std::env::temp_dir().join(format!("claudemesh-connect-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let path = dir.join("s");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("s");
         let soon = Instant::now() + Duration::from_secs(5);
         assert_eq!(unix_by(&path, soon).unwrap_err().kind(), io::ErrorKind::NotFound);
         let listener = UnixListener::bind(&path).unwrap();
@@ -51,15 +52,13 @@ mod tests {
         assert_eq!(unix_by(&path, Instant::now()).unwrap_err().kind(), io::ErrorKind::TimedOut);
         drop(listener);
         assert_eq!(unix_by(&path, soon).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_queue_costs_no_more_than_the_deadline() {
-        let dir = std::env::temp_dir().join(format!("claudemesh-full-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let path = dir.join("s");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("s");
         let _listener = UnixListener::bind(&path).unwrap();
         let mut held = Vec::new();
         let refused = loop {
@@ -70,6 +69,5 @@ mod tests {
             assert!(held.len() < 10_000, "the queue never filled");
         };
         assert_eq!(refused.kind(), io::ErrorKind::TimedOut);
-        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -81,6 +81,8 @@ pub fn umask_private() {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use tempfile::tempdir;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -89,26 +91,26 @@ mod tests {
 
     #[test]
     fn files_are_closed_to_others_and_links_are_left_alone() {
-        let root = std::env::temp_dir().join(format!("claudemesh-files-{}", std::process::id()));
-        private_dir_checked(&root).unwrap();
+        let dir = tempdir().unwrap();
+        let root = &dir.path().join("root");
+        private_dir_checked(root).unwrap();
         let (file, link) = (root.join("file"), root.join("link"));
         std::fs::write(&file, "x").unwrap();
         std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         symlink(&file, &link).unwrap();
         assert!(!make_private(&link).unwrap() && mode(&file) == 0o644);
         assert!(make_private(&file).unwrap() && mode(&file) == 0o600);
-        assert!(!make_private(&file).unwrap() && !make_private(&root).unwrap() && mode(&root) == 0o700);
+        assert!(!make_private(&file).unwrap() && !make_private(root).unwrap() && mode(root) == 0o700);
         assert!(make_private(&root.join("missing")).is_err());
-        std::fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]
     fn makes_tightens_and_refuses() {
-        let root = std::env::temp_dir().join(format!("claudemesh-dirs-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&root);
+        let dir = tempdir().unwrap();
+        let root = &dir.path().join("root");
         let deep = root.join("a/b");
         private_dir_checked(&deep).unwrap();
-        assert_eq!((mode(&deep), mode(&root)), (0o700, 0o700));
+        assert_eq!((mode(&deep), mode(root)), (0o700, 0o700));
 
         std::fs::set_permissions(&deep, Permissions::from_mode(0o755)).unwrap();
         private_dir_checked(&deep).unwrap();
@@ -124,6 +126,5 @@ mod tests {
         if super::super::peer::effective_uid() != 0 {
             assert!(matches!(private_dir_checked(Path::new("/")), Err(DirError::Foreign { owner: 0, .. })));
         }
-        std::fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -183,17 +183,14 @@ impl Drop for Lock {
 mod tests {
     use std::thread;
 
-    use super::*;
+    use tempfile::tempdir;
 
-    fn temp(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("claudemesh-lock-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        path
-    }
+    use super::*;
 
     #[test]
     fn a_name_that_was_taken_away_is_taken_back_unless_somebody_has_it() {
-        let path = temp("name");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("lock");
         let mut lock = acquire(&path).unwrap();
         assert!(lock.keep_name().unwrap());
         std::fs::remove_file(&path).unwrap();
@@ -210,7 +207,8 @@ mod tests {
 
     #[test]
     fn one_at_a_time_with_the_holders_pid() {
-        let path = temp("one");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("lock");
         assert_eq!(holder(&path).unwrap(), Holder::Nobody);
         let lock = acquire(&path).unwrap();
         let me = std::process::id();
@@ -228,7 +226,8 @@ mod tests {
 
     #[test]
     fn what_a_dead_process_left_is_no_lock() {
-        let path = temp("stale");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("lock");
         std::fs::write(&path, "4000000000\n and a long tail that must go").unwrap();
         assert_eq!(holder(&path).unwrap(), Holder::Nobody);
         let _lock = acquire(&path).unwrap();
@@ -240,7 +239,8 @@ mod tests {
     fn a_process_that_locks_nothing_holds_what_it_wrote_for_as_long_as_it_runs() {
         use std::process::{Command, Stdio};
 
-        let path = temp("unlocked");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("lock");
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let pid = child.id();
         std::fs::write(&path, pid.to_string()).unwrap();
@@ -260,7 +260,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_longer_ours_stays() {
-        let path = temp("moved");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("lock");
         let lock = acquire(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "1").unwrap();
@@ -271,7 +272,8 @@ mod tests {
 
     #[test]
     fn contenders_take_turns() {
-        let path = temp("turns");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("lock");
         let inside = std::sync::atomic::AtomicU32::new(0);
         thread::scope(|scope| {
             for _ in 0..4 {

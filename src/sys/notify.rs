@@ -84,11 +84,14 @@ fn interval(usec: Option<&str>, pid: Option<&str>, me: u32) -> Option<Duration> 
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
     fn reaches_a_path() {
-        let path = std::env::temp_dir().join(format!("claudemesh-notify-{}", std::process::id()));
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         send(path.as_os_str(), State::Ready).unwrap();
         send(path.as_os_str(), State::Reloading).unwrap();

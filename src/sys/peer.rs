@@ -54,21 +54,24 @@ pub fn effective_uid() -> u32 {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
     fn a_pair_belongs_to_this_user() {
         let (near, _far) = UnixStream::pair().unwrap();
-        let dir = std::env::temp_dir().join(format!("claudemesh-peer-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
+        let temp = tempdir().unwrap();
+        let dir = &temp.path().join("dir");
+        std::fs::create_dir(dir).unwrap();
         let socket = dir.join("socket");
-        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(dir, PermissionsExt::from_mode(0o755)).unwrap();
         assert_eq!(by_directory(&socket).unwrap(), None, "anybody could have come through here");
-        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o700)).unwrap();
+        std::fs::set_permissions(dir, PermissionsExt::from_mode(0o700)).unwrap();
         assert_eq!(by_directory(&socket).unwrap(), Some(effective_uid()));
         assert_eq!(user(&near, &socket).unwrap(), effective_uid());
         assert!(!cfg!(target_os = "linux") || pid(&near) == Some(std::process::id()));
-        std::fs::remove_dir_all(&dir).unwrap();
+        std::fs::remove_dir_all(dir).unwrap();
         assert!(by_directory(&socket).is_err());
     }
 }

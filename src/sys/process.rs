@@ -209,6 +209,8 @@ mod tests {
     use std::process::Command;
     use std::time::Duration;
 
+    use tempfile::tempdir;
+
     use super::*;
     use crate::sys::poll;
 
@@ -249,7 +251,8 @@ mod tests {
 
     #[test]
     fn knows_who_has_a_file_open() {
-        let path = std::env::temp_dir().join(format!("claudemesh-open-{}", std::process::id()));
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("open");
         let file = std::fs::File::create(&path).unwrap();
         let me = std::process::id();
         assert!(has_open(me, &path).unwrap());

@@ -37,11 +37,14 @@ fn same(one: &Metadata, other: &Metadata) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
     fn a_file_that_standard_error_does_not_go_to_is_not_its() {
-        let path = std::env::temp_dir().join(format!("claudemesh-stdio-{}", std::process::id()));
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("errors");
         assert_eq!(errors_in(&path).unwrap(), None);
         std::fs::write(&path, "x").unwrap();
         assert_eq!(errors_in(&path).unwrap(), None);

@@ -2,40 +2,41 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempfile::TempDir;
 
 /// The program under test.
 pub(crate) const CLAUDEMESH: &str = env!("CARGO_BIN_EXE_claudemesh");
 
 /// A directory that is removed when this is dropped; kept with `CLAUDEMESH_KEEP` set.
 #[derive(Debug)]
-pub(crate) struct Home(PathBuf);
+pub(crate) struct Home(TempDir);
 
 impl Home {
     pub(crate) fn new() -> Home {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        // Short, because the path of a Unix socket has about a hundred bytes.
-        let name = format!("cm{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        Home(path)
+        let mut dir = tempfile::tempdir().unwrap();
+        if std::env::var_os("CLAUDEMESH_KEEP").is_some() {
+            eprintln!("kept: {}", dir.path().display());
+            dir.disable_cleanup(true);
+        }
+        Home(dir)
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 
     pub(crate) fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path().join(name)
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
-        self.0.join("daemon/daemon.sock")
+        self.path().join("daemon/daemon.sock")
     }
 
     /// `claudemesh` with these arguments, in this home and with nothing of the surrounding environment's settings.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        command_in(&self.0, args)
+        command_in(self.path(), args)
     }
 }
 
@@ -54,15 +55,4 @@ pub(crate) fn command_in(home: &Path, args: &[&str]) -> Command {
         .env_remove("INVOCATION_ID")
         .current_dir(home);
     command
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        if std::env::var_os("CLAUDEMESH_KEEP").is_some() {
-            eprintln!("kept: {}", self.0.display());
-        } else {
-            // What is left of a scratch directory is not worth failing for.
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
 }

@@ -71,7 +71,7 @@ fn make(client: &Client, fields: Value) -> (String, String) {
 
 #[test]
 fn what_a_script_posts_is_heard_from_its_issuer_and_read_again() {
-    let world = World::new("keys-post");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     let id = alice.ask(json!({"type": "topic_create", "name": "deploys"}), "topic_created")["topic"]["id"].clone();
@@ -139,7 +139,7 @@ fn what_a_script_posts_is_heard_from_its_issuer_and_read_again() {
 
 #[test]
 fn a_key_does_what_it_is_for_and_nothing_else() {
-    let world = World::new("keys-matrix");
+    let world = World::new();
     // Whom no mail comes to in between.
     let alice = world.passing(0);
     for topic in ["deploys", "other", "a/b"] {
@@ -197,7 +197,7 @@ fn a_key_does_what_it_is_for_and_nothing_else() {
 
 #[test]
 fn a_key_ends_when_it_is_revoked_or_expires_and_is_its_issuers() {
-    let world = World::new("keys-end");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     alice.ask(json!({"type": "topic_create", "name": "deploys"}), "topic_created");
@@ -270,7 +270,7 @@ impl Listening {
 
 #[test]
 fn a_stream_brings_what_is_said_once_and_ends_with_its_issuer() {
-    let world = World::new("keys-stream");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     alice.ask(json!({"type": "topic_create", "name": "deploys"}), "topic_created");
@@ -302,7 +302,7 @@ fn a_stream_brings_what_is_said_once_and_ends_with_its_issuer() {
 
 #[test]
 fn a_key_of_one_mesh_is_nothing_to_another() {
-    let world = World::new("keys-mesh");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     alice.ask(json!({"type": "topic_create", "name": "deploys"}), "topic_created");
     let mesh = MeshId::new("other");
@@ -317,7 +317,7 @@ fn a_key_of_one_mesh_is_nothing_to_another() {
     };
     let new = NewMesh { id: mesh, slug: Slug::new("o"), name: "O".into(), owner: member.key, now: 0 };
     world.running().hub().create_mesh(new, member).unwrap();
-    let mut elsewhere = World { broker: None, dir: PathBuf::new(), mesh: MeshId::new("other"), members: Vec::new() };
+    let mut elsewhere = World { broker: None, dir: tempdir().unwrap(), mesh: MeshId::new("other"), members: Vec::new() };
     elsewhere.members.push((MemberId::new("o1"), owner));
     let client = world.connect();
     client.say(&elsewhere.hello(0));

@@ -39,7 +39,7 @@ impl World {
 
     fn restart(&mut self) {
         self.broker.take().unwrap().stop();
-        self.broker = Some(start(options(&self.dir)).unwrap());
+        self.broker = Some(start(options(self.dir.path())).unwrap());
     }
 }
 
@@ -55,7 +55,7 @@ fn takes(client: &Client, ids: &[&str]) {
 
 #[test]
 fn what_is_for_many_waits_for_those_who_have_been_away_for_longer_than_a_lease() {
-    let mut world = World::new("leases");
+    let mut world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, key) = world.in_groups(1, 21, "bob", &["eng/api"]);
     let (over, _) = world.in_groups(1, 22, "over", &["eng/api"]);
@@ -88,7 +88,7 @@ fn what_is_for_many_waits_for_those_who_have_been_away_for_longer_than_a_lease()
 
 #[test]
 fn what_is_for_a_group_waits_for_a_member_whose_sessions_of_it_are_over_or_away() {
-    let mut world = World::new("members-of-groups");
+    let mut world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let daemon = world.daemon(1);
     let (bob, key) = world.in_groups(1, 21, "bob", &["eng"]);
@@ -125,7 +125,7 @@ fn what_is_for_a_group_waits_for_a_member_whose_sessions_of_it_are_over_or_away(
 
 #[test]
 fn a_session_that_came_back_at_once_is_not_written_down_as_gone_after_that() {
-    let world = World::new("at-once");
+    let world = World::new();
     let (bob, key) = world.in_groups(1, 21, "bob", &["eng"]);
     let shared = &world.running().shared;
     let session = crate::base::ids::SessionKey(key);
@@ -150,7 +150,7 @@ fn a_session_that_came_back_at_once_is_not_written_down_as_gone_after_that() {
 
 #[test]
 fn a_member_that_never_was_here_gets_what_is_for_everybody_and_one_that_is_shut_out_does_not() {
-    let mut world = World::new("never");
+    let mut world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     alice.sent("a", "*", "eA==");
     let later = json!({"type": "schedule", "to": "*", "message": "tick", "deliverAt": now_millis() + 20});
@@ -179,7 +179,7 @@ fn takes_scheduled(client: &Client) {
 
 #[test]
 fn who_hides_is_not_reached_by_what_is_for_many_and_nobody_hears_of_it() {
-    let mut world = World::new("hides");
+    let mut world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, key) = world.in_groups(1, 21, "bob", &["eng"]);
     let (sibling, _) = world.session(1, 22, "sibling");
@@ -218,7 +218,7 @@ fn who_hides_is_not_reached_by_what_is_for_many_and_nobody_hears_of_it() {
 
 #[test]
 fn a_peer_shows_its_role_and_what_it_has_counted() {
-    let world = World::new("stats");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, key) = (world.connect(), KeyPair::from_seed([21; 32]));
     let mut hello = world.session_hello(1, &key, "bob");
@@ -237,7 +237,7 @@ fn a_peer_shows_its_role_and_what_it_has_counted() {
 
 #[test]
 fn a_one_shot_command_is_told_of_no_error_that_answers_nothing() {
-    let world = World::new("cold");
+    let world = World::new();
     let command = world.connect();
     let mut hello = world.hello(0);
     hello["sessionPubkey"] = json!(KeyPair::generate().public);

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn what_is_said_in_a_topic_reaches_every_session_of_its_members_and_stays() {
-    let mut world = World::new("topics");
+    let mut world = World::new();
     let (alice, alice_key) = world.session(0, 11, "alice");
     let (other, _) = world.session(0, 12, "other");
     let (bob, _) = world.session(1, 21, "bob");
@@ -61,7 +61,7 @@ fn what_is_said_in_a_topic_reaches_every_session_of_its_members_and_stays() {
     // It outlives the broker, and who leaves hears no more.
     bob.done(json!({"type": "topic_leave", "topic": "deploys"}));
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(options(&world.dir)).unwrap());
+    world.broker = Some(start(options(world.dir.path())).unwrap());
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     assert_eq!(history(&alice, json!({})), all);
@@ -73,7 +73,7 @@ fn what_is_said_in_a_topic_reaches_every_session_of_its_members_and_stays() {
 
 #[test]
 fn a_private_topic_is_known_to_its_members_alone_and_a_member_who_is_away_gets_what_was_said() {
-    let world = World::new("private");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     alice.ask(json!({"type": "topic_create", "name": "plans", "visibility": "private"}), "topic_created");
@@ -120,7 +120,7 @@ fn a_private_topic_is_known_to_its_members_alone_and_a_member_who_is_away_gets_w
 
 #[test]
 fn what_a_member_does_not_allow_does_not_reach_it() {
-    let mut world = World::new("grants");
+    let mut world = World::new();
     let (alice, alice_key) = world.session(0, 11, "alice");
     let (bob, bob_key) = world.session(1, 21, "bob");
     let member = |n: usize| json!(world.members[n].1.public);
@@ -148,7 +148,7 @@ fn what_a_member_does_not_allow_does_not_reach_it() {
     alice.refused(json!({"type": "set_grants", "peer": bob_key, "grant": ["everything"]}), "invalid");
 
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(options(&world.dir)).unwrap());
+    world.broker = Some(start(options(world.dir.path())).unwrap());
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     bob.next("push");
@@ -165,7 +165,7 @@ fn what_a_member_does_not_allow_does_not_reach_it() {
 
 #[test]
 fn who_is_kicked_stays_out_and_the_owner_can_not_be() {
-    let mut world = World::new("kick");
+    let mut world = World::new();
     let (owner, _) = world.session(0, 11, "owner");
     let (bob, bob_key) = world.session(1, 21, "bob");
     let (twin, _) = world.session(1, 22, "twin");
@@ -195,7 +195,7 @@ fn who_is_kicked_stays_out_and_the_owner_can_not_be() {
 
     // A restart lets nobody in; the end of the time does. A member's key means all of its connections.
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(options(&world.dir)).unwrap());
+    world.broker = Some(start(options(world.dir.path())).unwrap());
     again(&world);
     let (owner, _) = world.session(0, 11, "owner");
     let (twin, _) = world.session(1, 22, "twin");
@@ -219,7 +219,7 @@ fn who_is_kicked_stays_out_and_the_owner_can_not_be() {
 
 #[test]
 fn a_lead_takes_somebody_out_and_who_is_shut_out_does_not_count() {
-    let world = World::new("leads");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     let key = json!(world.members[1].1.public);
@@ -257,7 +257,7 @@ fn a_lead_takes_somebody_out_and_who_is_shut_out_does_not_count() {
 
 #[test]
 fn a_list_is_cut_where_a_frame_ends() {
-    let world = World::new("long");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     alice.ask(json!({"type": "topic_create", "name": "long"}), "topic_created");
     for n in 0..60 {
@@ -273,7 +273,7 @@ fn a_list_is_cut_where_a_frame_ends() {
 
 #[test]
 fn a_task_is_taken_by_one_and_done_by_whoever_has_it() {
-    let world = World::new("tasks");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     let id = bob.ask(json!({"type": "create_task", "title": "fix\nit", "tags": ["bug"]}), "task_created")["id"].clone();
@@ -298,7 +298,7 @@ fn a_task_is_taken_by_one_and_done_by_whoever_has_it() {
 
 #[test]
 fn everyone_hears_when_a_skill_is_published_or_removed() {
-    let world = World::new("skill-change");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     alice.ask(json!({"type": "share_skill", "name": "review", "description": "d", "instructions": "i"}), "skill_ack");
@@ -311,7 +311,7 @@ fn everyone_hears_when_a_skill_is_published_or_removed() {
 
 #[test]
 fn a_session_that_was_launched_with_some_rights_is_held_to_them() {
-    let world = World::new("caps");
+    let world = World::new();
     let (bob, bob_key) = world.session(1, 21, "bob");
     let limited = |seed: u8, caps: Value| {
         let key = KeyPair::from_seed([seed; 32]);

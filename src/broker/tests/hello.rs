@@ -5,7 +5,7 @@ use crate::store::hub::{Actor, Removed};
 
 #[test]
 fn a_hello_that_does_not_hold_is_refused_in_the_references_words() {
-    let world = World::new("refusals");
+    let world = World::new();
     let session = KeyPair::from_seed([9; 32]);
     let other = KeyPair::from_seed([8; 32]);
     let change = |mut hello: Value, key: &str, value: Value| {
@@ -63,7 +63,7 @@ fn a_hello_that_does_not_hold_is_refused_in_the_references_words() {
 
 #[test]
 fn a_hello_that_somebody_took_down_lets_nobody_in() {
-    let world = World::new("replay");
+    let world = World::new();
     let session = KeyPair::from_seed([9; 32]);
     for hello in [world.session_hello(0, &session, "alice"), world.hello(0)] {
         let own = world.connect();
@@ -86,7 +86,7 @@ fn a_hello_that_somebody_took_down_lets_nobody_in() {
     let mut world = world;
     let hello = world.session_hello(0, &session, "alice");
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(options(&world.dir)).unwrap());
+    world.broker = Some(start(options(world.dir.path())).unwrap());
     let eve = world.connect();
     eve.say(&hello);
     assert_eq!(eve.next("error")["code"], "replayed");
@@ -94,7 +94,7 @@ fn a_hello_that_somebody_took_down_lets_nobody_in() {
 
 #[test]
 fn a_session_key_of_another_member_is_another_presence() {
-    let world = World::new("disowned");
+    let world = World::new();
     let (owner, _) = world.session(0, 11, "owner");
     let (first, _) = world.session(0, 30, "first");
     let (second, key) = world.session(1, 30, "second");
@@ -110,7 +110,7 @@ fn a_session_key_of_another_member_is_another_presence() {
 
 #[test]
 fn everything_that_is_said_is_answered() {
-    let world = World::new("answers");
+    let world = World::new();
     let client = world.connect();
     for early in [r#"{"type":"list_peers","_reqId":"r"}"#, "garbage", r#"{"type":"send"}"#] {
         client.say_text(early);
@@ -149,7 +149,7 @@ fn everything_that_is_said_is_answered() {
 
 #[test]
 fn how_a_peer_is_reached_is_listed_once_it_was_said_and_not_taken_over_by_its_next_connection() {
-    let world = World::new("reach");
+    let world = World::new();
     let (alice, key) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     let listed = || {

@@ -59,7 +59,7 @@ fn publish(scope: &str, epoch: u32, members: &[&str]) -> Value {
 
 #[test]
 fn a_key_is_kept_for_those_who_share_it_and_what_is_sealed_with_it_goes_to_those_who_can_open_it() {
-    let world = World::new("keys");
+    let world = World::new();
     let (alice, _) = world.able(0, 11, "alice");
     let (bob, _) = world.able(1, 21, "bob");
     let get = |scope: &str| json!({"type": "key_get", "scope": scope});
@@ -142,7 +142,7 @@ impl World {
 
 #[test]
 fn those_who_have_a_topics_key_are_asked_to_give_it_to_whoever_enters_and_nobody_else_is() {
-    let world = World::new("keys-newcomers");
+    let world = World::new();
     let (alice, bob) = (world.keeper(0, true), world.keeper(1, true));
     let blind = world.keeper(1, false);
     let made = alice.answer(json!({"type": "topic_create", "name": "plans"}), "topic_created");
@@ -195,7 +195,7 @@ fn those_who_have_a_topics_key_are_asked_to_give_it_to_whoever_enters_and_nobody
 
 #[test]
 fn what_the_client_of_a_member_who_is_away_could_is_remembered() {
-    let mut world = World::new("keys-away");
+    let mut world = World::new();
     let (alice, _) = world.able(0, 11, "alice");
     let daemon = |world: &World, able: bool| {
         let mut hello = world.hello(1);
@@ -213,7 +213,7 @@ fn what_the_client_of_a_member_who_is_away_could_is_remembered() {
     assert_eq!(check(&alice), json!(["m2"]));
     drop((old, alice));
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(options(&world.dir)).unwrap());
+    world.broker = Some(start(options(world.dir.path())).unwrap());
     let (alice, _) = world.able(0, 11, "alice");
     assert_eq!(check(&alice), json!(["m2"]), "mail for it waits, and it could not open it");
     let _new = daemon(&world, true);

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn what_is_to_be_sent_later_is_sent_once_whatever_happens_meanwhile() {
-    let mut world = World::new("later");
+    let mut world = World::new();
     let (alice, alice_key) = world.session(0, 11, "alice");
     let (bob, bob_key) = world.session(1, 21, "bob");
     let later = |to: &str, at: i64| json!({"type": "schedule", "to": to, "nonce": "n", "ciphertext": "c", "deliverAt": at, "subtype": "reminder"});
@@ -38,7 +38,7 @@ fn what_is_to_be_sent_later_is_sent_once_whatever_happens_meanwhile() {
     assert_eq!(cancel(&alice, &again["scheduledId"]), true);
 
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(options(&world.dir)).unwrap());
+    world.broker = Some(start(options(world.dir.path())).unwrap());
     let (bob, _) = world.session(1, 21, "bob");
     let push = bob.next("push");
     bob.ack(&push);
@@ -49,7 +49,7 @@ fn what_is_to_be_sent_later_is_sent_once_whatever_happens_meanwhile() {
 
 #[test]
 fn only_the_sender_learns_where_a_message_stands() {
-    let world = World::new("standing");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, bob_key) = world.session(1, 21, "bob");
     let id = alice.sent("a", &bob_key.to_hex(), "c")["messageId"].as_str().unwrap().to_owned();
@@ -72,7 +72,7 @@ fn only_the_sender_learns_where_a_message_stands() {
 
 #[test]
 fn of_a_message_to_many_each_recipient_is_shown_as_it_stands() {
-    let mut world = World::new("many-stand");
+    let mut world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, bob_key) = world.session(1, 21, "bob");
     let (carol, carol_key) = world.session(1, 22, "carol");
@@ -97,7 +97,7 @@ fn of_a_message_to_many_each_recipient_is_shown_as_it_stands() {
     assert_eq!(standing(&alice, carol_key), (json!("carol"), json!("held")));
     assert_eq!(standing(&alice, gone_key), (json!("gone"), json!("disconnected")));
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(options(&world.dir)).unwrap());
+    world.broker = Some(start(options(world.dir.path())).unwrap());
     let (alice, _) = world.session(0, 11, "alice");
     assert_eq!(standing(&alice, bob_key).1, "delivered", "known until the message's time is over");
     assert_eq!(world.running().hub().expire(Millis::MAX, 10).unwrap().count, 1);
@@ -106,7 +106,7 @@ fn of_a_message_to_many_each_recipient_is_shown_as_it_stands() {
 
 #[test]
 fn what_one_reminds_oneself_of_may_be_in_clear_and_nothing_else_to_one_key() {
-    let world = World::new("reminders");
+    let world = World::new();
     let (alice, alice_key) = world.session(0, 11, "alice");
     let (_bob, bob_key) = world.session(1, 21, "bob");
     let at = now_millis() + 20;

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn mail_waits_comes_in_order_and_is_repeated_until_it_is_acknowledged() {
     const COUNT: usize = 2000;
-    let world = World::new("queue");
+    let world = World::new();
     let (alice, _) = world.session(0, 10, "alice");
     let (bob, key) = world.session(1, 11, "bob");
     drop(bob);
@@ -54,7 +54,7 @@ impl Client {
 
 #[test]
 fn what_is_for_many_reaches_siblings_and_not_the_sender() {
-    let world = World::new("many");
+    let world = World::new();
     let (alice, _) = world.session(0, 20, "alice");
     let (sibling, _) = world.session(0, 21, "sibling");
     let (bob, _) = world.session(1, 22, "bob");
@@ -68,7 +68,7 @@ fn what_is_for_many_reaches_siblings_and_not_the_sender() {
 
 #[test]
 fn who_is_busy_gets_what_is_urgent_and_the_rest_when_it_is_idle() {
-    let world = World::new("gate");
+    let world = World::new();
     let (alice, _) = world.session(0, 30, "alice");
     let (bob, key) = world.session(1, 31, "bob");
     bob.say(&json!({"type": "set_status", "status": "dnd", "_reqId": "r"}));
@@ -87,7 +87,7 @@ fn who_is_busy_gets_what_is_urgent_and_the_rest_when_it_is_idle() {
 
 #[test]
 fn a_place_is_kept_given_back_or_taken() {
-    let world = World::new("places");
+    let world = World::new();
     let (watcher, _) = world.session(0, 40, "watcher");
     let key = KeyPair::from_seed([41; 32]);
     let enter = || {
@@ -114,7 +114,7 @@ fn a_place_is_kept_given_back_or_taken() {
 
 #[test]
 fn one_session_id_under_two_keys_is_two_sessions() {
-    let world = World::new("ids");
+    let world = World::new();
     let (one, _) = world.session(0, 50, "twin");
     let (two, _) = world.session(1, 51, "twin");
     one.is_quiet();
@@ -123,7 +123,7 @@ fn one_session_id_under_two_keys_is_two_sessions() {
 
 #[test]
 fn mail_for_a_member_goes_to_one_daemon_and_to_the_next_when_that_is_gone() {
-    let world = World::new("daemons");
+    let world = World::new();
     let (alice, _) = world.session(0, 60, "alice");
     let daemon = |host: &str| {
         let client = world.connect();
@@ -144,7 +144,7 @@ fn mail_for_a_member_goes_to_one_daemon_and_to_the_next_when_that_is_gone() {
 
 #[test]
 fn a_frame_too_large_and_a_reader_that_stops_harm_nobody_else() {
-    let world = World::new("limits");
+    let world = World::new();
     let (alice, _) = world.session(0, 70, "alice");
     let (deaf, key) = world.session(1, 71, "deaf");
     deaf.say_text("deaf");
@@ -161,7 +161,7 @@ fn a_frame_too_large_and_a_reader_that_stops_harm_nobody_else() {
 
 #[test]
 fn more_mail_than_a_socket_should_be_given_at_once_arrives_in_portions() {
-    let world = World::new("heavy");
+    let world = World::new();
     let (alice, _) = world.session(0, 10, "alice");
     let (bob, key) = world.session(1, 20, "bob");
     drop(bob);
@@ -183,7 +183,7 @@ fn more_mail_than_a_socket_should_be_given_at_once_arrives_in_portions() {
 
 #[test]
 fn what_is_for_many_reaches_those_who_have_not_come_back_since_the_broker_was_started_again() {
-    let mut world = World::new("again");
+    let mut world = World::new();
     let bob = KeyPair::from_seed([20; 32]);
     let client = world.connect();
     let mut hello = world.session_hello(1, &bob, "bob");
@@ -191,7 +191,7 @@ fn what_is_for_many_reaches_those_who_have_not_come_back_since_the_broker_was_st
     client.say(&hello);
     client.next("hello_ack");
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(options(&world.dir)).unwrap());
+    world.broker = Some(start(options(world.dir.path())).unwrap());
     let (alice, _) = world.session(0, 10, "alice");
     for (id, target) in [("a", "*"), ("b", "@eng")] {
         assert_eq!(alice.sent(id, target, id)["queued"], true);
@@ -203,7 +203,7 @@ fn what_is_for_many_reaches_those_who_have_not_come_back_since_the_broker_was_st
 
 #[test]
 fn nobody_borrows_a_key_that_somebody_has_proven() {
-    let world = World::new("labels");
+    let world = World::new();
     let (bob, key) = world.session(1, 20, "bob");
     bob.handle.try_send("close:session_ended".to_owned()).unwrap();
     for label in [key, world.members[1].1.public, world.members[0].1.public] {
@@ -217,7 +217,7 @@ fn nobody_borrows_a_key_that_somebody_has_proven() {
 
 #[test]
 fn acks_that_come_with_the_goodbye_count() {
-    let world = World::new("goodbye");
+    let world = World::new();
     let (alice, _) = world.session(0, 10, "alice");
     let (bob, key) = world.session(1, 20, "bob");
     alice.sent("a", &key.to_string(), "x");
@@ -234,7 +234,7 @@ fn acks_that_come_with_the_goodbye_count() {
 
 #[test]
 fn an_ack_by_the_senders_id_is_for_what_was_pushed_here() {
-    let world = World::new("ids");
+    let world = World::new();
     let (alice, _) = world.session(0, 10, "alice");
     let (eve, _) = world.session(1, 30, "eve");
     let (bob, key) = world.session(1, 20, "bob");

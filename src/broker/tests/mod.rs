@@ -13,11 +13,12 @@ mod rates;
 mod receipts;
 mod status;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use tempfile::{TempDir, tempdir};
 
 use super::*;
 
@@ -48,16 +49,16 @@ fn this_moment() -> Millis {
 
 struct World {
     broker: Option<Running>,
-    dir: PathBuf,
+    dir: TempDir,
     mesh: MeshId,
     members: Vec<(MemberId, KeyPair)>,
 }
 
 impl World {
     /// A mesh with two members.
-    fn new(name: &str) -> World {
-        let dir = std::env::temp_dir().join(format!("claudemesh-broker-{}-{name}", std::process::id()));
-        let broker = start(options(&dir)).unwrap();
+    fn new() -> World {
+        let dir = tempdir().unwrap();
+        let broker = start(options(dir.path())).unwrap();
         let mesh = MeshId::new("mesh");
         let members: Vec<_> = (1..=2).map(|n| (MemberId::new(format!("m{n}")), KeyPair::from_seed([n; 32]))).collect();
         let row = |(id, key): &(MemberId, KeyPair), role| NewMember {
@@ -118,7 +119,6 @@ impl Drop for World {
         if let Some(broker) = self.broker.take() {
             broker.stop();
         }
-        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 

@@ -8,7 +8,7 @@ impl World {
     pub(super) fn audit(&self) -> Vec<(String, Option<String>)> {
         // Whatever was said before is written down when this is answered.
         self.running().hub().depth().unwrap();
-        Admin::open(&database(&self.dir)).unwrap().audit_events(&self.mesh).unwrap()
+        Admin::open(&database(self.dir.path())).unwrap().audit_events(&self.mesh).unwrap()
     }
 
     fn member_key(&self, n: usize) -> String {
@@ -28,7 +28,7 @@ impl World {
 
 #[test]
 fn a_kick_keeps_out_what_was_meant_and_nothing_else() {
-    let world = World::new("meant");
+    let world = World::new();
     let (owner, _) = world.session(0, 11, "owner");
     // A name that its member's key begins with, and one that is eight characters of it.
     let short = world.member_key(1)[..3].to_owned();
@@ -58,7 +58,7 @@ fn a_kick_keeps_out_what_was_meant_and_nothing_else() {
 
 #[test]
 fn nobody_kicks_itself() {
-    let world = World::new("self");
+    let world = World::new();
     let (owner, key) = world.session(0, 11, "owner");
     let (sibling, _) = world.session(0, 12, "sibling");
     for target in ["owner".to_owned(), key.to_hex(), key.to_hex()[..8].to_owned(), world.member_key(0)] {
@@ -75,7 +75,7 @@ fn nobody_kicks_itself() {
 
 #[test]
 fn the_audit_log_says_who_kept_whom_out_and_who_let_them_in() {
-    let world = World::new("audit");
+    let world = World::new();
     let (owner, _) = world.session(0, 11, "owner");
     let (_bob, key) = world.session(1, 21, "bob");
     owner.ask(json!({"type": "set_grants", "peer": key, "revoke": ["dm"]}), "grants_set");
@@ -92,7 +92,7 @@ fn the_audit_log_says_who_kept_whom_out_and_who_let_them_in() {
     for event in ["disconnected", "kicked", "member_banned", "member_unbanned"] {
         assert_eq!(of(event), [owner()], "{event} in {log:?}");
     }
-    assert_eq!(Admin::open(&database(&world.dir)).unwrap().verify().unwrap()[0].broken_at, None);
+    assert_eq!(Admin::open(&database(world.dir.path())).unwrap().verify().unwrap()[0].broken_at, None);
 }
 
 impl World {
@@ -116,7 +116,7 @@ impl World {
 
 #[test]
 fn whoever_leaves_is_gone_at_once_and_was_not_shut_out() {
-    let world = World::new("leaves");
+    let world = World::new();
     let (owner, _) = world.session(0, 11, "owner");
     let (bob, _) = world.session(1, 21, "bob");
     let (cut, cut_key) = world.session(1, 22, "cut");

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn whoever_asks_without_end_is_told_to_wait_and_others_are_not() {
-    let world = World::new("asks");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, _) = world.session(1, 21, "bob");
     let ask = json!({"type": "recall", "query": "", "_reqId": "flood"}).to_string();

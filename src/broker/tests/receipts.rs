@@ -25,7 +25,7 @@ fn daemon(world: &World, member: usize, id: &str) -> Client {
 
 #[test]
 fn a_recipients_word_reaches_the_daemons_of_the_senders_member_until_one_has_it() {
-    let world = World::new("receipts");
+    let world = World::new();
     let (alice, _) = world.session(0, 10, "alice");
     let (bob, key) = world.session(1, 11, "bob");
     let (carol, _) = world.session(1, 12, "carol");
@@ -83,7 +83,7 @@ fn a_recipients_word_reaches_the_daemons_of_the_senders_member_until_one_has_it(
 
 #[test]
 fn too_many_at_once_are_refused_and_many_come_in_turns() {
-    let world = World::new("receipts-many");
+    let world = World::new();
     let (alice, _) = world.session(0, 10, "alice");
     let (bob, key) = world.session(1, 11, "bob");
     let mut said = Vec::new();

@@ -22,7 +22,7 @@ impl Client {
 
 #[test]
 fn only_idle_lets_go_of_what_is_held() {
-    let world = World::new("machine");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, key) = world.session(1, 21, "bob");
     let send = |id: &str, priority: &str| {
@@ -48,7 +48,7 @@ fn only_idle_lets_go_of_what_is_held() {
 
 #[test]
 fn whoever_comes_back_is_as_busy_as_before() {
-    let world = World::new("busy");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, key) = world.session(1, 21, "bob");
     bob.status("dnd");
@@ -69,7 +69,7 @@ fn whoever_comes_back_is_as_busy_as_before() {
 
 #[test]
 fn what_is_for_many_is_held_like_anything_else_and_what_is_due_is_not() {
-    let world = World::new("held");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, key) = (world.connect(), KeyPair::from_seed([21; 32]));
     let mut hello = world.session_hello(1, &key, "bob");
@@ -94,7 +94,7 @@ fn what_is_for_many_is_held_like_anything_else_and_what_is_due_is_not() {
 
 #[test]
 fn a_daemons_status_holds_its_members_mail_and_no_sessions() {
-    let world = World::new("daemon");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (bob, key) = world.session(1, 21, "bob");
     let daemon = world.connect();
@@ -111,7 +111,7 @@ fn a_daemons_status_holds_its_members_mail_and_no_sessions() {
 
 #[test]
 fn what_was_sent_before_its_sender_was_blocked_is_not_delivered_after() {
-    let world = World::new("blocked");
+    let world = World::new();
     let (alice, alice_key) = world.session(0, 11, "alice");
     let (bob, bob_key) = world.session(1, 21, "bob");
     alice.status("dnd");
@@ -130,7 +130,7 @@ fn what_was_sent_before_its_sender_was_blocked_is_not_delivered_after() {
 
 #[test]
 fn what_comes_again_goes_on_after_a_restart_and_what_can_not_be_sent_says_why() {
-    let mut world = World::new("again-and-again");
+    let mut world = World::new();
     let (alice, alice_key) = world.session(0, 11, "alice");
     let (bob, bob_key) = world.session(1, 21, "bob");
     let (nonce, text) = ("n", crate::crypto::base64::encode(b"tick"));
@@ -150,7 +150,7 @@ fn what_comes_again_goes_on_after_a_restart_and_what_can_not_be_sent_says_why() 
         bob.is_quiet();
     }
     world.broker.take().unwrap().stop();
-    world.broker = Some(start(options(&world.dir)).unwrap());
+    world.broker = Some(start(options(world.dir.path())).unwrap());
     let (bob, _) = world.session(1, 21, "bob");
     schedule::fire_due(&world.running().shared, minute(2));
     seen.push(ticks(&bob));

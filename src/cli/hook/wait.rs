@@ -153,11 +153,14 @@ fn pause(time: Duration) {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
 
     #[test]
     fn a_transcript_says_that_a_turn_was_interrupted() {
-        let path = std::env::temp_dir().join(format!("claudemesh-transcript-{}", std::process::id()));
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("transcript");
         let user = |text: &str| json::json!({ "type": "user", "message": { "content": [{ "type": "text", "text": text }] } });
         let interrupted = user("[Request interrupted by user for tool use]").to_string();
         let long = user(&"x".repeat(20_000)).to_string();

@@ -10,7 +10,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn script(scratch: &Scratch, text: &str) -> Launcher {
     let _one = ONE_AT_A_TIME.lock().unwrap();
-    let path = scratch.0.join("fake-claudemesh");
+    let path = scratch.0.path().join("fake-claudemesh");
     // Written by another process: a fork of this one can then never hold it open.
     let mut child = Command::new("sh")
         .args(["-c", "cat >\"$1\" && chmod 700 \"$1\"", "sh"])
@@ -26,7 +26,7 @@ fn script(scratch: &Scratch, text: &str) -> Launcher {
 /// A program that listens and says so, until its socket is taken away. Without Python there is nothing to run it with, and nothing to test.
 fn daemon_script(scratch: &Scratch) -> Option<Launcher> {
     Command::new("python3").arg("-V").output().ok()?;
-    let root = scratch.0.display();
+    let root = scratch.0.path().display();
     Some(script(
         scratch,
         &format!(
@@ -60,7 +60,7 @@ fn any_number_of_callers_start_one_daemon() {
     });
     assert_eq!(started, 1);
     assert!(ensure_with(&paths, &launcher).unwrap().started_in().is_none());
-    let read = |name: &str| std::fs::read_to_string(scratch.0.join(name)).unwrap();
+    let read = |name: &str| std::fs::read_to_string(scratch.0.path().join(name)).unwrap();
     assert_eq!(read("starts"), "started\n");
     assert_eq!(read("args"), "daemon up --foreground\n");
     assert!(read("env").contains("CLAUDEMESH_INTERNAL_NO_AUTOSPAWN=1\n"));
@@ -79,11 +79,11 @@ fn a_failed_start_is_reported_and_not_repeated_at_once() {
     assert_eq!(std::fs::metadata(paths.log_file()).unwrap().permissions().mode() & 0o777, 0o600);
     let suppressed = ensure_with(&paths, &launcher).unwrap_err();
     assert_eq!(suppressed.to_string(), "the daemon failed to start a moment ago: no disk");
-    assert_eq!(std::fs::read_to_string(scratch.0.join("starts")).unwrap(), "x\n");
+    assert_eq!(std::fs::read_to_string(scratch.0.path().join("starts")).unwrap(), "x\n");
     let old = std::time::SystemTime::now() - SUPPRESSED_FOR;
     File::options().write(true).open(paths.spawn_failure()).unwrap().set_modified(old).unwrap();
     assert!(matches!(ensure_with(&paths, &launcher), Err(SpawnError::Failed { .. })), "tried again");
-    assert_eq!(std::fs::read_to_string(scratch.0.join("starts")).unwrap(), "x\nx\n");
+    assert_eq!(std::fs::read_to_string(scratch.0.path().join("starts")).unwrap(), "x\nx\n");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_start_that_says_nothing_is_bounded() {
     let mute = script(&scratch, "exit 0");
     assert_eq!(ensure_with(&paths, &mute).unwrap_err().to_string(), "the daemon did not start: it ended without a word");
     std::fs::remove_file(paths.spawn_failure()).unwrap();
-    let fifo = scratch.0.join("fifo");
+    let fifo = scratch.0.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     // Blocks until the fifo is opened by the test.
     let mut stuck = script(&scratch, &format!("read line < {}", fifo.display()));
@@ -108,5 +108,5 @@ fn nothing_is_started_where_that_is_forbidden() {
     let mut launcher = script(&scratch, "echo x >\"$(dirname \"$0\")/starts\"");
     launcher.disabled = true;
     assert!(matches!(ensure_with(&scratch.paths(), &launcher), Err(SpawnError::Disabled)));
-    assert!(!scratch.0.join("starts").exists());
+    assert!(!scratch.0.path().join("starts").exists());
 }

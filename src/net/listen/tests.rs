@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
+use tempfile::{TempDir, tempdir};
+
 use super::*;
 use crate::base::thread::CONNECTION_STACK;
 use crate::net::http_client::{self, Address, Ask};
@@ -18,14 +20,16 @@ fn soon() -> Instant {
 }
 
 struct Server {
+    _dir: TempDir,
     path: PathBuf,
     ringer: Ringer,
     count: Count,
     thread: thread::JoinHandle<Result<(), ServeError>>,
 }
 
-fn start(name: &str, max_connections: usize, on_accept: impl Fn(Stream, Place) + Send + Sync + 'static) -> Server {
-    let path = std::env::temp_dir().join(format!("claudemesh-listen-{}-{name}", std::process::id()));
+fn start(max_connections: usize, on_accept: impl Fn(Stream, Place) + Send + Sync + 'static) -> Server {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("socket");
     let listeners = [Listener::unix(&path, true).unwrap(), Listener::tcp("127.0.0.1:0".parse().unwrap()).unwrap()];
     let (ringer, bell) = bell().unwrap();
     let count = Count::default();
@@ -36,14 +40,13 @@ fn start(name: &str, max_connections: usize, on_accept: impl Fn(Stream, Place) +
             serve(&listeners, &bell, &options, &count, on_accept)
         }
     });
-    Server { path, ringer, count, thread }
+    Server { _dir: dir, path, ringer, count, thread }
 }
 
 fn stop(server: Server) {
     server.ringer.ring();
     server.thread.join().unwrap().unwrap();
     assert!(UnixStream::connect(&server.path).is_err(), "the listener is closed");
-    std::fs::remove_file(&server.path).unwrap();
 }
 
 fn answer(mut stream: Stream, _: Place) {
@@ -55,7 +58,7 @@ fn answer(mut stream: Stream, _: Place) {
 #[test]
 fn serves_short_requests_with_few_threads_beside_long_ones() {
     let names = Arc::new(Mutex::new(HashSet::new()));
-    let server = start("short", 100, {
+    let server = start(100, {
         let names = names.clone();
         move |stream, place| {
             names.lock().unwrap().insert(thread::current().name().unwrap().to_owned());
@@ -78,7 +81,7 @@ fn serves_short_requests_with_few_threads_beside_long_ones() {
 
 #[test]
 fn a_burst_is_answered_whole() {
-    let server = start("burst", 100, answer);
+    let server = start(100, answer);
     let address = Address::Unix(server.path.clone());
     thread::scope(|scope| {
         for _ in 0..40 {
@@ -94,7 +97,7 @@ fn a_burst_is_answered_whole() {
 
 #[test]
 fn refuses_beyond_the_cap_and_takes_the_next_when_one_leaves() {
-    let server = start("cap", 2, answer);
+    let server = start(2, answer);
     let held: Vec<_> = (0..2).map(|_| UnixStream::connect(&server.path).unwrap()).collect();
     let mut third = UnixStream::connect(&server.path).unwrap();
     // Sent before the refusal is read: it must not turn the refusal into a reset.
@@ -115,7 +118,7 @@ fn refuses_beyond_the_cap_and_takes_the_next_when_one_leaves() {
 
 #[test]
 fn what_outlasts_its_request_makes_room_and_is_still_waited_for() {
-    let server = start("outlast", 2, |mut stream, place| {
+    let server = start(2, |mut stream, place| {
         place.outlast();
         place.outlast();
         stream.write_all(b"on").unwrap();
@@ -139,7 +142,7 @@ fn what_outlasts_its_request_makes_room_and_is_still_waited_for() {
 
 #[test]
 fn a_panicking_handler_costs_its_connection_only() {
-    let server = start("panic", 2, |mut stream, _| {
+    let server = start(2, |mut stream, _| {
         let mut byte = [0];
         stream::read_by(&mut stream, &mut byte, soon()).unwrap();
         if byte == *b"!" {
@@ -165,7 +168,8 @@ fn a_panicking_handler_costs_its_connection_only() {
 
 #[test]
 fn replaces_a_stale_socket_and_nothing_else() {
-    let path = std::env::temp_dir().join(format!("claudemesh-listen-{}-stale", std::process::id()));
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("stale");
     drop(Listener::unix(&path, true).unwrap());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(Listener::unix(&path, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
@@ -174,5 +178,4 @@ fn replaces_a_stale_socket_and_nothing_else() {
     std::fs::write(&path, "precious").unwrap();
     assert_eq!(Listener::unix(&path, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
-    std::fs::remove_file(&path).unwrap();
 }

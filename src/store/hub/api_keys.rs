@@ -178,7 +178,7 @@ mod tests {
     use super::super::{Hub, NewMember, NewMesh, Removed, Role};
     use super::*;
     use crate::base::ids::{MemberKey, PublicKey, Slug};
-    use crate::store::test_dir::TestDir;
+    use tempfile::{TempDir, tempdir};
 
     fn mesh() -> MeshId {
         MeshId::new("mesh")
@@ -195,8 +195,8 @@ mod tests {
         }
     }
 
-    fn hub(dir: &TestDir) -> Hub {
-        let hub = Hub::open(&dir.file("hub.db")).unwrap().0;
+    fn hub(dir: &TempDir) -> Hub {
+        let hub = Hub::open(&dir.path().join("hub.db")).unwrap().0;
         let new = NewMesh { id: mesh(), slug: Slug::new("m"), name: "m".into(), owner: member(1).key, now: 0 };
         hub.create_mesh(new, member(1)).unwrap();
         hub.add_member(member(2)).unwrap();
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_key_is_in_force_until_it_expires_is_revoked_or_its_issuer_is_shut_out() {
-        let dir = TestDir::new();
+        let dir = tempdir().unwrap();
         let hub = hub(&dir);
         let is = |hash: &str, now| hub.api_key(hash.to_owned(), now).unwrap().is_some();
         hub.add_api_key(ApiKeyRow { expires_at: Some(20), ..row("short", 2) }, "h1".into()).unwrap();
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn keys_are_named_by_their_beginning_and_are_their_issuers_or_an_admins() {
-        let dir = TestDir::new();
+        let dir = tempdir().unwrap();
         let hub = hub(&dir);
         for (id, n) in [("ab1", 1), ("ab2", 2), ("ac3", 2)] {
             hub.add_api_key(row(id, n), format!("h-{id}")).unwrap();
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_member_has_so_many_in_force_and_so_many_that_are_over() {
-        let dir = TestDir::new();
+        let dir = tempdir().unwrap();
         let hub = hub(&dir);
         let add =
             |n: i64, expires_at| hub.add_api_key(ApiKeyRow { expires_at, ..row(&format!("k{n}"), 2) }, format!("h{n}")).unwrap();

@@ -271,7 +271,7 @@ mod tests {
     use super::super::{Actor, Hub, NewMesh, Removed};
     use super::*;
     use crate::base::ids::{MemberKey, PublicKey};
-    use crate::store::test_dir::TestDir;
+    use tempfile::{TempDir, tempdir};
 
     fn member(mesh: &str, n: u8, now: Millis) -> NewMember {
         NewMember {
@@ -284,8 +284,8 @@ mod tests {
         }
     }
 
-    fn hub(dir: &TestDir) -> Hub {
-        let hub = Hub::open(&dir.file("hub.db")).unwrap().0;
+    fn hub(dir: &TempDir) -> Hub {
+        let hub = Hub::open(&dir.path().join("hub.db")).unwrap().0;
         for mesh in ["a", "b"] {
             let owner = NewMember { role: Role::Admin, ..member(mesh, 1, 0) };
             let new = NewMesh { id: owner.mesh.clone(), slug: Slug::new(mesh), name: mesh.into(), owner: owner.key, now: 0 };
@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn an_invite_lets_in_as_many_as_it_says_with_its_own_role() {
-        let dir = TestDir::new();
+        let dir = tempdir().unwrap();
         let hub = hub(&dir);
         hub.add_invite(invite("t", 2)).unwrap();
         let redeem = |mesh: &str, n, now| hub.redeem(Redeem { token: "t".into(), member: member(mesh, n, now) }).unwrap();
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(hub.invite("id-t".into()).unwrap().unwrap().used, 2);
         // Who invited, who came by it, and who took it back is written down.
         assert!(hub.revoke_invite("id-v".into(), Actor::Key(member("a", 1, 0).key), 9).unwrap());
-        let log = super::super::Admin::open(&dir.file("hub.db")).unwrap().audit_events(&MeshId::new("a")).unwrap();
+        let log = super::super::Admin::open(&dir.path().join("hub.db")).unwrap().audit_events(&MeshId::new("a")).unwrap();
         let by = |event: &str| log.iter().filter(|(name, _)| name == event).filter_map(|(_, by)| by.clone()).collect::<Vec<_>>();
         assert_eq!((by("invite_created").len(), by("invite_revoked")), (2, vec!["a-1".to_owned()]), "{log:?}");
         assert_eq!(by("member_joined"), ["a-2", "a-3", "a-2"], "{log:?}");
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_revoked_one_and_those_of_a_closed_mesh_let_nobody_in() {
-        let dir = TestDir::new();
+        let dir = tempdir().unwrap();
         let hub = hub(&dir);
         hub.add_invite(invite("t", 9)).unwrap();
         hub.add_invite(invite("u", 9)).unwrap();
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn one_too_many_takes_the_place_of_one_that_is_spent() {
-        let dir = TestDir::new();
+        let dir = tempdir().unwrap();
         let hub = hub(&dir);
         for n in 0..MAX_INVITES {
             assert!(matches!(hub.add_invite(invite(&n.to_string(), 1)).unwrap(), AddedInvite::Kept(_)));

@@ -290,8 +290,8 @@ mod tests {
     use super::super::tests::{ALICE, OWNER, SESSION, group, key, mesh, new_member, open};
     use super::super::{Author, Enqueued, Hub, TopicRow};
     use super::*;
-    use crate::store::test_dir::TestDir;
     use crate::wire::topic::{TopicRole, Visibility};
+    use tempfile::TempDir;
 
     const THIRD: u8 = 3;
 
@@ -325,7 +325,7 @@ mod tests {
         hub.enqueue(vec![Submission { sealing, ..group(id, &[SESSION]) }]).unwrap().remove(0)
     }
 
-    fn world() -> (TestDir, Hub) {
+    fn world() -> (TempDir, Hub) {
         let (dir, hub) = open();
         hub.add_member(new_member(THIRD)).unwrap();
         (dir, hub)

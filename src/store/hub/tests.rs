@@ -1,8 +1,8 @@
 use super::*;
 use crate::base::ids::{ClientId, MessageId};
-use crate::store::test_dir::TestDir;
 use crate::wire::json::json;
 use crate::wire::priority::Priority;
+use tempfile::{TempDir, tempdir};
 
 mod exchange;
 mod limits;
@@ -47,9 +47,9 @@ pub(super) fn seen(byte: u8, at: Millis) -> SeenSession {
 }
 
 /// A mesh with its owner, Alice, and a session of Alice's.
-pub(super) fn open() -> (TestDir, Hub) {
-    let dir = TestDir::new();
-    let hub = Hub::open(&dir.file("hub.db")).unwrap().0;
+pub(super) fn open() -> (TempDir, Hub) {
+    let dir = tempdir().unwrap();
+    let hub = Hub::open(&dir.path().join("hub.db")).unwrap().0;
     let new = NewMesh { id: mesh(), slug: Slug::new("home"), name: "Home".into(), owner: MemberKey(key(OWNER)), now: 1 };
     hub.create_mesh(new, NewMember { role: Role::Admin, ..new_member(OWNER) }).unwrap();
     hub.add_member(new_member(ALICE)).unwrap();
@@ -323,7 +323,7 @@ fn text_goes_with_the_last_copy_and_rows_with_their_time() {
     let (dir, hub) = open();
     hub.enqueue(vec![group("a", &[ALICE]), Submission { expires_at: 2000, ..group("b", &[ALICE, OWNER]) }]).unwrap();
     hub.acked(vec![ack(ALICE, "a"), ack(ALICE, "b")]).unwrap();
-    let conn = rusqlite::Connection::open(dir.file("hub.db")).unwrap();
+    let conn = rusqlite::Connection::open(dir.path().join("hub.db")).unwrap();
     let texts = || {
         let mut statement = conn.prepare("SELECT nonce || ciphertext FROM message ORDER BY seq").unwrap();
         statement.query_map([], |row| row.get::<_, String>(0)).unwrap().collect::<Result<Vec<_>, _>>().unwrap()
@@ -361,11 +361,11 @@ fn what_was_enqueued_survives_a_kill() {
     let (dir, hub) = open();
     hub.enqueue(vec![direct("a", ALICE), direct("b", ALICE)]).unwrap();
     hub.acked(vec![ack(ALICE, "a")]).unwrap();
-    let copy = TestDir::new();
+    let copy = tempdir().unwrap();
     for name in ["hub.db", "hub.db-wal"] {
-        std::fs::copy(dir.file(name), copy.file(name)).unwrap();
+        std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
     }
-    let hub = Hub::open(&copy.file("hub.db")).unwrap().0;
+    let hub = Hub::open(&copy.path().join("hub.db")).unwrap().0;
     assert_eq!((waiting(&hub, ALICE, Urgency::All), hub.depth()), (vec!["b".to_owned()], Ok(1)));
 }
 
@@ -375,7 +375,7 @@ fn a_chain_that_was_cut_at_its_beginning_still_fits() {
     let entry = |now| Entry { mesh: mesh(), event: Event::StateSet, actor: Actor::Nobody, payload: json!({"key": "k"}), now };
     hub.audit((1..=5).map(entry).collect()).unwrap();
     hub.audit(vec![Entry { actor: Actor::Key(MemberKey(key(ALICE))), ..entry(6) }]).unwrap();
-    let admin = Admin::open(&dir.file("hub.db")).unwrap();
+    let admin = Admin::open(&dir.path().join("hub.db")).unwrap();
     let verdict = || admin.verify().unwrap().remove(0);
     assert_eq!((verdict().entries, verdict().broken_at), (6, None));
     let head = verdict().head;

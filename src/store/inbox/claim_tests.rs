@@ -1,7 +1,7 @@
 use super::tests::{ids, message, open, scope, session};
 use super::*;
 use crate::base::ids::PublicKey;
-use crate::store::test_dir::TestDir;
+use tempfile::TempDir;
 
 const ALL: [Priority; 3] = [Priority::Now, Priority::Next, Priority::Low];
 
@@ -15,7 +15,7 @@ fn rows(names: &[&str]) -> Vec<RowId> {
 }
 
 /// Four messages of three priorities, the last of them for another session.
-fn filled() -> (TestDir, Inbox) {
+fn filled() -> (TempDir, Inbox) {
     let (dir, inbox) = open();
     let with = |id: &str, priority| NewInbound { priority, ..message(id, 1) };
     inbox

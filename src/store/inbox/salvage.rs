@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::base::thread::{Joined, Running};
     use crate::store::Seq;
-    use crate::store::test_dir::TestDir;
+    use tempfile::{TempDir, tempdir};
 
     const MESSAGES: u64 = 2000;
 
@@ -94,15 +94,15 @@ mod tests {
         }
     }
 
-    fn asides(dir: &TestDir) -> usize {
+    fn asides(dir: &TempDir) -> usize {
         let names = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.starts_with("inbox.db.corrupt-") && !name.contains("-wal") && !name.contains("-shm")).count()
     }
 
     #[test]
     fn what_can_be_read_of_a_damaged_inbox_is_kept() {
-        let dir = TestDir::new();
-        let path = dir.file("inbox.db");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("inbox.db");
         let (inbox, running) = Inbox::open(&path).unwrap();
         let messages = (0..MESSAGES).map(|n| message(&format!("m-{n}"), 1)).collect();
         assert!(inbox.insert(messages).unwrap().iter().all(|inserted| matches!(inserted, Inserted::New(_))));

@@ -3,7 +3,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::base::ids::PublicKey;
 use crate::base::thread::Joined;
-use crate::store::test_dir::TestDir;
+use tempfile::{TempDir, tempdir};
 
 pub(super) fn key(byte: u8) -> PublicKey {
     PublicKey::from_bytes([byte; 32])
@@ -45,9 +45,9 @@ pub(super) fn message(id: &str, at: Millis) -> NewInbound {
     }
 }
 
-pub(super) fn open() -> (TestDir, Inbox) {
-    let dir = TestDir::new();
-    let inbox = Inbox::open(&dir.file("inbox.db")).unwrap().0;
+pub(super) fn open() -> (TempDir, Inbox) {
+    let dir = tempdir().unwrap();
+    let inbox = Inbox::open(&dir.path().join("inbox.db")).unwrap().0;
     (dir, inbox)
 }
 
@@ -163,21 +163,21 @@ fn a_message_is_one_per_mesh_recipient_sender_and_id() {
 
 #[test]
 fn a_place_is_never_given_twice() {
-    let dir = TestDir::new();
-    let (inbox, running) = Inbox::open(&dir.file("inbox.db")).unwrap();
+    let dir = tempdir().unwrap();
+    let (inbox, running) = Inbox::open(&dir.path().join("inbox.db")).unwrap();
     inbox.insert(vec![message("a", 1), message("b", 2)]).unwrap();
     assert_eq!(inbox.flush(&Scope::Everything, None, None), Ok(2));
     assert_eq!(inbox.last_seq(), Ok(Seq(2)));
     drop(inbox);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     assert_eq!(running.join_by(deadline), Joined::Ended(()));
-    let (inbox, _running) = Inbox::open(&dir.file("inbox.db")).unwrap();
+    let (inbox, _running) = Inbox::open(&dir.path().join("inbox.db")).unwrap();
     assert_eq!(inbox.insert(vec![message("c", 3)]), Ok(vec![Inserted::New(Seq(3))]));
     assert_eq!(ids(&inbox.since(Seq(1), scope("home", Some(1)), 9).unwrap()), ["c"]);
 }
 
 /// One message for each kind of recipient, on two meshes.
-fn mixed() -> (TestDir, Inbox) {
+fn mixed() -> (TempDir, Inbox) {
     let (dir, inbox) = open();
     let to = |id: &str, at, recipient| NewInbound { recipient, ..message(id, at) };
     let member = Recipient::Member(MemberKey(key(MEMBER)));
@@ -198,7 +198,7 @@ fn a_session_sees_and_touches_its_own_its_members_and_old_rows() {
     let (dir, inbox) = mixed();
     let old = "INSERT INTO inbox (id, client_message_id, mesh, sender_pubkey, sender_name, received_at, seq)
                VALUES ('row-old', 'old', 'home', '', '', 6, 99)";
-    Connection::open(dir.file("inbox.db")).unwrap().execute_batch(old).unwrap();
+    Connection::open(dir.path().join("inbox.db")).unwrap().execute_batch(old).unwrap();
     for (scope, expected) in [
         (scope("home", Some(1)), &["mine", "member", "mine too", "old"][..]),
         (scope("home", Some(2)), &["sibling", "member", "old"]),
@@ -315,8 +315,8 @@ fn reference_writes(conn: &Connection, id: &str, sender: &str) {
 fn every_shape_of_the_references_table_opens() {
     const SEEN: &str = "seen_at INTEGER";
     for added in [&[][..], &[SEEN], &[SEEN, "recipient_pubkey TEXT", "recipient_kind TEXT"]] {
-        let dir = TestDir::new();
-        let path = dir.file("inbox.db");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("inbox.db");
         legacy(&path, added);
         if let [_, _, _] = added {
             let sql = format!("UPDATE inbox SET recipient_pubkey = '{}', recipient_kind = 'session'", key(1));
@@ -338,8 +338,8 @@ fn every_shape_of_the_references_table_opens() {
 
 #[test]
 fn the_reference_may_write_in_between() {
-    let dir = TestDir::new();
-    let path = dir.file("inbox.db");
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("inbox.db");
     let (inbox, running) = Inbox::open(&path).unwrap();
     inbox.insert(vec![message("a", 1), NewInbound { id: RowId::new("x"), recipient: session(2), ..message("a", 1) }]).unwrap();
     drop(inbox);
@@ -358,7 +358,7 @@ fn the_reference_may_write_in_between() {
 fn no_listing_sorts() {
     let (dir, inbox) = mixed();
     let base = [Filter::newest(Scope::Everything, 9), Filter::newest(scope("home", Some(1)), 9)];
-    let conn = Connection::open(dir.file("inbox.db")).unwrap();
+    let conn = Connection::open(dir.path().join("inbox.db")).unwrap();
     for filter in base {
         for variant in 0..16 {
             let set = |bit: usize| variant & (1 << bit) != 0;
@@ -434,7 +434,7 @@ fn a_search_that_ends_early_says_where_and_goes_on_from_there() {
     let rows = [("a", 10, 140_500), ("b", 40, 150_000), ("c", 43, 240_000), ("d", 60, 245_000)];
     inbox.insert(rows.iter().map(|(id, hours, _)| message(id, hours * hour)).collect()).unwrap();
     // As if there were that many between them.
-    let conn = Connection::open(dir.file("inbox.db")).unwrap();
+    let conn = Connection::open(dir.path().join("inbox.db")).unwrap();
     for (id, _, place) in rows.iter().rev() {
         conn.execute("UPDATE inbox SET rowid = ?1 WHERE id = 'row-' || ?2", rusqlite::params![place, id]).unwrap();
     }

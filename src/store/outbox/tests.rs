@@ -2,7 +2,7 @@ use rusqlite::Connection;
 
 use super::*;
 use crate::base::ids::PublicKey;
-use crate::store::test_dir::TestDir;
+use tempfile::{TempDir, tempdir};
 
 pub(super) fn route(sender: Option<u8>) -> Route {
     let sender = sender.map_or(Sender::Member, |byte| Sender::Session(SessionKey(PublicKey::from_bytes([byte; 32]))));
@@ -27,9 +27,9 @@ pub(super) fn row(id: &str, target: &str, now: Millis) -> NewRow {
     }
 }
 
-pub(super) fn open() -> (TestDir, Outbox) {
-    let dir = TestDir::new();
-    let outbox = Outbox::open(&dir.file("outbox.db")).unwrap().0;
+pub(super) fn open() -> (TempDir, Outbox) {
+    let dir = tempdir().unwrap();
+    let outbox = Outbox::open(&dir.path().join("outbox.db")).unwrap().0;
     (dir, outbox)
 }
 
@@ -158,11 +158,11 @@ fn a_row_whose_claimer_vanished_is_taken_again() {
     // A claim is answered before its commit, and what is asked next after it.
     outbox.routes_with_work().unwrap();
     // As after a kill.
-    let copy = TestDir::new();
+    let copy = tempdir().unwrap();
     for name in ["outbox.db", "outbox.db-wal"] {
-        std::fs::copy(dir.file(name), copy.file(name)).unwrap();
+        std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
     }
-    let (outbox, _running) = Outbox::open(&copy.file("outbox.db")).unwrap();
+    let (outbox, _running) = Outbox::open(&copy.path().join("outbox.db")).unwrap();
     let claimed = outbox.claim(route(None), 2, 10).unwrap().rows;
     assert_eq!((claimed.len(), claimed[0].attempts), (1, 2));
 }
@@ -284,8 +284,8 @@ fn every_shape_of_the_references_table_opens() {
     const ROUTING: &[&str] = &["mesh", "target_spec", "nonce", "ciphertext", "priority"];
     let complete = [ROUTING, &["sender_session_pubkey"]].concat();
     for added in [&[], ROUTING, complete.as_slice()] {
-        let dir = TestDir::new();
-        let path = dir.file("outbox.db");
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("outbox.db");
         legacy(&path, added);
         let (outbox, _running) = Outbox::open(&path).unwrap();
         let waiting = if added.is_empty() { Status::Dead } else { Status::Pending };
@@ -316,8 +316,8 @@ fn every_shape_of_the_references_table_opens() {
 
 #[test]
 fn half_a_route_is_none() {
-    let dir = TestDir::new();
-    let path = dir.file("outbox.db");
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("outbox.db");
     legacy(&path, &["mesh", "target_spec", "nonce", "ciphertext", "priority"]);
     let conn = Connection::open(&path).unwrap();
     conn.execute_batch("UPDATE outbox SET target_spec = NULL WHERE status = 'pending'").unwrap();
@@ -332,8 +332,8 @@ fn half_a_route_is_none() {
 
 #[test]
 fn a_newer_schema_is_left_alone() {
-    let dir = TestDir::new();
-    let path = dir.file("outbox.db");
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("outbox.db");
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     assert_eq!(Outbox::open(&path).map(drop), Err(Error::TooNew { found: 99, known: 3 }));
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::reply::Answer;
 use super::*;
 use crate::base::thread::Joined;
-use crate::store::test_dir::TestDir;
+use tempfile::tempdir;
 
 fn add(db: &Db<'_>, x: i64) -> Result<(), Error> {
     db.execute("INSERT INTO t VALUES (?1)", [x]).map(drop)
@@ -89,8 +89,8 @@ fn ask<T>(command: impl FnOnce(Reply<T>) -> Cmd) -> (Cmd, Answer<T>) {
 
 /// Runs one batch on a fresh database and returns what is in it afterwards.
 fn run_batch(batch: impl IntoIterator<Item = Cmd>) -> Vec<i64> {
-    let dir = TestDir::new();
-    let conn = db::open(&dir.file("db"), 64).unwrap();
+    let dir = tempdir().unwrap();
+    let conn = db::open(&dir.path().join("db"), 64).unwrap();
     migrate(&conn, STEPS).unwrap();
     let db = Db::new(&conn, &std::env::temp_dir());
     let file = File { path: PathBuf::new(), damaged: Arc::default(), sum_up: |_| Ok(()) };
@@ -142,8 +142,8 @@ fn when_sqlite_gives_the_transaction_up_those_before_fail_and_those_after_run() 
 
 #[test]
 fn nothing_is_answered_that_is_not_committed() {
-    let dir = TestDir::new();
-    let (numbers, _running) = open(&dir.file("db"));
+    let dir = tempdir().unwrap();
+    let (numbers, _running) = open(&dir.path().join("db"));
     let threads: Vec<_> = (0..16)
         .map(|thread| {
             let numbers = numbers.clone();
@@ -158,18 +158,18 @@ fn nothing_is_answered_that_is_not_committed() {
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     // What a kill would leave behind: the file and its log as they are.
-    let copy = TestDir::new();
+    let copy = tempdir().unwrap();
     for name in ["db", "db-wal"] {
-        std::fs::copy(dir.file(name), copy.file(name)).unwrap();
+        std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
     }
-    let (survived, _running) = open(&copy.file("db"));
+    let (survived, _running) = open(&copy.path().join("db"));
     assert_eq!(survived.all().unwrap(), (0..320).collect::<Vec<_>>());
 }
 
 #[test]
 fn only_durable_commands_wait_for_the_disk_and_the_thread_outlives_failures() {
-    let dir = TestDir::new();
-    let (numbers, _running) = open(&dir.file("db"));
+    let dir = tempdir().unwrap();
+    let (numbers, _running) = open(&dir.path().join("db"));
     numbers.add(1).unwrap();
     assert_eq!(numbers.synchronous(), Ok(2));
     numbers.add_lazily(2).unwrap();
@@ -186,8 +186,8 @@ fn only_durable_commands_wait_for_the_disk_and_the_thread_outlives_failures() {
 
 #[test]
 fn a_full_disk_is_an_error_that_passes() {
-    let dir = TestDir::new();
-    let (numbers, _running) = open(&dir.file("db"));
+    let dir = tempdir().unwrap();
+    let (numbers, _running) = open(&dir.path().join("db"));
     numbers.limit_pages(20).unwrap();
     numbers.add(-1).unwrap();
     assert_eq!(numbers.add_much(0), Err(Error::Full));
@@ -198,10 +198,10 @@ fn a_full_disk_is_an_error_that_passes() {
 
 #[test]
 fn another_writer_delays_writing_but_not_reading() {
-    let dir = TestDir::new();
-    let (numbers, _running) = open(&dir.file("db"));
+    let dir = tempdir().unwrap();
+    let (numbers, _running) = open(&dir.path().join("db"));
     numbers.add(1).unwrap();
-    let other = Connection::open(dir.file("db")).unwrap();
+    let other = Connection::open(dir.path().join("db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (2)").unwrap();
     assert_eq!(numbers.all(), Ok(vec![1]));
     let writer = std::thread::spawn({
@@ -215,14 +215,14 @@ fn another_writer_delays_writing_but_not_reading() {
 
 #[test]
 fn the_thread_ends_with_the_last_handle_and_leaves_one_private_file() {
-    let dir = TestDir::new();
-    let path = dir.file("db");
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("db");
     std::fs::write(&path, "").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     let (numbers, running) = open(&path);
     numbers.add(1).unwrap();
     for name in ["db", "db-wal", "db-shm"] {
-        assert_eq!(std::fs::metadata(dir.file(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        assert_eq!(std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
     }
     assert_eq!(running.name(), "store-test");
     let other = numbers.clone();
@@ -235,8 +235,8 @@ fn the_thread_ends_with_the_last_handle_and_leaves_one_private_file() {
 
 #[test]
 fn nobody_waits_for_a_thread_that_is_gone() {
-    let dir = TestDir::new();
-    let (numbers, running) = open(&dir.file("db"));
+    let dir = tempdir().unwrap();
+    let (numbers, running) = open(&dir.path().join("db"));
     let (entered, inside) = mpsc::channel();
     let (go, gate) = mpsc::channel();
     let lost = std::thread::spawn({
@@ -254,19 +254,19 @@ fn nobody_waits_for_a_thread_that_is_gone() {
 
 #[test]
 fn what_is_no_database_or_cannot_be_written_is_named() {
-    let dir = TestDir::new();
+    let dir = tempdir().unwrap();
     let kind = Kind { thread: "store-test", cache_kib: 64, steps: STEPS, recover: |_| Ok(()), sum_up: |_| Ok(()) };
-    std::fs::write(dir.file("text"), "this is not a database, however long it goes on".repeat(100)).unwrap();
-    let err = start::<Cmd>(&dir.file("text"), &kind).map(drop).unwrap_err();
+    std::fs::write(dir.path().join("text"), "this is not a database, however long it goes on".repeat(100)).unwrap();
+    let err = start::<Cmd>(&dir.path().join("text"), &kind).map(drop).unwrap_err();
     assert!(matches!(err, Error::Corrupt(_)) && err.is_fatal(), "{err}");
-    let err = start::<Cmd>(&dir.file("absent/db"), &kind).map(drop).unwrap_err();
+    let err = start::<Cmd>(&dir.path().join("absent/db"), &kind).map(drop).unwrap_err();
     assert!(matches!(err, Error::Io(_)) && !err.is_fatal(), "{err}");
 }
 
 #[test]
 fn damage_is_remembered_until_the_whole_file_was_looked_at() {
-    let dir = TestDir::new();
-    let (numbers, running) = open(&dir.file("db"));
+    let dir = tempdir().unwrap();
+    let (numbers, running) = open(&dir.path().join("db"));
     numbers.add(1).unwrap();
     assert!(!numbers.is_damaged());
     assert!(matches!(numbers.meet_damage(), Err(Error::Corrupt(_))));
@@ -274,8 +274,8 @@ fn damage_is_remembered_until_the_whole_file_was_looked_at() {
     drop(numbers);
     assert_eq!(running.join_by(soon()), Joined::Ended(()));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the file and its mark");
-    let (numbers, _running) = open(&dir.file("db"));
-    assert_eq!((numbers.is_damaged(), dir.file("db-damaged").exists()), (false, false), "all of it is well");
+    let (numbers, _running) = open(&dir.path().join("db"));
+    assert_eq!((numbers.is_damaged(), dir.path().join("db-damaged").exists()), (false, false), "all of it is well");
     assert_eq!(numbers.all(), Ok(vec![1]));
 }
 

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn hostile_requests_are_refused_and_change_nothing() {
-    let world = World::new("keys-hostile");
+    let world = World::new();
     let (alice, alice_key) = world.session(0, 11, "alice");
     alice.ask(json!({"type": "topic_create", "name": "deploys"}), "topic_created");
     let (_, secret) = make(&alice, json!({}));
@@ -55,7 +55,7 @@ fn hostile_requests_are_refused_and_change_nothing() {
 
 #[test]
 fn keys_are_made_well_or_not_at_all_and_each_has_its_rate() {
-    let world = World::new("keys-rate");
+    let world = World::new();
     let (alice, _) = world.session(0, 11, "alice");
     let (_, secret) = make(&alice, json!({}));
     let script = world.script(&secret);

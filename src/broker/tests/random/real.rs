@@ -1,6 +1,5 @@
 //! A real broker, and a client for each peer of the model, made to do what the model does.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::super::*;
@@ -76,8 +75,7 @@ fn make_topic(world: &World, name: &str) -> String {
 
 impl Real {
     pub(super) fn new() -> Real {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let mut world = World::new(&format!("random-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let mut world = World::new();
         add_members(&mut world);
         let topics = TOPICS.iter().map(|name| make_topic(&world, name)).collect();
         let clients = (0..PEERS).map(|_| None).collect();
@@ -106,7 +104,7 @@ impl Real {
             Op::Restart => {
                 self.world.broker.take().unwrap().stop();
                 self.clients.fill_with(|| None);
-                self.world.broker = Some(start(options(&self.world.dir)).unwrap());
+                self.world.broker = Some(start(options(self.world.dir.path())).unwrap());
             }
             Op::Send { from, to, id, text, urgent } => {
                 self.send((from, to), (id, text, urgent));

@@ -33,8 +33,8 @@ fn what_is_for_a_topic_that_is_gone_is_refused_and_disturbs_nobody() {
 
 #[test]
 fn what_waits_is_counted_on_in_a_database_from_before() {
-    let dir = TestDir::new();
-    let path = dir.file("hub.db");
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("hub.db");
     let conn = crate::store::db::open(&path, 64).unwrap();
     // Triggers counted until then.
     let before = members::STEPS.len() - 2;
@@ -71,8 +71,8 @@ fn what_waits_is_counted_on_in_a_database_from_before() {
 }
 
 /// What `waiting` says, and what it should.
-fn counted(dir: &TestDir) -> [Vec<(String, i64, i64)>; 2] {
-    let conn = rusqlite::Connection::open(dir.file("hub.db")).unwrap();
+fn counted(dir: &TempDir) -> [Vec<(String, i64, i64)>; 2] {
+    let conn = rusqlite::Connection::open(dir.path().join("hub.db")).unwrap();
     [
         "SELECT recipient, copies, bytes FROM waiting WHERE copies <> 0 OR bytes <> 0 ORDER BY recipient",
         "SELECT recipient, count(*), sum(weight) FROM delivery GROUP BY recipient
@@ -123,7 +123,7 @@ fn what_waits_is_counted_right_whatever_fails_and_whoever_shares_a_transaction()
     assert_eq!(says, is);
     assert!(3 < is.len(), "{is:?}");
     drop(hub);
-    let (hub, _running) = Hub::open(&dir.file("hub.db")).unwrap();
+    let (hub, _running) = Hub::open(&dir.path().join("hub.db")).unwrap();
     assert!(0 < hub.expire(1000, 10_000).unwrap().count);
     assert_eq!(counted(&dir), [vec![], vec![]]);
 }

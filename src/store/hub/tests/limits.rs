@@ -16,7 +16,7 @@ fn what_waits_is_counted_and_limited() {
     // A small one would have had room before the refusal: it does not overtake.
     assert_eq!(sent(direct("small", ALICE)), Enqueued::Full(Full::Recipient));
     assert!(matches!(sent(direct("other", SESSION)), Enqueued::New(_)), "another recipient's room is its own");
-    let admin = Admin::open(&dir.file("hub.db")).unwrap();
+    let admin = Admin::open(&dir.path().join("hub.db")).unwrap();
     assert_eq!(admin.queue(10).unwrap().iter().map(|row| row.copies).collect::<Vec<_>>(), [9, 1]);
     assert_eq!(hub.totals().unwrap().queued, 10);
     let has = |id: &str| {
@@ -124,7 +124,7 @@ fn what_a_mesh_keeps_is_bounded_in_bytes() {
         hub.enqueue(vec![group(&format!("nobody-{n}"), &[]), group(&format!("one-{n}"), &[ALICE])]).unwrap();
         hub.acked(vec![ack(ALICE, &format!("one-{n}"))]).unwrap();
     }
-    let db = rusqlite::Connection::open(dir.file("hub.db")).unwrap();
+    let db = rusqlite::Connection::open(dir.path().join("hub.db")).unwrap();
     let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     let settled = count("SELECT count(*) FROM message WHERE waiting = 0");
     assert!(settled <= 9, "{settled}");
