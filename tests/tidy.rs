@@ -63,7 +63,6 @@ const DEPENDENCIES: &[&str] = &[
     "serde",
     "serde_json",
     "signal-hook",
-    "tempfile",
     "tungstenite",
 ];
 

@@ -306,7 +306,7 @@ fn stop_ends_a_wait_of_any_kind() {
         }
         stop.stop();
         assert_eq!(
-            wait.recv_timeout(Duration::from_secs(2)),
+            wait.recv_timeout(Duration::from_secs(10)),
             Err(crossbeam_channel::RecvTimeoutError::Disconnected),
             "kind {kind}"
         );

@@ -59,7 +59,7 @@ impl Shim {
 
     pub(super) fn end(mut self) {
         drop(self.far.take());
-        let deadline = Instant::now() + Duration::from_secs(1);
+        let deadline = Instant::now() + Duration::from_secs(10);
         assert_eq!(self.running.join_by(deadline), Joined::Ended(Exit::Success));
     }
 }
@@ -432,7 +432,7 @@ fn the_end_of_input_ends_everything_whatever_the_daemon_does() {
         }
         let Far { to_server, from_server } = shim.far.take().unwrap();
         drop(to_server);
-        let deadline = Instant::now() + Duration::from_secs(3);
+        let deadline = Instant::now() + Duration::from_secs(10);
         assert_eq!(shim.running.join_by(deadline), Joined::Ended(Exit::Success), "kind {kind}");
         drop(from_server);
     }
@@ -447,7 +447,7 @@ fn replies_are_written_before_the_end() {
     to_server.write_all(many.as_bytes()).unwrap();
     drop(to_server);
     assert_eq!(from_server.lines().count(), 300);
-    assert_eq!(shim.running.join_by(Instant::now() + Duration::from_secs(2)), Joined::Ended(Exit::Success));
+    assert_eq!(shim.running.join_by(Instant::now() + Duration::from_secs(10)), Joined::Ended(Exit::Success));
 }
 
 #[test]
@@ -462,5 +462,5 @@ fn a_real_socket_serves_as_well_as_a_pipe() {
     let mut text = String::new();
     std::io::Read::read_to_string(&mut far, &mut text).unwrap();
     assert_eq!(text, "{\"jsonrpc\":\"2.0\",\"id\":99,\"result\":{}}\n");
-    assert_eq!(running.join_by(Instant::now() + Duration::from_secs(2)), Joined::Ended(Exit::Success));
+    assert_eq!(running.join_by(Instant::now() + Duration::from_secs(10)), Joined::Ended(Exit::Success));
 }
