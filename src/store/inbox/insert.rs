@@ -15,12 +15,12 @@ pub(super) fn insert(db: &Db<'_>, messages: Vec<NewInbound>) -> Result<Vec<Inser
     let mut seq = start;
     let mut answers = Vec::with_capacity(messages.len());
     for message in messages {
-        if is_there(db, &message)? {
+        let id = sender_id(db, &message)?;
+        if id == SenderId::ForAll || remove::was_deleted(db, &message)? || !write(db, seq + 1, &message, id)? {
             answers.push(Inserted::Duplicate);
             continue;
         }
         seq += 1;
-        write(db, seq, &message)?;
         if message.receipts {
             receipts::arrived(db, seq, &message)?;
         }
@@ -36,42 +36,45 @@ pub(super) fn last_seq(db: &Db<'_>) -> Result<i64, Error> {
     Ok(db.first("SELECT last_seq FROM inbox_counter", [], |row| row.get(0))?.unwrap_or(0))
 }
 
-fn is_there(db: &Db<'_>, message: &NewInbound) -> Result<bool, Error> {
-    let found = db.first(
-        "SELECT 1 FROM inbox INDEXED BY inbox_dedupe
-          WHERE mesh = ?1 AND recipient_pubkey = ?2 AND sender_pubkey = ?3 AND client_id = ?4",
-        params![message.mesh.as_str(), recipient_sql(message.recipient).0, message.sender_pubkey, message.client_id.as_str()],
-        |_| Ok(()),
-    )?;
-    Ok(found.is_some() || is_there_for_all(db, message)? || remove::was_deleted(db, message)?)
+/// The row that has a message's id of its sender in the reference's column, which must be unique over all meshes and recipients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SenderId {
+    Free,
+    /// Another message's, or another recipient's.
+    Taken,
+    /// This message's, from before recipients were kept: it is shown to every session of its mesh.
+    ForAll,
 }
 
-/// Whether a row from before recipients were kept has the message: it is shown to every session of its mesh.
-fn is_there_for_all(db: &Db<'_>, message: &NewInbound) -> Result<bool, Error> {
+fn sender_id(db: &Db<'_>, message: &NewInbound) -> Result<SenderId, Error> {
     let found = db.first(
-        "SELECT 1 FROM inbox WHERE client_message_id = ?3 AND +recipient_pubkey IS NULL AND +mesh = ?1 AND +sender_pubkey = ?2",
+        "SELECT recipient_pubkey IS NULL AND mesh = ?1 AND sender_pubkey = ?2 FROM inbox WHERE client_message_id = ?3",
         params![message.mesh.as_str(), message.sender_pubkey, message.client_id.as_str()],
-        |_| Ok(()),
+        |row| row.get(0),
     )?;
-    Ok(found.is_some())
+    Ok(match found {
+        None => SenderId::Free,
+        Some(false) => SenderId::Taken,
+        Some(true) => SenderId::ForAll,
+    })
 }
 
-fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
+/// `false` if its recipient has it.
+fn write(db: &Db<'_>, seq: i64, message: &NewInbound, id: SenderId) -> Result<bool, Error> {
     let (recipient, kind) = recipient_sql(message.recipient);
     let (body, sealed, plain) = match &message.body {
         Body::Opened(text) => (Some(text), None, false),
         Body::Plain(text) => (Some(text), None, true),
         Body::Unreadable { reason, nonce, ciphertext } => (None, Some((reason, nonce, ciphertext)), false),
     };
-    // The reference's column must be unique over all meshes and recipients, so only the first has the sender's id there.
-    db.execute(
-        "INSERT INTO inbox (id, client_message_id, broker_message_id, mesh, topic, sender_pubkey, sender_name, body, meta,
-                            received_at, reply_to_id, recipient_pubkey, recipient_kind, seq, client_id,
-                            sender_member_pubkey, priority, subtype, created_at, nonce, ciphertext, unreadable, plain,
-                            receipts, seal, mentions, mentioned, sent_to)
-         VALUES (?1, CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE client_message_id = ?2) THEN ?1 ELSE ?2 END,
-                 ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?2, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-                 ?24, ?25, ?26, ?27)",
+    let written = db.execute(
+        "INSERT INTO inbox (id, client_id, broker_message_id, mesh, topic, sender_pubkey, sender_name, body, meta,
+                            received_at, reply_to_id, recipient_pubkey, recipient_kind, seq, sender_member_pubkey,
+                            priority, subtype, created_at, nonce, ciphertext, unreadable, plain, receipts, seal, mentions,
+                            mentioned, sent_to, client_message_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
+                 ?24, ?25, ?26, ?27, ?28)
+         ON CONFLICT (mesh, recipient_pubkey, sender_pubkey, client_id) DO NOTHING",
         params![
             message.id.as_str(),
             message.client_id.as_str(),
@@ -100,9 +103,10 @@ fn write(db: &Db<'_>, seq: i64, message: &NewInbound) -> Result<(), Error> {
             Some(&message.mentions).filter(|names| !names.is_empty()).map(json::encode),
             message.mentioned,
             message.sent_to,
+            if id == SenderId::Free { message.client_id.as_str() } else { message.id.as_str() },
         ],
     )?;
-    Ok(())
+    Ok(written == 1)
 }
 
 /// To a reader it comes in now: at the end, neither seen nor offered. What followers and models were told of it before was that

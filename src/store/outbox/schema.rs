@@ -30,11 +30,12 @@ fn complete(conn: &Connection) -> Result<(), Error> {
     Ok(conn.execute_batch(include_str!("../schema/outbox_indexes.sql"))?)
 }
 
-/// What a crash or the reference's daemon left: rows in flight that nobody waits for, and rows without a route, which the
-/// reference would have broadcast in clear.
+/// What a crash or the reference's daemon left: rows in flight that nobody waits for, rows without a route, which the reference
+/// would have broadcast in clear, and an index that only its queries use.
 pub(super) fn recover(conn: &Connection) -> Result<(), Error> {
     conn.execute_batch(
         "BEGIN IMMEDIATE;
+         DROP INDEX IF EXISTS outbox_pending;
          UPDATE outbox INDEXED BY outbox_flying
             SET status = 'pending', attempts = max(attempts - 1, 0), next_attempt_at = enqueued_at WHERE status = 'inflight';",
     )?;

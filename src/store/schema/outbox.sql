@@ -1,4 +1,6 @@
--- outbox.db. The table, its first two indexes and every NOT NULL are the reference's, whose daemon can reopen the file.
+-- outbox.db. The table, its first index and every NOT NULL are the reference's, whose daemon can reopen the file. Its other
+-- index, `outbox_pending`, is for its queries alone, and each change of a status would write it: it is dropped when a file is
+-- opened here, and made again by the reference.
 -- Times are Unix milliseconds.
 
 CREATE TABLE IF NOT EXISTS outbox (
@@ -26,5 +28,4 @@ CREATE TABLE IF NOT EXISTS outbox (
   meta                  TEXT
 );
 
-CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (status, next_attempt_at);
 CREATE INDEX IF NOT EXISTS outbox_aborted ON outbox (status, aborted_at) WHERE status = 'aborted';
