@@ -336,6 +336,46 @@ fn what_was_claimed_for_a_connection_that_had_gone_is_asked_for_again() {
 }
 
 #[test]
+fn a_connection_that_is_made_anew_to_look_for_more_has_its_answers_first() {
+    let world = World::start(quick());
+    let ben = Session::open(&world.bob, "acme", "ben");
+    let heard = ben.follow(Some(0));
+    // A machine without sessions, whose connection was another before.
+    let carol = world.broker.add_member("carol");
+    let home = Home::new();
+    join(home.path(), &[("acme", &world.broker, &carol)]);
+    let alone = Daemon::start(home.path());
+    let key = carol.keys.public.to_hex();
+    let hellos = |n: usize| {
+        let of_carol = || world.broker.seen().hellos.iter().filter(|hello| hello["pubkey"] == key).count();
+        until("carol's machine to be there again", || (n <= of_carol()).then_some(()));
+        world.broker.until("carol to be there", |state| state.is_here("carol").then_some(()));
+    };
+    hellos(1);
+    world.broker.with(|state| state.lose("carol"));
+    hellos(2);
+    world.broker.with(|state| state.rules.ack_delay = Duration::from_secs(1));
+    // What has it looked for is due before the broker answers.
+    let post = |path: &str, body: Value| {
+        let body = body.to_string();
+        let reply = http::request(&alone.socket(), "POST", path, &[], Some(body.as_bytes())).unwrap();
+        assert!(reply.status < 300, "{reply:?}");
+    };
+    until("carol's link to be open", || {
+        let meshes = alone.get("/v1/health").json()["meshes"].clone();
+        meshes.to_string().contains("\"open\"").then_some(())
+    });
+    post("/v1/profile", json!({"status": "idle"}));
+    post("/v1/send", json!({"to": "*", "message": "to everyone", "plaintext": true, "client_message_id": "all-1"}));
+    outbox_until(&alone, "all-1", "the broker to take it", |row| row["status"] == "done");
+    hellos(3);
+    heard.count(1);
+    let sends = world.broker.seen().frames.iter().filter(|(_, frame)| frame["type"] == "send").count();
+    assert_eq!((sends, outbox_row(&alone, "all-1")["attempts"].clone()), (1, json!(1)));
+    world.assert_civil();
+}
+
+#[test]
 fn a_push_before_the_hello_ack_is_kept_and_acknowledged_after_it() {
     let mut world = World::start(Rules { claim: Duration::ZERO, hello_delay: Duration::from_millis(300), ..quick() });
     let ann = Session::open(&world.alice, "acme", "ann");

@@ -136,7 +136,7 @@ impl<'a> Talk<'a> {
 
     /// After the connection's end: everything that waits is answered. `too_big`: what is on its way is the reason.
     pub(super) fn finish(mut self, too_big: bool) -> Done {
-        let mut effects = Vec::new();
+        let mut effects = std::mem::take(&mut self.effects);
         std::mem::replace(&mut self.state, State::new(self.epoch, Instant::now())).end(too_big, &mut effects);
         for effect in effects {
             match effect {
@@ -151,7 +151,8 @@ impl<'a> Talk<'a> {
     }
 
     fn perform(&mut self, out: &mut Outbox) -> Flow {
-        for effect in std::mem::take(&mut self.effects) {
+        let mut effects = std::mem::take(&mut self.effects).into_iter();
+        while let Some(effect) = effects.next() {
             match effect {
                 Effect::Frame(frame) => out.text(frame.encode()),
                 Effect::Ping => out.ping(),
@@ -176,20 +177,23 @@ impl<'a> Talk<'a> {
                 // the member was gone its sessions are given; where there are none, only a new connection is.
                 Effect::Greet if self.identity.session.is_some() => out.text(self.identity.hello().encode()),
                 Effect::Greet if self.resumed && !self.ctx.links.has_session_open_for(&self.route.mesh, Duration::ZERO) => {
-                    self.done.ending = Some(Ending::LookAgain);
-                    return Flow::close(1001, "back at once");
+                    return self.close(Ending::LookAgain, (1001, "back at once"), effects);
                 }
                 Effect::Greet => {}
                 Effect::Ask => self.ask(out),
                 Effect::Pushed(push) if push.is_system() => self.system(&push),
                 Effect::Pushed(push) => self.arrived.push(*push),
-                Effect::Close(ending) => {
-                    self.done.ending = Some(ending);
-                    return Flow::close(1000, "");
-                }
+                Effect::Close(ending) => return self.close(ending, (1000, ""), effects),
             }
         }
         if BATCH <= self.arrived.len() { self.keep(out) } else { Flow::Go }
+    }
+
+    /// Answers that came together with the reason for the end are given with it.
+    fn close(&mut self, ending: Ending, (code, reason): (u16, &'static str), rest: impl Iterator<Item = Effect>) -> Flow {
+        self.done.ending = Some(ending);
+        self.effects.extend(rest);
+        Flow::close(code, reason)
     }
 
     fn opened(&mut self, ack: &HelloAck, out: &mut Outbox) {

@@ -299,7 +299,7 @@ impl State {
             Phase::Greeting { until } => until,
             Phase::Open => self.next_ping(),
         };
-        [self.sends.deadline(), self.calls.deadline(), self.greet_again, self.next_ask]
+        [self.sends.deadline(), self.calls.deadline(), self.greet_again.filter(|_| self.is_quiet()), self.next_ask]
             .into_iter()
             .flatten()
             .chain([phase, self.heard + STALE_AFTER])
@@ -321,9 +321,6 @@ impl State {
         if self.is_open() && self.next_ping() <= now {
             self.pinged = now;
             out.push(Effect::Ping);
-        }
-        if self.greet_again.take_if(|at| *at <= now).is_some() {
-            out.push(Effect::Greet);
         }
         if let Some(at) = self.next_ask.as_mut().filter(|at| **at <= now) {
             // Whatever it said meanwhile was an answer too.
@@ -349,11 +346,20 @@ impl State {
             let text = format!("{}: the broker did not answer", Code::Timeout);
             out.push(Effect::Answered(row, Answer::Refused { code: Code::Timeout, text, retry_after_ms: None }));
         }
+        if self.is_quiet() && self.greet_again.take_if(|at| *at <= now).is_some() {
+            out.push(Effect::Greet);
+        }
         // One send without an answer puts all later ones of this connection in doubt; a new connection keeps their order for
         // each recipient.
         if unanswered {
             out.push(Effect::Close(Ending::Unanswered));
         }
+    }
+
+    /// Nothing is on its way. A hello that may cost the connection waits for that: an answer that comes too late would have the
+    /// message sent again, to a broker that does not know it from the first.
+    fn is_quiet(&self) -> bool {
+        self.sends.is_empty() && self.calls.is_empty()
     }
 
     /// The message on its way, if it is alone.

@@ -276,6 +276,26 @@ fn a_session_that_is_ready_again_has_what_was_held_back_looked_for() {
 }
 
 #[test]
+fn a_second_hello_waits_until_nothing_is_on_its_way() {
+    let mut talk = Talk::open_plain();
+    assert_eq!(talk.after(30), Vec::<String>::new());
+    talk.sends("a");
+    talk.calls(1);
+    talk.state.alive(talk.now);
+    assert!(talk.after(4).is_empty());
+    assert_eq!(talk.hears(r#"{"type":"peers_list","peers":[],"_reqId":"r-1"}"#), ["1 replied"]);
+    assert!(talk.after(4).is_empty() && talk.now < talk.state.deadline(), "nor is it asked for again and again");
+    assert_eq!(talk.hears(r#"{"type":"ack","id":"a","messageId":"M","queued":true}"#), ["row-a accepted M"]);
+    assert!(talk.state.deadline() < talk.now);
+    assert_eq!(talk.after(0), ["greet"]);
+    // All that is late at once: nothing comes after what ends the connection.
+    let mut talk = Talk::open_plain();
+    assert_eq!(talk.after(21), Vec::<String>::new());
+    talk.sends("a");
+    assert_eq!(talk.after(15), ["ping", "row-a refused timeout", "greet", "close Unanswered"]);
+}
+
+#[test]
 fn a_message_under_the_id_of_a_request_is_not_answered_by_its_answer() {
     let mut talk = Talk::open_plain();
     talk.sends("r-1");

@@ -21,6 +21,10 @@ impl<T> Unanswered<T> {
         self.by_id.insert(id, what);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
     pub(super) fn contains(&self, id: &str) -> bool {
         self.by_id.contains_key(id)
     }
