@@ -125,6 +125,22 @@ fn a_session_that_comes_back_with_its_key_has_its_mail() {
 }
 
 #[test]
+fn a_stream_ends_with_the_token_it_was_opened_with() {
+    let home = Home::new();
+    let daemon = Daemon::start(home.path());
+    let alice = Session::open(&daemon, "home", "alice");
+    let mut bob = Session::open(&daemon, "home", "bob");
+    let before = bob.follow(Some(0));
+    bob.token = claudemesh::crypto::random::token().reveal();
+    bob.register(std::process::id());
+    bob.await_link();
+    alice.send(&bob.key, "for whoever is bob now", "m-1");
+    bob.follow(Some(0)).message("m-1");
+    before.until("the end", |events| events.iter().any(|event| event.name == "bye").then_some(()));
+    assert_eq!(before.messages().len(), 0);
+}
+
+#[test]
 fn a_stream_resumes_where_it_was_cut() {
     let home = Home::new();
     let mut daemon = Daemon::start(home.path());

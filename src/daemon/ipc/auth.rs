@@ -38,6 +38,11 @@ impl Caller {
         }
     }
 
+    /// Whether it would still be let in: its session may have ended since, or go by another token.
+    pub(super) fn is_known(&self, ctx: &Ctx) -> bool {
+        self.session().is_none_or(|session| ctx.sessions.get(&session.token).is_some())
+    }
+
     /// What of the inbox this caller may see.
     pub(super) fn scope(&self, ctx: &Ctx) -> Scope {
         let Caller::Session(session) = self else { return Scope::Everything };

@@ -14,6 +14,7 @@ use crate::store::inbox::{Inbound, Scope};
 use crate::wire::event::{Bye, Event, Lagged, Message};
 use crate::wire::limits::STREAM_KEEPALIVE;
 
+use super::auth::Caller;
 use super::inbox::{body_parts, recipient_parts};
 
 /// Rows read from the inbox at a time: the first of them, and the most.
@@ -23,13 +24,13 @@ const PAGE: usize = 64;
 /// Text of one page above which the next is smaller: what a subscriber costs that stops reading in the middle of its mail.
 const PAGE_BYTES: usize = 256 * 1024;
 
-/// Serves one stream until the subscriber leaves, falls behind, or the daemon stops. `after` is the subscriber's cursor;
-/// without one it hears only what is new.
+/// Serves one stream until the subscriber leaves, falls behind, or is not known any more, or the daemon stops. `after` is the
+/// subscriber's cursor; without one it hears only what is new.
 pub(super) fn stream(
     ctx: &Ctx,
     subscription: &Subscription,
-    scope: &Scope,
-    after: Option<Seq>,
+    caller: &Caller,
+    (scope, after): (&Scope, Option<Seq>),
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let last = ctx.inbox.last_seq().map_err(store_error)?;
@@ -37,7 +38,11 @@ pub(super) fn stream(
     let mut cursor = after.map_or(last, |after| after.min(last));
     mail(ctx, scope, &mut cursor, out)?;
     loop {
-        match subscription.news.recv_timeout(STREAM_KEEPALIVE) {
+        let news = subscription.news.recv_timeout(STREAM_KEEPALIVE);
+        if !caller.is_known(ctx) {
+            return write(out, None, &Event::Bye(Bye { bye: "the session has ended".to_owned() }));
+        }
+        match news {
             Ok(News::Mail) => {
                 subscription.mail_noticed();
                 mail(ctx, scope, &mut cursor, out)?;

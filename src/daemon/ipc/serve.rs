@@ -108,7 +108,7 @@ fn follow(ctx: &Arc<Ctx>, head: &Head, caller: &Caller, stream: &mut Stream, pla
     stream.set_write_timeout(Some(REPLY_DEADLINE))?;
     http1::start_sse(stream)?;
     let _standing = caller.session().map(|session| ctx.sightings.stream(session.serial));
-    events::stream(ctx, &subscription, &scope, after, stream)
+    events::stream(ctx, &subscription, caller, (&scope, after), stream)
 }
 
 fn refuse(stream: &mut Stream, err: &ReadError) -> io::Result<()> {
