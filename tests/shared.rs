@@ -88,6 +88,8 @@ fn what_a_session_shows_is_its_own_and_outlives_broker_and_daemon() {
     let alice = Session::open(&world.alice, "acme", "alice");
     let other = Session::open(&world.alice, "acme", "other");
     let bob = Session::open(&world.bob, "acme", "bob");
+    // A roster that is known, and believed for a while.
+    get(&alice, "/v1/peers");
     let shown = post(
         &alice,
         "/v1/profile",
@@ -96,10 +98,11 @@ fn what_a_session_shows_is_its_own_and_outlives_broker_and_daemon() {
     assert_eq!(shown["ok"], true, "{shown}");
     assert_eq!(shown["meshes"], json!(["acme"]));
     assert!(!shown["applied"].as_array().unwrap().contains(&json!("unknown")));
-    let row = |key: &str| {
-        let peers = get(&bob, "/v1/peers").json()["peers"].clone();
+    let row_for = |session: &Session, key: &str| {
+        let peers = get(session, "/v1/peers").json()["peers"].clone();
         peers.as_array().unwrap().iter().find(|peer| peer["pubkey"] == key).cloned()
     };
+    let row = |key: &str| row_for(&bob, key);
     let is_shown = |peer: &Value| {
         peer["status"] == "dnd"
             && peer["summary"] == "fixing the parser"
@@ -107,6 +110,8 @@ fn what_a_session_shows_is_its_own_and_outlives_broker_and_daemon() {
             && peer["groups"] == json!([{"name": "eng", "role": "lead"}, {"name": "ops"}])
             && peer["online"] == true
     };
+    let own = row_for(&alice, &alice.key);
+    assert!(own.as_ref().is_some_and(is_shown), "who has changed it sees it at once: {own:?}");
     until("the roster to show it", || row(&alice.key).filter(is_shown));
     assert_eq!(row(&other.key).map(|peer| peer["status"].clone()), Some(json!("idle")), "nobody else's presence changed");
     assert_eq!(get(&alice, "/v1/sessions/me").json()["session"]["groups"], json!(["@eng:lead", "@ops"]));
@@ -116,12 +121,15 @@ fn what_a_session_shows_is_its_own_and_outlives_broker_and_daemon() {
     until("the roster to show it again", || row(&alice.key).filter(is_shown));
     world.alice.kill();
     world.alice.restart();
+    for session in [&alice, &other] {
+        session.await_link();
+    }
     until("the roster to show it once more", || row(&alice.key).filter(is_shown));
 
     post(&alice, "/v1/profile", &json!({"leave_groups": ["ops"], "visible": false}));
     until("it to hide from the other member", || row(&alice.key).is_none().then_some(()));
     let own = get(&other, "/v1/peers").json();
-    assert!(own["peers"].as_array().unwrap().iter().any(|peer| peer["pubkey"] == alice.key.as_str()), "its own member sees it");
+    assert!(own["peers"].as_array().unwrap().iter().any(|peer| peer["pubkey"] == alice.key.as_str()), "its own member sees it: {own}");
     for (body, part) in [
         (json!({"status": "away"}), "status must be"),
         (json!({"join_groups": ["o'neil"]}), "o'neil"),

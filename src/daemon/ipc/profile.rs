@@ -57,7 +57,11 @@ fn change(call: &Call<'_>) -> Result<Reply, Reply> {
         // A hook's note is passed on and its answer not waited for: a turn must not wait for a broker.
         let shown = told.and_then(|told| if is_automatic { Ok(()) } else { answered(told, deadline) });
         match shown {
-            Ok(()) => meshes.push(slug),
+            Ok(()) => {
+                // What was asked for before does not show it.
+                call.ctx.rosters.forget(&slug);
+                meshes.push(slug);
+            }
             Err(code) => drop(unanswered.insert(slug.to_string(), code.to_string())),
         }
     }
