@@ -129,7 +129,10 @@ fn what_a_session_shows_is_its_own_and_outlives_broker_and_daemon() {
     post(&alice, "/v1/profile", &json!({"leave_groups": ["ops"], "visible": false}));
     until("it to hide from the other member", || row(&alice.key).is_none().then_some(()));
     let own = get(&other, "/v1/peers").json();
-    assert!(own["peers"].as_array().unwrap().iter().any(|peer| peer["pubkey"] == alice.key.as_str()), "its own member sees it: {own}");
+    assert!(
+        own["peers"].as_array().unwrap().iter().any(|peer| peer["pubkey"] == alice.key.as_str()),
+        "its own member sees it: {own}"
+    );
     for (body, part) in [
         (json!({"status": "away"}), "status must be"),
         (json!({"join_groups": ["o'neil"]}), "o'neil"),

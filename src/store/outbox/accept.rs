@@ -67,7 +67,7 @@ pub(super) fn status(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Status
     Status::parse(text).ok_or_else(|| rusqlite::Error::InvalidColumnType(column, text.to_owned(), Type::Text))
 }
 
-/// A fingerprint column. One of another length, which nobody writes, matches no request.
+/// A fingerprint column. One of another length or type, which nobody writes, matches no request.
 pub(super) fn fingerprint(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<[u8; 32]> {
-    Ok(row.get_ref(column)?.as_blob()?.try_into().unwrap_or([0; 32]))
+    Ok(row.get_ref(column)?.as_bytes().ok().and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; 32]))
 }

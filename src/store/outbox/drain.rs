@@ -84,7 +84,7 @@ fn next_head(db: &Db<'_>, mesh: &Slug, sender: Option<&str>, after: &str) -> Res
     )
 }
 
-/// Marks one row as in flight. `None` if there is nothing sealed in it to send: then it is dead.
+/// Marks one row as in flight. `None` if there is nothing in it that could be sent: then it is dead, and holds nobody up.
 fn take(db: &Db<'_>, rowid: i64, now: Millis) -> Result<Option<Row>, Error> {
     // Not by RETURNING, for which SQLite builds a table in memory each time.
     let row = db.first(
@@ -92,16 +92,20 @@ fn take(db: &Db<'_>, rowid: i64, now: Millis) -> Result<Option<Row>, Error> {
                 attempts + 1, enqueued_at, mesh_id, member_pubkey, CASE WHEN ciphertext LIKE '-%' THEN payload END
            FROM outbox WHERE rowid = ?1",
         [rowid],
-        read,
+        |row| Ok(read(row)),
     )?;
     db.execute(
         "UPDATE OR FAIL outbox SET status = 'inflight', attempts = attempts + 1, next_attempt_at = ?2 WHERE rowid = ?1",
         params![rowid, now + LEASE_MILLIS],
     )?;
-    if let Some(None) = row {
-        db.execute("UPDATE outbox SET status = 'dead', last_error = ?2 WHERE rowid = ?1", params![rowid, NO_ROUTE])?;
-    }
-    Ok(row.flatten())
+    let why = match row {
+        None => return Ok(None),
+        Some(Ok(Some(row))) => return Ok(Some(row)),
+        Some(Ok(None)) => NO_ROUTE.to_owned(),
+        Some(Err(err)) => format!("unreadable: {err}"),
+    };
+    db.execute("UPDATE outbox SET status = 'dead', last_error = ?2 WHERE rowid = ?1", params![rowid, why])?;
+    Ok(None)
 }
 
 fn read(row: &SqlRow<'_>) -> rusqlite::Result<Option<Row>> {

@@ -60,7 +60,7 @@ pub(super) fn show(db: &Db<'_>, id: String, sender: Option<Sender>) -> Result<Op
         ),
         params![matters, key, id],
         |row| {
-            let payload = row.get_ref(17)?.as_blob()?;
+            let payload = row.get_ref(17)?.as_bytes()?;
             Ok(Shown {
                 text: (!payload.is_empty()).then(|| String::from_utf8_lossy(payload).into_owned()),
                 reply_to: row.get(18)?,

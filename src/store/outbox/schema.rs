@@ -39,11 +39,13 @@ pub(super) fn recover(conn: &Connection) -> Result<(), Error> {
          UPDATE outbox INDEXED BY outbox_flying
             SET status = 'pending', attempts = max(attempts - 1, 0), next_attempt_at = enqueued_at WHERE status = 'inflight';",
     )?;
-    conn.execute(
-        "UPDATE outbox INDEXED BY outbox_waiting
-            SET status = 'dead', next_attempt_at = strftime('%s', 'now') * 1000, last_error = ?1
-          WHERE status = 'pending' AND mesh IS NULL",
-        [NO_ROUTE],
-    )?;
+    for no_mesh in [None, Some("")] {
+        conn.execute(
+            "UPDATE outbox INDEXED BY outbox_waiting
+                SET status = 'dead', next_attempt_at = strftime('%s', 'now') * 1000, last_error = ?1
+              WHERE status = 'pending' AND mesh IS ?2",
+            (NO_ROUTE, no_mesh),
+        )?;
+    }
     Ok(conn.execute_batch("COMMIT")?)
 }

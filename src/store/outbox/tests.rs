@@ -331,6 +331,29 @@ fn half_a_route_is_none() {
 }
 
 #[test]
+fn a_row_that_can_not_be_read_holds_nobody_up() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("outbox.db");
+    legacy(&path, &["mesh", "target_spec", "nonce", "ciphertext", "priority", "sender_session_pubkey"]);
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(
+        "UPDATE outbox SET nonce = x'ff' WHERE status = 'inflight';
+         UPDATE outbox SET request_fingerprint = 'text' WHERE status = 'pending';
+         INSERT INTO outbox (id, client_message_id, request_fingerprint, payload, enqueued_at, next_attempt_at, status, mesh)
+           VALUES ('nowhere', 'nowhere', zeroblob(32), 'x', 9, 9, 'pending', '')",
+    )
+    .unwrap();
+    drop(conn);
+    let (outbox, _running) = Outbox::open(&path).unwrap();
+    assert_eq!(claim(&outbox, &route(None), 5, 10), ["pending"]);
+    assert_eq!(outbox.find(ClientId::new("pending")).unwrap().unwrap().fingerprint, [0; 32]);
+    let why = |id: &str| outbox.show(id.to_owned(), None).unwrap().unwrap().listed.last_error.unwrap();
+    assert!(why("inflight").starts_with("unreadable: "), "{}", why("inflight"));
+    assert_eq!(why("nowhere"), schema::NO_ROUTE);
+    assert_eq!(outbox.counts().unwrap().dead, 3);
+}
+
+#[test]
 fn a_newer_schema_is_left_alone() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("outbox.db");
