@@ -1,6 +1,7 @@
 //! The link's conversation put to work: what [`State`] decides is done to the socket, the stores and the other threads.
 
 mod early;
+mod events;
 mod keys;
 mod told;
 
@@ -19,7 +20,6 @@ use crate::store::inbox::{Inserted, NewInbound, Recipient};
 use crate::store::outbox::Route;
 use crate::wire::client::{ClientFrame, ListPeers};
 use crate::wire::code::Code;
-use crate::wire::event::{Event, SystemEvent};
 use crate::wire::ipc::LinkStatus;
 use crate::wire::json;
 use crate::wire::limits::SEND_WINDOW;
@@ -235,41 +235,6 @@ impl<'a> Talk<'a> {
         if let Some(waiting) = self.waiting.remove(&ticket) {
             // Whoever asked may have stopped waiting; then nobody needs it.
             let _ = waiting.send(reply);
-        }
-    }
-
-    fn changed(&self, event: &str, event_data: json::Value) {
-        // As with every event of a mesh, the member's link passes it on.
-        if self.identity.session.is_none() {
-            let mesh = self.identity.membership.slug.clone();
-            let event = SystemEvent { mesh: mesh.clone(), event: event.to_owned(), event_data };
-            self.ctx.bus.publish(&mesh, Event::System(event));
-        }
-    }
-
-    fn system(&self, push: &Push) {
-        // Every link of this machine hears the same event; the member's passes it on.
-        if self.identity.session.is_some() {
-            return;
-        }
-        let mesh = &self.identity.membership.slug;
-        self.ctx.rosters.forget(mesh);
-        self.ctx.keyring.forget_unable(&self.identity.membership.mesh);
-        let own = |key: &crate::base::ids::PublicKey| {
-            self.identity.membership.key.0 == *key || self.ctx.sessions.by_key(&crate::base::ids::SessionKey(*key)).is_some()
-        };
-        let about = push.event_data.as_ref().and_then(|data| data.get("pubkey")).and_then(|key| key.as_str());
-        if let Some(key) = about.and_then(crate::base::ids::PublicKey::parse)
-            && push.event.as_deref() != Some("peer_left")
-        {
-            // Whose session it is stands in no event. The reference's broker tells a member of its own sessions elsewhere, and
-            // of nothing else that could take what waits for the member itself.
-            for key in [key, self.identity.membership.key.0] {
-                self.ctx.drain.tell(drain::Event::PeerBack(mesh.clone(), key));
-            }
-        }
-        if let Some((event, _)) = inbound::system_event(mesh, push, own) {
-            self.ctx.bus.publish(mesh, event);
         }
     }
 
