@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub(super) struct Unanswered<T> {
     patience: Duration,
-    by_id: HashMap<String, T>,
+    by_id: HashMap<String, (Instant, T)>,
+    /// With some that wait no more, or again under the same id: those that are there with this very time count.
     deadlines: VecDeque<(Instant, String)>,
 }
 
@@ -17,8 +18,9 @@ impl<T> Unanswered<T> {
     }
 
     pub(super) fn insert(&mut self, id: String, what: T, now: Instant) {
-        self.deadlines.push_back((now + self.patience, id.clone()));
-        self.by_id.insert(id, what);
+        let until = now + self.patience;
+        self.deadlines.push_back((until, id.clone()));
+        self.by_id.insert(id, (until, what));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -31,11 +33,15 @@ impl<T> Unanswered<T> {
 
     /// It is answered. Nothing is woken later for the sake of what was answered in time.
     pub(super) fn take(&mut self, id: &str) -> Option<T> {
-        let what = self.by_id.remove(id);
-        while self.deadlines.front().is_some_and(|(_, id)| !self.by_id.contains_key(id)) {
+        let (_, what) = self.by_id.remove(id)?;
+        while self.deadlines.front().is_some_and(|(at, id)| !self.waits(*at, id)) {
             self.deadlines.pop_front();
         }
-        what
+        Some(what)
+    }
+
+    fn waits(&self, until: Instant, id: &str) -> bool {
+        self.by_id.get(id).is_some_and(|(at, _)| *at == until)
     }
 
     /// When the first of them has waited long enough.
@@ -47,19 +53,19 @@ impl<T> Unanswered<T> {
     pub(super) fn expire(&mut self, now: Instant) -> Option<(Instant, T)> {
         while self.deadline().is_some_and(|at| at <= now) {
             let (at, id) = self.deadlines.pop_front()?;
-            if let Some(what) = self.by_id.remove(&id) {
-                return Some((at, what));
+            if self.waits(at, &id) {
+                return self.by_id.remove(&id);
             }
         }
         None
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &T> {
-        self.by_id.values()
+        self.by_id.values().map(|(_, what)| what)
     }
 
     pub(super) fn into_values(self) -> impl Iterator<Item = T> {
-        self.by_id.into_values()
+        self.by_id.into_values().map(|(_, what)| what)
     }
 }
 
@@ -83,5 +89,14 @@ mod tests {
         assert_eq!(waiting.expire(start + 9 * second), Some((start + 8 * second, 3)));
         assert_eq!((waiting.expire(start + 9 * second), waiting.deadline()), (None, None));
         assert!(!waiting.contains("d") && waiting.values().next().is_none());
+
+        // One that is asked again under the same id, behind another, waits from then on.
+        waiting.insert("a".to_owned(), 0, start);
+        waiting.insert("b".to_owned(), 1, start);
+        assert_eq!(waiting.take("b"), Some(1));
+        waiting.insert("b".to_owned(), 2, start + 4 * second);
+        assert_eq!(waiting.expire(start + 5 * second), Some((start + 5 * second, 0)));
+        assert_eq!(waiting.expire(start + 5 * second), None);
+        assert_eq!(waiting.expire(start + 9 * second), Some((start + 9 * second, 2)));
     }
 }
