@@ -11,6 +11,7 @@ mod crash_many;
 mod cuts;
 mod damage;
 mod deaf;
+mod departed;
 mod disk;
 mod doctor;
 mod dropin;

@@ -43,6 +43,8 @@ struct Entry {
     serial: u64,
     handle: Handle<Cmd>,
     owes: Arc<AtomicBool>,
+    /// Its session has ended, and it stays for what that one left to be sent.
+    is_courier: bool,
     report: Report,
     /// When it was last opened, if it is open.
     open_since: Option<Instant>,
@@ -60,7 +62,7 @@ impl Links {
         let report =
             Report { status: LinkStatus::Connecting, last_error: None, fault: None, clock_skew_ms: None, keeps_keys: None };
         let owes = Arc::new(AtomicBool::new(false));
-        self.lock().insert(route, Entry { serial, handle, owes: owes.clone(), report, open_since: None });
+        self.lock().insert(route, Entry { serial, handle, owes: owes.clone(), is_courier: false, report, open_since: None });
         owes
     }
 
@@ -69,6 +71,13 @@ impl Links {
         let mut table = self.lock();
         if table.get(route).is_some_and(|entry| entry.serial == serial) {
             table.remove(route);
+        }
+    }
+
+    /// From now on this link stands for nobody who is there.
+    pub(super) fn becomes_courier(&self, route: &Route) {
+        if let Some(entry) = self.lock().get_mut(route) {
+            entry.is_courier = true;
         }
     }
 
@@ -119,7 +128,7 @@ impl Links {
         let table = self.lock();
         let mut member = table.get(&Route { mesh: mesh.clone(), sender: Sender::Member }).map(|entry| entry.report.clone());
         let (mut open, mut given_up) = (0, None);
-        for (route, entry) in table.iter().filter(|(route, _)| route.mesh == *mesh) {
+        for (route, entry) in table.iter().filter(|(route, entry)| route.mesh == *mesh && !entry.is_courier) {
             let Sender::Session(key) = &route.sender else { continue };
             match entry.report.status {
                 LinkStatus::Open => open += 1,
@@ -136,7 +145,10 @@ impl Links {
     /// Whether a session link of the mesh has been open for this long.
     pub(super) fn has_session_open_for(&self, mesh: &Slug, long: Duration) -> bool {
         let settled = |(route, entry): (&Route, &Entry)| {
-            route.mesh == *mesh && route.sender != Sender::Member && entry.open_since.is_some_and(|since| long <= since.elapsed())
+            route.mesh == *mesh
+                && route.sender != Sender::Member
+                && !entry.is_courier
+                && entry.open_since.is_some_and(|since| long <= since.elapsed())
         };
         self.lock().iter().any(settled)
     }

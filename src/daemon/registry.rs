@@ -78,9 +78,20 @@ struct Row {
     has_key: bool,
 }
 
-/// Writes the table. A failure is logged: sessions work on, and only a restart would miss them.
+/// A session of the last daemon.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) session: Session,
+    /// The id of its mesh, where it was written.
+    pub(super) mesh: Option<MeshId>,
+    /// Its process still runs.
+    pub(super) lives: bool,
+}
+
+/// Writes the table, with those that have ended and left something to be sent. A failure is logged: sessions work on, and only a restart would miss them.
 pub(super) fn save(ctx: &Ctx) {
-    let rows = ctx.sessions.all().iter().map(|session| row(ctx, session)).collect();
+    let (here, departed) = (ctx.sessions.all(), ctx.sessions.departed());
+    let rows = here.iter().chain(&departed).map(|session| row(ctx, session)).collect();
     let text = json::encode(&Written { version: 1, sessions: rows });
     if let Err(err) = atomic_file::write(&ctx.paths.sessions_file(), text.as_bytes()) {
         log::error!("sessions.json could not be written: {err}");
@@ -109,9 +120,8 @@ fn row(ctx: &Ctx, session: &Session) -> Row {
     }
 }
 
-/// The sessions of the last daemon whose processes still run. One whose key is lost is left out: under another key it would
-/// be somebody else. With each comes the id of its mesh, where it was written.
-pub(super) fn load(paths: &Paths) -> Vec<(Session, Option<MeshId>)> {
+/// The sessions of the last daemon. One whose key is lost is left out: under another key it would be somebody else.
+pub(super) fn load(paths: &Paths) -> Vec<Kept> {
     let Ok(bytes) = fs::read(paths.sessions_file()) else { return Vec::new() };
     let file: File = match json::decode(&bytes) {
         Ok(file) => file,
@@ -130,7 +140,8 @@ pub(super) fn load(paths: &Paths) -> Vec<(Session, Option<MeshId>)> {
     readable
         .filter_map(|mut row| {
             let mesh = row.mesh_id.take();
-            Some((revive(paths, row)?, mesh))
+            let (session, lives) = revive(paths, row)?;
+            Some(Kept { session, mesh, lives })
         })
         .collect()
 }
@@ -143,16 +154,15 @@ fn began_after(pid: u32, registered_at: Millis) -> bool {
     process::began(pid).is_some_and(|began| latest.is_some_and(|latest| latest < began))
 }
 
-fn revive(paths: &Paths, row: Row) -> Option<Session> {
+/// The session, and whether its process still runs.
+fn revive(paths: &Paths, row: Row) -> Option<(Session, bool)> {
     let now_started = StartTime::of(row.pid);
     let another_boot = row.boot.as_deref().zip(process::boot_id()).is_some_and(|(then, now)| then != now);
-    let alive = match (row.started, now_started) {
+    let has_process = match (row.started, now_started) {
         (Some(then), Some(now)) => then == now.ticks(),
         _ => process::alive(row.pid) && !began_after(row.pid, row.registered_at),
     };
-    if another_boot || !alive {
-        return None;
-    }
+    let lives = has_process && !another_boot;
     let written_by_reference = row.token_hash.is_none();
     let (token, prefix) = match (row.token_hash, row.token) {
         (Some(hash), _) => (TokenHash(hex::decode(&hash)?), row.token_prefix.unwrap_or_default()),
@@ -160,6 +170,9 @@ fn revive(paths: &Paths, row: Row) -> Option<Session> {
         (None, None) => return None,
     };
     let mut key = load_key(paths, &row.mesh, &row.session_id);
+    if key.is_none() && !lives {
+        return None;
+    }
     if key.is_none() && written_by_reference {
         // It keeps only the keys of sessions whose id is a UUID, and gives the others new ones.
         key = Some(KeyPair::generate());
@@ -188,7 +201,7 @@ fn revive(paths: &Paths, row: Row) -> Option<Session> {
     if let Err(err) = keep_key(paths, &session) {
         log::error!("the key of session {} can not be kept: {err}", session.id);
     }
-    Some(session)
+    Some((session, lives))
 }
 
 /// The name of a session's key file. An id that is no UUID is represented by one made from its hash.

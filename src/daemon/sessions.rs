@@ -88,11 +88,14 @@ pub(super) struct Sessions {
 #[derive(Debug, Default)]
 struct Table {
     by_token: HashMap<TokenHash, Arc<Session>>,
+    /// Sessions that have ended and left something to be sent under their keys.
+    departed: HashMap<SessionKey, Arc<Session>>,
     last: u64,
 }
 
 impl Sessions {
-    /// Adds a session, and takes out those it replaces: the same token, the same session id, or the same key.
+    /// Adds a session, and takes out those it replaces: the same token, the same session id, or the same key; one that had
+    /// ended is among them if it had that key.
     pub(super) fn insert(&self, mut session: Session) -> (Arc<Session>, Vec<Arc<Session>>) {
         let mut table = self.lock();
         table.last += 1;
@@ -100,7 +103,8 @@ impl Sessions {
         let session = Arc::new(session);
         let replaced: Vec<TokenHash> =
             table.by_token.values().filter(|old| replaces(&session, old)).map(|old| old.token).collect();
-        let replaced = replaced.iter().filter_map(|token| table.by_token.remove(token)).collect();
+        let mut replaced: Vec<Arc<Session>> = replaced.iter().filter_map(|token| table.by_token.remove(token)).collect();
+        replaced.extend(session.public_key().and_then(|key| table.departed.remove(&key)));
         table.by_token.insert(session.token, session.clone());
         (session, replaced)
     }
@@ -140,6 +144,28 @@ impl Sessions {
     /// The session that holds this key.
     pub(super) fn by_key(&self, key: &SessionKey) -> Option<Arc<Session>> {
         self.lock().by_token.values().find(|session| session.public_key() == Some(*key)).cloned()
+    }
+
+    /// Keeps a session that has ended for what it left to be sent. One without a key has left nothing.
+    pub(super) fn depart(&self, session: Arc<Session>) {
+        if let Some(key) = session.public_key() {
+            self.lock().departed.insert(key, session);
+        }
+    }
+
+    /// Those that have ended and left something to be sent.
+    pub(super) fn departed(&self) -> Vec<Arc<Session>> {
+        self.lock().departed.values().cloned().collect()
+    }
+
+    /// Nothing is left to be sent under this key.
+    pub(super) fn forget_departed(&self, key: &SessionKey) {
+        self.lock().departed.remove(key);
+    }
+
+    /// Who may sign with this key: the session that holds it, or that held it and has left something to be sent.
+    pub(super) fn signer(&self, key: &SessionKey) -> Option<Arc<Session>> {
+        self.by_key(key).or_else(|| self.lock().departed.get(key).cloned())
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

@@ -1,6 +1,7 @@
 //! The main thread while the daemon runs: sessions that come and go, meshes that are joined and left, signals. It starts
 //! and stops links and waits for nothing but its own queue.
 
+mod couriers;
 mod links;
 mod look;
 mod renamed;
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 
 use crate::base::exit::Exit;
-use crate::base::ids::MeshId;
 use crate::base::settings::Settings;
 use crate::base::thread::Running;
 use crate::store;
@@ -26,7 +26,7 @@ use super::ctx::Ctx;
 use super::ipc;
 use super::link::{Farewell, Identity};
 use super::reaper::{self, Reaper};
-use super::registry;
+use super::registry::{self, Kept};
 use super::sessions::{Serial, Session, TokenHash};
 
 /// Events that wait for the supervisor. When full, whoever has one more waits; the supervisor itself waits for nobody.
@@ -121,6 +121,8 @@ pub(super) struct Supervisor {
     farewells: Vec<(Route, Farewell)>,
     /// What was stopped since the last look around: a link of the same key that starts now follows it.
     stopped: Vec<Route>,
+    /// Links of sessions that have ended, and since when.
+    couriers: HashMap<Route, Instant>,
     /// The sessions of the last daemon are being brought back.
     beginning: bool,
     unwatched: Vec<reaper::Cmd>,
@@ -138,6 +140,7 @@ impl Supervisor {
             leaving: Vec::new(),
             farewells: Vec::new(),
             stopped: Vec::new(),
+            couriers: HashMap::new(),
             beginning: true,
             unwatched: Vec::new(),
             next_serial: 0,
@@ -145,9 +148,11 @@ impl Supervisor {
     }
 
     /// Attaches the meshes of the configuration and brings back the sessions that outlived the last daemon.
-    pub(super) fn begin(&mut self, sessions: Vec<(Session, Option<MeshId>)>) {
+    pub(super) fn begin(&mut self, sessions: Vec<Kept>) {
         self.read_config(true);
-        for (mut session, mesh) in sessions {
+        let (here, ended): (Vec<_>, Vec<_>) = sessions.into_iter().partition(|kept| kept.lives);
+        ended.into_iter().for_each(|kept| self.take_over(kept));
+        for Kept { mut session, mesh, .. } in here {
             self.follow(&mut session, mesh.as_ref());
             let (session, replaced) = self.ctx.sessions.insert(session);
             self.registered(&session, &replaced);
@@ -225,9 +230,14 @@ impl Supervisor {
         for old in replaced {
             self.forget(old);
             let comes_back = old.public_key().is_some() && old.public_key() == session.public_key() && old.mesh == session.mesh;
-            self.stop_session_link(old, if comes_back { Farewell::BackSoon } else { Farewell::Ended });
+            if comes_back {
+                self.stop_session_link(old, Farewell::BackSoon);
+            } else {
+                self.depart(old);
+            }
             registry::remove_token_file(&self.ctx, old, Some(session));
         }
+        self.end_couriers_of_id(&session.id);
         self.watch(reaper::Cmd::watch(session));
         match self.ctx.meshes.get(&session.mesh) {
             Some(membership) => self.start_session_link(&membership, session),
@@ -237,7 +247,7 @@ impl Supervisor {
 
     fn ended(&mut self, session: &Arc<Session>) {
         self.forget(session);
-        self.stop_session_link(session, Farewell::Ended);
+        self.depart(session);
         registry::remove_token_file(&self.ctx, session, None);
     }
 

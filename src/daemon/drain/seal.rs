@@ -88,7 +88,7 @@ impl Sealer {
         let secret: &SecretKey = match route.sender {
             outbox::Sender::Member => &membership.secret,
             outbox::Sender::Session(key) => {
-                session = self.ctx.sessions.by_key(&key);
+                session = self.ctx.sessions.signer(&key);
                 let pair = session.as_ref().and_then(|session| session.key.as_ref());
                 &pair.ok_or_else(|| refused(Code::Unavailable, "its session is not here"))?.secret
             }

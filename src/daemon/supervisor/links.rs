@@ -31,7 +31,7 @@ impl Supervisor {
         }
     }
 
-    fn start_link(&mut self, identity: Identity) {
+    pub(super) fn start_link(&mut self, identity: Identity) {
         self.next_serial += 1;
         let route = identity.route();
         let serial = self.next_serial;
@@ -40,6 +40,9 @@ impl Supervisor {
         let follows = self.stopped.contains(&route) || (self.beginning && identity.session.is_some());
         match link::start(&self.ctx, identity.clone(), serial, follows) {
             Ok(running) => {
+                if self.couriers.contains_key(&route) {
+                    self.ctx.links.becomes_courier(&route);
+                }
                 if let Some(old) = self.links.insert(route, Linked { serial, identity, running }) {
                     self.leaving.push(old.running);
                 }
@@ -56,6 +59,7 @@ impl Supervisor {
     }
 
     pub(super) fn stop_link(&mut self, route: Route, farewell: Farewell) {
+        self.couriers.remove(&route);
         let Some(linked) = self.links.remove(&route) else { return };
         self.leaving.push(linked.running);
         self.stopped.push(route.clone());
@@ -91,6 +95,7 @@ impl Supervisor {
             for session in sessions.iter().filter(|session| session.mesh == old.slug) {
                 self.stop_session_link(session, Farewell::Ended);
             }
+            self.end_couriers(|route| route.mesh == old.slug, Farewell::Ended);
             self.stop_link(Route { mesh: old.slug.clone(), sender: crate::store::outbox::Sender::Member }, Farewell::Ended);
             self.ctx.rosters.forget(&old.slug);
         }

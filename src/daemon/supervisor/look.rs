@@ -95,6 +95,9 @@ impl Supervisor {
         self.stopped.clear();
         self.try_out(now);
         self.replace_dead_links();
+        if counts || !self.couriers.is_empty() {
+            self.see_to_couriers(now, counts);
+        }
         if counts {
             self.looks.next_count = now + COUNT_EVERY;
             log_file::keep_small(&self.ctx.paths.log_file(), self.ctx.settings().log_limit());

@@ -1,6 +1,6 @@
 //! A mesh that is called otherwise from now on: what is on this machine under its old name follows.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::base::ids::{MeshId, Slug};
 use crate::crypto::keys::{KeyPair, SecretKey};
@@ -24,25 +24,14 @@ impl Supervisor {
         for session in &sessions {
             self.stop_session_link(session, Farewell::BackSoon);
         }
+        self.end_couriers(|route| route.mesh == *old, Farewell::BackSoon);
         self.stop_link(Route { mesh: old.clone(), sender: Sender::Member }, Farewell::BackSoon);
         self.files_follow(old, new);
+        for session in self.ctx.sessions.departed().iter().filter(|session| session.mesh == *old) {
+            self.ctx.sessions.depart(Arc::new(moved(session, &new.slug)));
+        }
         for session in sessions {
-            let moved = Session {
-                serial: session.serial,
-                token: session.token,
-                token_prefix: session.token_prefix.clone(),
-                id: session.id.clone(),
-                mesh: new.slug.clone(),
-                name: session.name.clone(),
-                pid: session.pid,
-                started: session.started,
-                cwd: session.cwd.clone(),
-                role: session.role.clone(),
-                caps: session.caps.clone(),
-                outward: Mutex::new(session.outward()),
-                key: session.key.as_ref().and_then(copy),
-                registered_at: session.registered_at,
-            };
+            let moved = moved(&session, &new.slug);
             if let Some(key) = moved.public_key() {
                 self.stopped.push(Route { mesh: new.slug.clone(), sender: Sender::Session(key) });
             }
@@ -68,6 +57,26 @@ impl Supervisor {
             log::error!("the keys of the sessions on {old} can not be kept under its new name: {err}");
         }
         upkeep::rename(&self.ctx, old, &new.slug, &new.mesh);
+    }
+}
+
+/// The same session on a mesh that is called `slug` now.
+fn moved(session: &Session, slug: &Slug) -> Session {
+    Session {
+        serial: session.serial,
+        token: session.token,
+        token_prefix: session.token_prefix.clone(),
+        id: session.id.clone(),
+        mesh: slug.clone(),
+        name: session.name.clone(),
+        pid: session.pid,
+        started: session.started,
+        cwd: session.cwd.clone(),
+        role: session.role.clone(),
+        caps: session.caps.clone(),
+        outward: Mutex::new(session.outward()),
+        key: session.key.as_ref().and_then(copy),
+        registered_at: session.registered_at,
     }
 }
 

@@ -8,7 +8,7 @@ use rusqlite::{Row as SqlRow, params};
 
 use super::accept::fingerprint;
 use super::schema::NO_ROUTE;
-use super::{Claimed, LEASE_MILLIS, Membership, Outcome, Route, Row, Sender, sender_sql};
+use super::{Claimed, LEASE_MILLIS, Membership, Outcome, Route, Row, Sender, Work, sender_sql};
 use crate::base::ids::{ClientId, MemberKey, MeshId, PublicKey, SessionKey, Slug};
 use crate::base::time::Millis;
 use crate::store::db::Db;
@@ -180,6 +180,27 @@ pub(super) fn routes_with_work(db: &Db<'_>) -> Result<Vec<(Route, Millis)>, Erro
         found.extend(due.map(|due| (route, due)));
     }
     Ok(found)
+}
+
+pub(super) fn work_of(db: &Db<'_>, route: Route, now: Millis) -> Result<Work, Error> {
+    let sender = sender_sql(route.sender);
+    let flying = db.first(
+        "SELECT 1 FROM outbox INDEXED BY outbox_flying
+          WHERE status = 'inflight' AND mesh = ?1 AND sender_session_pubkey IS ?2 LIMIT 1",
+        params![route.mesh.as_str(), sender],
+        |_| Ok(()),
+    )?;
+    if flying.is_some() {
+        return Ok(Work::Now);
+    }
+    let mut last = String::new();
+    while let Some(head) = next_head(db, &route.mesh, sender.as_deref(), &last)? {
+        if head.due <= now {
+            return Ok(Work::Now);
+        }
+        last = head.target;
+    }
+    Ok(if last.is_empty() { Work::Nothing } else { Work::Later })
 }
 
 /// `None` for a key that no link could have.

@@ -136,6 +136,16 @@ pub struct Claimed {
     pub next_due: Option<Millis>,
 }
 
+/// What one route has to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    Nothing,
+    /// All of it waits for a time that has not come.
+    Later,
+    /// Some of it is due, or on its way.
+    Now,
+}
+
 /// How a claimed row ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -242,6 +252,9 @@ commands! {
 
     /// Every route with waiting rows, and when the first of them is due.
     Read RoutesWithWork => drain::routes_with_work: pub fn routes_with_work() -> Vec<(Route, Millis)>;
+
+    /// What one route has to send.
+    Read WorkOf => drain::work_of: pub fn work_of(route: Route, now: Millis) -> Work;
 
     /// Makes what waits for one recipient due, since it has come back. Returns the routes that have rows for it.
     Lazy WakeTarget => drain::wake_target: pub fn wake_target(mesh: Slug, target: String, now: Millis) -> Vec<Route>;
