@@ -123,6 +123,22 @@ fn a_recipient_that_is_away_has_nothing_until_it_is_back() {
 }
 
 #[test]
+fn what_could_not_be_kept_for_a_while_is_kept_later() {
+    let scene = Scene::new();
+    scene.alice.send(&scene.bob.key, "x", "m-1");
+    scene.bob.follow(Some(0)).message("m-1");
+    comes_to(&scene.world.alice, "m-1", "arrived");
+    let outbox = Connection::open(scene.world.homes[0].join("daemon/outbox.db")).unwrap();
+    outbox.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(claim(&scene.bob, "prompt", true), ["m-1"]);
+    until("the daemon to find its database locked", || scene.world.alice.log().contains("waits to be kept").then_some(()));
+    outbox.execute_batch("ROLLBACK").unwrap();
+    comes_to(&scene.world.alice, "m-1", "offered");
+    scene.alice.send(&scene.bob.key, "x", "m-2");
+    comes_to(&scene.world.alice, "m-2", "arrived");
+}
+
+#[test]
 fn what_a_session_had_at_its_very_end_is_told() {
     let scene = Scene::new();
     for n in 0..5 {

@@ -16,6 +16,9 @@ use super::limits::AWAY_LIFE;
 /// How often expired messages are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
+/// How often what is due by the wall clock is looked at: the clock may be set, and does not stand still while the machine sleeps.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
 /// When that is first done: what expired while the broker was down is over, and its senders may be told.
 const FIRST_SWEEP: Duration = Duration::from_secs(1);
 
@@ -39,9 +42,8 @@ fn run(shared: &Shared, bell: &Bell) {
             sweep(shared);
         }
         let until = shared.router.next_expiry().map_or(sweep_at, |at| at.min(sweep_at));
-        // By the wall clock, which is looked at anew each time: it may be set, and a message may be due in years.
         let until = schedule::fire_due(shared, now_millis())
-            .and_then(|wait| Instant::now().checked_add(wait))
+            .and_then(|wait| Instant::now().checked_add(wait.min(LOOK_EVERY)))
             .map_or(until, |at| at.min(until));
         if let Err(err) = wait(&[], Some(bell), Some(until.saturating_duration_since(Instant::now()))) {
             log::error!("janitor: {err}");

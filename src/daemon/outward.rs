@@ -59,6 +59,15 @@ impl Outward {
         }
     }
 
+    /// What is not said anew is as it was: a broker that knew this session before shows it so.
+    pub(super) fn carry_over(&mut self, old: Outward) {
+        self.status = self.status.or(old.status);
+        self.summary = self.summary.take().or(old.summary);
+        self.visible = self.visible.or(old.visible);
+        let said = std::mem::replace(&mut self.profile, old.profile);
+        self.profile.update(said);
+    }
+
     /// What a connection must be told after its hello, which names the groups already.
     pub(super) fn frames(&self) -> Vec<ClientFrame> {
         let status = self.status.map(Change::Status);
@@ -121,6 +130,24 @@ mod tests {
         for bad in ["@o'neil", "", "@", "@eng:a\nb"] {
             assert_eq!(parse_group(bad), None, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_said_anew_is_as_it_was() {
+        let title = |title: &str| Profile { title: Some(title.into()), ..Profile::default() };
+        let old = Outward {
+            status: Some(Status::Dnd),
+            summary: Some("parser".into()),
+            visible: Some(false),
+            profile: Profile { bio: Some("b".into()), ..title("a") },
+            groups: vec![Group { name: "eng".into(), role: None }],
+            ..Outward::default()
+        };
+        let mut new = Outward { summary: Some("lexer".into()), profile: title("c"), ..Outward::default() };
+        new.carry_over(old);
+        let said = (new.status, new.summary.as_deref(), new.visible, new.groups.len());
+        assert_eq!(said, (Some(Status::Dnd), Some("lexer"), Some(false), 0), "groups come with each registration");
+        assert_eq!(new.profile, Profile { bio: Some("b".into()), ..title("c") });
     }
 
     #[test]

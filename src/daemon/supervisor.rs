@@ -231,6 +231,7 @@ impl Supervisor {
             self.forget(old);
             let comes_back = old.public_key().is_some() && old.public_key() == session.public_key() && old.mesh == session.mesh;
             if comes_back {
+                session.change(|outward| outward.carry_over(old.outward()));
                 self.stop_session_link(old, Farewell::BackSoon);
             } else {
                 self.depart(old);

@@ -7,6 +7,7 @@ use crate::base::time::Millis;
 use crate::store;
 
 use super::ctx::Ctx;
+use super::meshes::Membership;
 
 /// A deleted message is known for as long as any broker might push it again.
 const KEEP_DELETED: Duration = Duration::from_secs(30 * 86_400);
@@ -38,6 +39,17 @@ pub(super) fn prune(ctx: &Ctx, now: Millis) {
 pub(super) fn rename(ctx: &Ctx, old: &Slug, new: &Slug, mesh: &MeshId) {
     in_steps(ctx, "outbox rows follow the name of their mesh", || ctx.outbox.rename(old.clone(), new.clone(), mesh.clone()));
     in_steps(ctx, "inbox rows follow the name of their mesh", || ctx.inbox.rename(old.clone(), new.clone()));
+}
+
+/// What was written for a mesh while it was given another name follows it. Returns its name now.
+pub(super) fn follow(ctx: &Ctx, written_for: &Membership) -> Slug {
+    match ctx.meshes.by_id(&written_for.mesh) {
+        Some(now) if now.slug != written_for.slug => {
+            rename(ctx, &written_for.slug, &now.slug, &now.mesh);
+            now.slug.clone()
+        }
+        _ => written_for.slug.clone(),
+    }
 }
 
 fn millis(age: Duration) -> Millis {

@@ -139,8 +139,9 @@ impl Worker {
 
     /// The events that are there, after waiting for one; none when only a deadline came. `None` when all senders are gone.
     fn wait(&self, events: &Receiver<Event>) -> Option<Vec<Event>> {
-        let again = (!self.unsettled.is_empty()).then(|| now_millis() + STORE_PAUSE);
-        let first = match [self.state.deadline(), again].into_iter().flatten().min() {
+        // While answers wait to be written nothing is claimed, however long it is due.
+        let until = if self.unsettled.is_empty() { self.state.deadline() } else { Some(now_millis() + STORE_PAUSE) };
+        let first = match until {
             None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(at) => {
                 let wait = u64::try_from(at.saturating_sub(now_millis())).unwrap_or(0);
@@ -158,6 +159,7 @@ impl Worker {
         match event {
             Event::Wake(route) => self.state.wake(&route),
             Event::LinkUp(route, window, epoch) => {
+                self.settle_first(outcomes);
                 self.wake_waiting(&route);
                 self.state.link_up(route, window, epoch);
             }
@@ -174,14 +176,28 @@ impl Worker {
                 }
             }
             Event::PeerBack(mesh, key) => {
+                self.settle_first(outcomes);
                 self.state.peer_back(&mesh);
                 self.wake_target(mesh, key.to_string());
             }
             Event::KeyReady(mesh, scope) => {
+                self.settle_first(outcomes);
                 let targets = self.sealer.key_ready(&mesh, &scope);
                 targets.into_iter().for_each(|target| self.wake_target(mesh.clone(), target));
             }
             Event::Stop => {}
+        }
+    }
+
+    /// What is about to be woken must stand as waiting, with all that came before. Where that can not be written now, nothing of
+    /// it waits longer than that.
+    fn settle_first(&mut self, outcomes: &mut Vec<(RowId, Outcome)>) {
+        self.settle(std::mem::take(outcomes));
+        let now = now_millis();
+        for (_, outcome) in &mut self.unsettled {
+            if let Outcome::Later { at, .. } = outcome {
+                *at = now.min(*at);
+            }
         }
     }
 
@@ -247,11 +263,15 @@ impl Worker {
                     continue;
                 }
             };
-            let ids = claimed.rows.iter().map(|row| (row.id.clone(), row.attempts));
-            self.state.claimed(&route, ids.collect::<Vec<_>>().into_iter(), room, claimed.next_due);
+            let more = room <= claimed.rows.len();
+            let mut rows = claimed.rows;
+            // A lease is over before its time where the clock was set, or the machine slept.
+            rows.retain(|row| !self.state.flies(&route, &row.id));
+            let ids: Vec<_> = rows.iter().map(|row| (row.id.clone(), row.attempts)).collect();
+            self.state.claimed(&route, ids.into_iter(), more, claimed.next_due);
             let mut outcomes = Vec::new();
             let mut pass = Pass { link: self.links.get(&route), full: false, held: HashSet::new() };
-            for row in claimed.rows {
+            for row in rows {
                 let id = row.id.clone();
                 let Some(answer) = self.pass_on(&route, epoch, row, &mut pass) else { continue };
                 outcomes.extend(self.state.answered(&route, id, answer, now_millis(), random::unit_f64()));

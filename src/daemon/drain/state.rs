@@ -149,19 +149,23 @@ impl State {
         None
     }
 
-    /// The rows that a claim brought are on their way.
+    /// Whether this row is on its way already.
+    pub(super) fn flies(&self, route: &Route, row: &RowId) -> bool {
+        self.lanes.get(route).is_some_and(|lane| lane.in_flight.contains_key(row))
+    }
+
+    /// The rows that a claim brought are on their way. `more`: it brought as many as it might, and there may be more.
     pub(super) fn claimed(
         &mut self,
         route: &Route,
         rows: impl Iterator<Item = (RowId, u32)>,
-        asked: usize,
+        more: bool,
         next_due: Option<Millis>,
     ) {
         let Some(lane) = self.lanes.get_mut(route) else { return };
-        let before = lane.in_flight.len();
         let epoch = lane.epoch;
         lane.in_flight.extend(rows.map(|(row, attempts)| (row, Flight { attempts, epoch, peer_back: false })));
-        lane.backlog = asked <= lane.in_flight.len() - before;
+        lane.backlog = more;
         lane.wanted = lane.backlog;
         lane.due = next_due;
         self.forget_idle(route);
@@ -287,9 +291,9 @@ mod tests {
         assert!(state.lanes.is_empty(), "what has no link costs nothing");
         state.link_up(route(), 256, Epoch(1));
         assert_eq!(state.next_claim(0), Some((route(), Epoch(1), CLAIM)));
-        state.claimed(&route(), rows(0..64).into_iter(), CLAIM, None);
+        state.claimed(&route(), rows(0..64).into_iter(), true, None);
         assert_eq!(state.next_claim(0), Some((route(), Epoch(1), CLAIM)), "a full claim means there may be more");
-        state.claimed(&route(), rows(64..65).into_iter(), CLAIM, None);
+        state.claimed(&route(), rows(64..65).into_iter(), false, None);
         assert_eq!(state.next_claim(0), None);
         state.wake(&route());
         assert_eq!(state.next_claim(0), None, "what comes meanwhile gathers");
@@ -306,7 +310,7 @@ mod tests {
         let mut state = State::default();
         state.link_up(route(), 1, Epoch(1));
         assert_eq!(state.next_claim(0), Some((route(), Epoch(1), 1)));
-        state.claimed(&route(), rows(0..1).into_iter(), 1, None);
+        state.claimed(&route(), rows(0..1).into_iter(), true, None);
         assert_eq!(state.next_claim(0), None);
         let answer = state.answered(&route(), RowId::new("0"), accepted(), 5, 0.0);
         assert_eq!(answer, Some((RowId::new("0"), Outcome::Done { broker_id: MessageId::new("M"), at: 5, told: true })));
@@ -325,7 +329,7 @@ mod tests {
         ] {
             let mut state = State::default();
             state.link_up(route(), 8, Epoch(1));
-            state.claimed(&route(), rows(0..1).into_iter(), 8, None);
+            state.claimed(&route(), rows(0..1).into_iter(), false, None);
             let outcome = state.answered(&route(), RowId::new("0"), answer, 1000, 1.0);
             assert_eq!(outcome, Some((RowId::new("0"), expected)));
             assert!(state.in_flight().is_empty());
@@ -337,12 +341,12 @@ mod tests {
     fn an_answer_that_nobody_is_there_may_be_older_than_their_return() {
         let mut state = State::default();
         state.link_up(route(), 8, Epoch(1));
-        state.claimed(&route(), rows(0..1).into_iter(), 8, None);
+        state.claimed(&route(), rows(0..1).into_iter(), false, None);
         state.peer_back(&Slug::new("work"));
         state.peer_back(&route().mesh);
         let outcome = state.answered(&route(), RowId::new("0"), refused(Code::NotConnected, None), 1000, 1.0);
         assert_eq!(outcome, Some((RowId::new("0"), Outcome::Later { at: 1500, error: "no_connected_peer".into() })));
-        state.claimed(&route(), rows(0..1).into_iter(), 8, None);
+        state.claimed(&route(), rows(0..1).into_iter(), false, None);
         let outcome = state.answered(&route(), RowId::new("0"), refused(Code::NotConnected, None), 1500, 1.0);
         assert_eq!(outcome, Some((RowId::new("0"), Outcome::Later { at: 301_500, error: "no_connected_peer".into() })));
     }
@@ -351,7 +355,7 @@ mod tests {
     fn a_pause_holds_the_whole_link_and_ends() {
         let mut state = State::default();
         state.link_up(route(), 8, Epoch(1));
-        state.claimed(&route(), rows(0..2).into_iter(), 8, None);
+        state.claimed(&route(), rows(0..2).into_iter(), false, None);
         state.answered(&route(), RowId::new("0"), refused(Code::RateLimited, Some(2000)), 0, 0.0);
         state.wake(&route());
         assert_eq!(state.next_claim(1999), None);
@@ -365,7 +369,7 @@ mod tests {
         for code in [Code::Other("strange".into()), Code::Timeout] {
             let mut state = State::default();
             state.link_up(route(), 1, Epoch(1));
-            state.claimed(&route(), rows(0..1).into_iter(), 1, None);
+            state.claimed(&route(), rows(0..1).into_iter(), true, None);
             state.answered(&route(), RowId::new("0"), refused(code, None), 0, 0.0);
             state.wake(&route());
             assert_eq!(state.next_claim(1), Some((route(), Epoch(1), 1)));
@@ -376,7 +380,7 @@ mod tests {
     fn a_clock_that_was_set_back_ends_pauses_and_makes_everything_due() {
         let mut state = State::default();
         state.link_up(route(), 8, Epoch(1));
-        state.claimed(&route(), std::iter::empty(), 8, Some(3_600_000));
+        state.claimed(&route(), std::iter::empty(), false, Some(3_600_000));
         state.claim_failed(&route(), 3_600_000);
         assert_eq!(state.next_claim(1000), None);
         assert_eq!(state.clock_set_back(), [route()]);
@@ -389,7 +393,7 @@ mod tests {
         let mut state = State::default();
         state.link_up(route(), 8, Epoch(1));
         assert!(state.next_claim(0).is_some());
-        state.claimed(&route(), std::iter::empty(), 8, Some(500));
+        state.claimed(&route(), std::iter::empty(), false, Some(500));
         assert_eq!((state.next_claim(499), state.deadline()), (None, Some(500)));
         assert_eq!(state.next_claim(500), Some((route(), Epoch(1), 8)));
     }
@@ -398,7 +402,7 @@ mod tests {
     fn lost_rows_are_claimed_again_when_the_link_returns() {
         let mut state = State::default();
         state.link_up(route(), 8, Epoch(1));
-        state.claimed(&route(), rows(0..1).into_iter(), 8, None);
+        state.claimed(&route(), rows(0..1).into_iter(), false, None);
         state.link_down(&route(), Epoch(1));
         assert!(matches!(state.answered(&route(), RowId::new("0"), Answer::Lost, 0, 0.0), Some((_, Outcome::Returned))));
         assert_eq!(state.next_claim(0), None);
@@ -407,10 +411,24 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_that_brings_what_is_on_its_way_already_brings_more_later() {
+        let mut state = State::default();
+        state.link_up(route(), 8, Epoch(1));
+        state.claimed(&route(), rows(0..2).into_iter(), true, None);
+        assert!(state.flies(&route(), &RowId::new("0")) && !state.flies(&route(), &RowId::new("2")));
+        // Their leases were over: it brought these alone, as many as it might.
+        state.claimed(&route(), std::iter::empty(), true, None);
+        for (row, _) in rows(0..2) {
+            assert!(state.answered(&route(), row, accepted(), 0, 0.0).is_some());
+        }
+        assert_eq!(state.next_claim(0), Some((route(), Epoch(1), 8)));
+    }
+
+    #[test]
     fn nothing_overtakes_rows_of_an_earlier_connection() {
         let mut state = State::default();
         state.link_up(route(), 8, Epoch(1));
-        state.claimed(&route(), rows(0..2).into_iter(), 8, None);
+        state.claimed(&route(), rows(0..2).into_iter(), false, None);
         state.link_up(route(), 8, Epoch(2));
         state.link_down(&route(), Epoch(1));
         state.wake(&route());

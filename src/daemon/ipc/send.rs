@@ -12,6 +12,7 @@ use crate::daemon::drain;
 use crate::daemon::meshes::Membership;
 use crate::daemon::resolve::{self, Resolved};
 use crate::daemon::scoped::{self, UNSEALED};
+use crate::daemon::upkeep;
 use crate::store::RowId;
 use crate::store::outbox::{self, Accepted, Existing, NewRow, Route, Sender, Status};
 use crate::wire::address::Address;
@@ -99,7 +100,8 @@ fn accept(call: &Call<'_>) -> Result<Reply, Reply> {
         }
         Ok(Accepted::Existing(existing)) => Ok(existing_reply(&client_id, &existing, &fingerprint, Some(&route))),
         Ok(Accepted::New) => {
-            call.ctx.drain.tell(drain::Event::Wake(route));
+            let mesh = upkeep::follow(call.ctx, &membership);
+            call.ctx.drain.tell(drain::Event::Wake(Route { mesh, ..route }));
             let status = Some(SendStatus::Queued);
             let recipient = Some(recipient(&membership.slug, &resolved));
             Ok(Reply::with(

@@ -36,7 +36,7 @@ use super::{Cmd, Identity, Reply};
 use crate::daemon::alert;
 use crate::daemon::ctx::Ctx;
 use crate::daemon::drain::{self, Epoch};
-use crate::daemon::inbound;
+use crate::daemon::{inbound, upkeep};
 
 /// Messages of one burst that are stored in one transaction.
 const BATCH: usize = 64;
@@ -76,6 +76,8 @@ pub(super) struct Talk<'a> {
     outlet: Outlet,
     /// What recipients said of messages that were sent from here.
     said: Vec<Forwarded>,
+    /// It could not be kept, and is tried again then.
+    said_again: Option<Instant>,
     keys: Keys,
     /// Requests that came before the hello was accepted.
     awaited: Awaited,
@@ -120,6 +122,7 @@ impl<'a> Talk<'a> {
             early: Vec::new(),
             outlet: Outlet::default(),
             said: Vec::new(),
+            said_again: None,
             keys: Keys::default(),
             awaited: Awaited::new(first),
         }
@@ -276,6 +279,7 @@ impl<'a> Talk<'a> {
                 return Flow::close(1000, "");
             }
         };
+        upkeep::follow(self.ctx, membership);
         self.stored_without(&missing);
         for push in &pushes {
             let ack = State::ack(push).encode();
@@ -349,12 +353,12 @@ impl ws::Peer for Talk<'_> {
             self.outlet.more(now);
         }
         self.pass_answers();
-        self.take_receipts(out);
+        self.take_receipts(now, out);
         self.keep(out)
     }
 
     fn deadline(&self) -> Option<Instant> {
-        Some(self.outlet.deadline().map_or(self.state.deadline(), |at| at.min(self.state.deadline())))
+        [self.outlet.deadline(), self.said_again].into_iter().flatten().chain([self.state.deadline()]).min()
     }
 
     fn on_deadline(&mut self, now: Instant, out: &mut Outbox) -> Flow {

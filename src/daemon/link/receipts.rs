@@ -14,7 +14,7 @@ const GATHER: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long after a refusal, or an error of the database, they are tried again.
-const AGAIN: Duration = Duration::from_secs(5);
+pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
 /// What was told, as it was noted.
 pub(super) type Told = Vec<(Seq, Stage, Millis)>;

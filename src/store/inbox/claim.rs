@@ -6,6 +6,7 @@ use super::{Inbound, Scope, read, receipts};
 use crate::base::time::Millis;
 use crate::store::db::Db;
 use crate::store::{Error, RowId, limit_sql};
+use crate::wire::limits::CLAIM_LEASE;
 use crate::wire::priority::Priority;
 use crate::wire::receipt::Stage;
 
@@ -25,6 +26,14 @@ pub struct Claim {
     pub now: Millis,
     /// Until when the messages are this path's alone.
     pub until: Millis,
+}
+
+/// Nobody has claimed it, or the lease is over. One that ends later than any can was given under another clock.
+pub(super) const UNCLAIMED: &str = "(+claimed_until IS NULL OR +claimed_until <= :now OR :beyond < +claimed_until)";
+
+/// The value of `:beyond`. Of two claims the one that was asked for first may be made last.
+pub(super) fn beyond_any_lease(now: Millis) -> Millis {
+    now.saturating_add(2 * Millis::try_from(CLAIM_LEASE.as_millis()).unwrap_or(Millis::MAX / 2))
 }
 
 /// Gives what is neither read nor offered nor claimed to one path, oldest first.
@@ -48,9 +57,9 @@ pub(super) fn claim(db: &Db<'_>, claim: Claim) -> Result<Vec<Inbound>, Error> {
 }
 
 fn conditions(claim: &Claim, values: &mut Values) -> String {
-    let mut text =
-        " AND seen_at IS NULL AND +offered_at IS NULL AND (+claimed_until IS NULL OR +claimed_until <= :now)".to_owned();
+    let mut text = format!(" AND seen_at IS NULL AND +offered_at IS NULL AND {UNCLAIMED}");
     values.set(":now", claim.now);
+    values.set(":beyond", beyond_any_lease(claim.now));
     values.set(":limit", limit_sql(claim.limit.clamp(1, 1000)));
     // Rows of the reference have no priority, which reads as the usual one.
     text.push_str(&format!(" AND coalesce(priority, '{}') IN ({})", Priority::default().as_str(), names(&claim.priorities)));

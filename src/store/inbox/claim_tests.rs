@@ -48,6 +48,15 @@ fn a_claim_is_for_one_path_until_its_lease_is_over() {
 }
 
 #[test]
+fn a_claim_under_another_clock_is_over() {
+    let (_dir, inbox) = filled();
+    let hour = 3_600_000;
+    assert_eq!(ids(&inbox.claim(ask("channel", hour)).unwrap()), ["low", "next", "now"]);
+    assert_eq!(ids(&inbox.claim(ask("wake", hour - 1)).unwrap()), [""; 0], "asked for a moment before");
+    assert_eq!(ids(&inbox.claim(ask("wake", 0)).unwrap()), ["low", "next", "now"]);
+}
+
+#[test]
 fn what_was_offered_is_seen_and_not_offered_again() {
     let (_dir, inbox) = filled();
     let mine = || scope("home", Some(1));

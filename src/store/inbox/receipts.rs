@@ -4,6 +4,7 @@
 use rusqlite::types::Type;
 use rusqlite::{Row as SqlRow, params};
 
+use super::claim::{UNCLAIMED, beyond_any_lease, names};
 use super::scope::{self, Values};
 use super::{Body, NewInbound, Recipient, Scope, read, recipient_sql};
 use crate::base::ids::{ClientId, MessageId, PublicKey, Slug};
@@ -86,16 +87,16 @@ pub(super) fn hold(db: &Db<'_>, hold: Hold) -> Result<usize, Error> {
     let mut values = Values::default();
     let legs = scope::legs(&hold.scope, &mut values);
     let mut conditions = format!(
-        " AND seen_at IS NULL AND +offered_at IS NULL AND (+claimed_until IS NULL OR +claimed_until <= :now) AND +receipts = 1
-          AND coalesce(priority, '{}') IN ({})",
+        " AND seen_at IS NULL AND +offered_at IS NULL AND {UNCLAIMED} AND +receipts = 1 AND coalesce(priority, '{}') IN ({})",
         Priority::default().as_str(),
-        super::claim::names(&hold.priorities),
+        names(&hold.priorities),
     );
     if let Some(senders) = &hold.senders {
         conditions.push_str(" AND instr(:held, ' ' || sender_pubkey || ' ') > 0");
         values.set(":held", format!(" {} ", senders.join(" ")));
     }
     values.set(":now", hold.now);
+    values.set(":beyond", beyond_any_lease(hold.now));
     values.set(":limit", limit_sql(HELD_STEP));
     let index = match hold.scope {
         Scope::Everything => "INDEXED BY inbox_seen_at",

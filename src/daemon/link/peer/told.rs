@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Talk;
 use crate::base::time::Millis;
-use crate::daemon::link::receipts::Told;
+use crate::daemon::link::receipts::{AGAIN, Told};
 use crate::daemon::link::{Farewell, Reply};
 use crate::daemon::{inbound, receipts};
 use crate::net::ws::{Flow, Outbox};
@@ -107,17 +107,21 @@ impl Talk<'_> {
     }
 
     /// Keeps what recipients said of messages that were sent from here, and lets the broker forget it.
-    pub(super) fn take_receipts(&mut self, out: &mut Outbox) {
-        if self.said.is_empty() {
+    pub(super) fn take_receipts(&mut self, now: Instant, out: &mut Outbox) {
+        if self.said.is_empty() || self.said_again.is_some_and(|at| now < at) {
             return;
         }
-        let said = std::mem::take(&mut self.said);
-        match receipts::take(self.ctx, &self.identity.membership, &said) {
-            Ok(taken) => out.text(ClientFrame::TakeReceipts(TakeReceipts { taken }).encode()),
-            // Nothing more is asked for on this connection; the next begins anew.
+        self.said_again = None;
+        match receipts::take(self.ctx, &self.identity.membership, &self.said) {
+            Ok(taken) => {
+                self.said.clear();
+                out.text(ClientFrame::TakeReceipts(TakeReceipts { taken }).encode());
+            }
+            // The broker gives nothing more until these are answered.
             Err(err) => {
-                log::warn!("outbox: {err}; receipts are left with the broker");
+                log::warn!("outbox: {err}; what recipients said waits to be kept");
                 self.ctx.store_failed(&err);
+                self.said_again = Some(Instant::now() + AGAIN);
             }
         }
     }
