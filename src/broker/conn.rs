@@ -21,21 +21,17 @@ use super::handle::receipts::Receipts;
 use super::handle::send::Sends;
 use super::handle::{caps, events, families, keys, presence};
 use super::hello::{self, Admitted, Refusal};
-use super::presence::{Kind, Line, Newcomer};
+use super::presence::{Ended, Kind, Line, Newcomer};
 pub(super) use super::seat::Seat;
 use super::{Matter, Shared};
 
 /// What a connection is told.
 #[derive(Debug, Clone)]
 pub(super) enum Cmd {
-    /// Mail or receipts wait in the database.
+    /// Mail or receipts wait in the database, or the connection has no place any more.
     Mail,
     /// An event, already written out.
     Event(Arc<str>),
-    /// Another connection has taken this one's place.
-    Replaced,
-    /// Its place was taken away: the close code, and the reason.
-    Evicted(u16, &'static str),
     /// The broker stops.
     Stop,
 }
@@ -87,6 +83,19 @@ impl State {
             events::left(&self.shared, &seat.mesh, &gone);
         }
         self.shared.janitor.ring();
+    }
+
+    /// Closes a connection that has no place any more.
+    fn over(&self, why: Ended, out: &mut Outbox) -> Flow {
+        match why {
+            Ended::Replaced => Flow::close(ws::code::NORMAL, "session_replaced"),
+            Ended::Evicted(code, reason) => {
+                if code == hello::KICKED {
+                    self.say_until(out);
+                }
+                Flow::close(code, reason)
+            }
+        }
     }
 
     fn frame(&mut self, frame: ClientFrame, text: &str, now: Instant, out: &mut Outbox) -> Flow {
@@ -185,7 +194,7 @@ impl State {
             events::left(&self.shared, &mesh, evicted);
         }
         if let Some(displaced) = entered.displaced {
-            displaced.tell(Cmd::Replaced);
+            displaced.end(Ended::Replaced);
         }
         // Whoever was kept out this moment was looked for before it had a place.
         if let Err(refusal) = self.check_place(&mesh, keys) {
@@ -316,6 +325,9 @@ impl ws::Peer for State {
     }
 
     fn on_text(&mut self, text: &str, now: Instant, out: &mut Outbox) -> Flow {
+        if let Some(why) = self.line.ended() {
+            return self.over(why, out);
+        }
         self.shared.metrics.bytes_in.add(text.len());
         match ClientFrame::decode(text) {
             Ok(frame) => self.frame(frame, text, now, out),
@@ -338,16 +350,12 @@ impl ws::Peer for State {
     }
 
     fn on_cmd(&mut self, cmd: Cmd, _now: Instant, out: &mut Outbox) -> Flow {
+        if let Some(why) = self.line.ended() {
+            return self.over(why, out);
+        }
         match cmd {
             Cmd::Mail => {}
             Cmd::Event(text) => out.shared(text),
-            Cmd::Replaced => return Flow::close(ws::code::NORMAL, "session_replaced"),
-            Cmd::Evicted(code, reason) => {
-                if code == hello::KICKED {
-                    self.say_until(out);
-                }
-                return Flow::close(code, reason);
-            }
             Cmd::Stop => return Flow::close(ws::code::GOING_AWAY, "shutting down"),
         }
         Flow::Go
@@ -355,6 +363,9 @@ impl ws::Peer for State {
 
     fn on_burst_end(&mut self, _now: Instant, out: &mut Outbox) -> Flow {
         let flow = self.store_sends(out);
+        if let Some(why) = self.line.ended() {
+            return self.over(why, out);
+        }
         self.deliver(out);
         flow
     }
@@ -365,6 +376,9 @@ impl ws::Peer for State {
     }
 
     fn on_deadline(&mut self, now: Instant, out: &mut Outbox) -> Flow {
+        if let Some(why) = self.line.ended() {
+            return self.over(why, out);
+        }
         if self.seat.is_none() && self.hello_by <= now {
             self.shared.metrics.no_hello.add(1);
             self.shared.told(Matter::Silent).info(|| "a connection was closed: it said no hello".to_owned());

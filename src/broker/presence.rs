@@ -1,7 +1,7 @@
 //! One peer of a mesh: what it is, how it is reached, and where its place stands.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::base::ids::{MemberKey, PublicKey, SessionKey};
@@ -15,6 +15,15 @@ use crate::wire::rest::Rest;
 
 use super::conn::Cmd;
 
+/// Why a connection has no place any more.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ended {
+    /// Another connection has taken it.
+    Replaced,
+    /// It was taken away: the close code, and the reason.
+    Evicted(u16, &'static str),
+}
+
 /// The way to one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
@@ -23,11 +32,24 @@ pub(super) struct Line {
     mail: Arc<AtomicBool>,
     /// Receipts wait; as with mail.
     receipts: Arc<AtomicBool>,
+    /// It is over, whether or not the connection reads its queue.
+    ended: Arc<OnceLock<Ended>>,
 }
 
 impl Line {
     pub(super) fn new(handle: Handle<Cmd>, mail: Arc<AtomicBool>, receipts: Arc<AtomicBool>) -> Line {
-        Line { handle, mail, receipts }
+        Line { handle, mail, receipts, ended: Arc::default() }
+    }
+
+    /// The connection has no place any more: nothing that it says from now on is heard.
+    pub(super) fn end(&self, why: Ended) {
+        // The first reason stands. Full or gone: the connection looks whenever it is about to do something.
+        let _ = self.ended.set(why);
+        let _ = self.handle.try_send(Cmd::Mail);
+    }
+
+    pub(super) fn ended(&self) -> Option<Ended> {
+        self.ended.get().copied()
     }
 
     /// Says that there is mail, unless it has been said and not been looked at.

@@ -6,7 +6,7 @@ use crate::base::ids::{MemberKey, MeshId, MessageId, PresenceId};
 use crate::base::time::{Millis, iso, now_millis};
 use crate::broker::Shared;
 use crate::broker::conn::{Cmd, Seat};
-use crate::broker::presence::{Gone, Kind};
+use crate::broker::presence::{Ended, Gone, Kind};
 use crate::broker::router::How;
 use crate::crypto::random;
 use crate::store::hub::{Actor, Entry, Event};
@@ -105,7 +105,7 @@ pub(in crate::broker) fn left(shared: &Shared, mesh: &MeshId, gone: &Gone) {
 pub(in crate::broker) fn evict(shared: &Shared, mesh: &MeshId, ids: &[PresenceId], code: u16, reason: &'static str) {
     for (gone, line) in shared.router.evict(mesh, ids) {
         if let Some(line) = line {
-            line.tell(Cmd::Evicted(code, reason));
+            line.end(Ended::Evicted(code, reason));
         }
         left(shared, mesh, &gone);
     }

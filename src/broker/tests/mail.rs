@@ -143,6 +143,29 @@ fn mail_for_a_member_goes_to_one_daemon_and_to_the_next_when_that_is_gone() {
 }
 
 #[test]
+fn who_is_banned_is_not_heard_although_it_does_not_read_that() {
+    let world = World::new();
+    let (alice, to_alice) = world.session(0, 70, "alice");
+    let (deaf, key) = world.session(1, 71, "deaf");
+    deaf.sent("early", &to_alice.to_hex(), "early+==");
+    assert_eq!(alice.next("push")["ciphertext"], "early+==");
+    deaf.say_text("deaf");
+    // More than the buffers of a socket hold.
+    for n in 0..150 {
+        alice.send(&format!("{n}"), &key.to_hex(), &"x".repeat(40_000), "next");
+        assert_eq!(alice.next("ack")["queued"], true);
+    }
+    alice.ask(json!({"type": "ban", "target": "m2"}), "ban_ack");
+    deaf.send("late", &to_alice.to_hex(), "late", "next");
+    // Whoever comes later is heard later, and is not banned.
+    let (other, _) = world.session(0, 72, "other");
+    deaf.send("later", &to_alice.to_hex(), "late", "next");
+    other.sent("other", &to_alice.to_hex(), "other");
+    assert_eq!(alice.next("push")["ciphertext"], "other");
+    alice.is_quiet();
+}
+
+#[test]
 fn a_frame_too_large_and_a_reader_that_stops_harm_nobody_else() {
     let world = World::new();
     let (alice, _) = world.session(0, 70, "alice");
