@@ -156,6 +156,31 @@ fn what_a_mesh_that_is_silent_may_have_is_not_answered_from_another() {
 }
 
 #[test]
+fn what_a_member_shows_is_not_said_to_be_set_where_nobody_heard_it() {
+    let both = Both::start();
+    let alice = Typist { home: &both.homes[0], session: None };
+    both.proxy.stall(Way::ToDaemon);
+    alice.fails(&["summary", "x"], 4, "set on beta, and not told to the broker of acme (timeout)");
+    let ended = alice.run(&["profile", "set", "--title", "T"]);
+    assert!(ended.out.is_empty() && ended.err.contains("say it again with --mesh acme"), "{ended:?}");
+    alice.says(&["summary", "x", "--mesh", "beta"]);
+}
+
+#[test]
+fn what_is_remembered_is_shown_with_its_mesh_and_what_is_unknown_is_said_to_be() {
+    let both = Both::start();
+    let alice = Typist { home: &both.homes[0], session: None };
+    alice.says(&["remember", "the door is blue", "--mesh", "beta"]);
+    assert!(alice.says(&["recall"]).lines().any(|line| line.ends_with(" · beta")));
+    alice.fails(&["inbox", "--mesh", "zz"], 5, "mesh \"zz\" not found");
+    alice.fails(&["inbox", "--mesh", "zz", "--follow"], 5, "joined: acme, beta");
+    alice.says(&["inbox", "--mesh", "beta"]);
+    alice.fails(&["task", "claim", "nope", "--mesh", "beta"], 5, "there is no such task");
+    alice.fails(&["task", "complete", "nope", "--mesh", "beta"], 5, "claudemesh task list");
+    alice.fails(&["mesh", "rename", "acme", "beta"], 6, "claudemesh mesh rename acme beta-2");
+}
+
+#[test]
 fn a_mesh_that_comes_later_and_is_silent_changes_no_answer() {
     let both = Both::start();
     let alice = Typist { home: &both.homes[0], session: None };
