@@ -19,6 +19,7 @@ fn twice_the_same_mesh_and_two_of_one_name() {
     assert!(fails(&alice, &["mesh", "create", "dev", "--broker", &two.url()], 6).contains("--as dev-2"));
     let made = ok(&alice, &["create", "dev", "--broker", &two.url(), "--as", "dev-2"]);
     assert_eq!(made["slug"], "dev-2");
+    assert!(fails(&alice, &["mesh", "rename", "dev-2", "dev"], 6).contains("try: claudemesh mesh rename dev-2 dev-3"));
     let links =
         ["dev", "dev-2"].map(|mesh| ok(&alice, &["invite", "--mesh", mesh, "--uses", "2"])["url"].as_str().unwrap().to_owned());
     ok(&bob, &["join", &links[0]]);
