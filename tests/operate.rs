@@ -107,7 +107,9 @@ fn a_database_is_looked_at_and_copied_while_the_broker_runs() {
     let backup = |file: &Path| admin(&data, &["backup", file.to_str().unwrap()]);
     assert!(backup(&file).status.success());
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(!backup(&file).status.success(), "what is there is not written over");
+    assert_eq!(backup(&file).status.code(), Some(6), "what is there is not written over");
+    let nowhere = backup(&data.join("no/such/monday.db"));
+    assert!(nowhere.status.code() == Some(10) && nowhere.out.contains("there is no directory"), "{nowhere:?}");
     let bytes = std::fs::read(&file).unwrap();
     assert!(!bytes.windows(14).any(|window| window == b"the very words"), "a direct message is sealed");
 

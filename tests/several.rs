@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use claudemesh::wire::limits::RPC_DEADLINE;
 use serde_json::{Value, json};
 
+use crate::families::Typist;
 use crate::support::home::Home;
 use crate::support::http::{self, Reply};
 use crate::support::mesh::{Mesh, configure};
@@ -23,7 +24,7 @@ struct Both {
     /// What alice is called on `beta`.
     alice_on_beta: String,
     _brokers: [Broker; 2],
-    _homes: [Home; 4],
+    homes: [Home; 4],
 }
 
 impl Both {
@@ -44,7 +45,7 @@ impl Both {
                 (brokers["acme"] == "open" && brokers["beta"] == "open").then_some(())
             });
         }
-        Both { alice, bob, proxy, alice_on_beta, _brokers: brokers, _homes: homes }
+        Both { alice, bob, proxy, alice_on_beta, _brokers: brokers, homes }
     }
 
     /// One request to alice's daemon without a token.
@@ -107,6 +108,94 @@ fn a_mesh_that_answers_nothing_hides_no_other() {
         let own = peers["peers"].as_array()?.iter().find(|peer| peer["pubkey"] == both.alice_on_beta.as_str())?.clone();
         (own["summary"] == "on both").then_some(())
     });
+}
+
+#[test]
+fn what_a_mesh_that_is_silent_may_have_is_not_answered_from_another() {
+    let both = Both::start();
+    let alice = Typist { home: &both.homes[0], session: None };
+    alice.says(&["state", "set", "k", "v", "--mesh", "acme"]);
+    alice.says(&["state", "set", "k", "v2", "--mesh", "beta"]);
+    std::fs::write(both.homes[0].join("paint.md"), "Twice.\n").unwrap();
+    alice.says(&["skill", "publish", "paint", "paint.md", "--mesh", "beta"]);
+    assert!(alice.says(&["state", "get", "k"]).starts_with("  v\n"));
+    both.proxy.stall(Way::ToDaemon);
+
+    // The first that is asked says nothing: what the second has is not the answer.
+    let ended = alice.run(&["state", "get", "k"]);
+    assert_eq!((ended.status.code(), ended.out.as_str()), (Some(4), ""), "{ended:?}");
+    for part in ["the broker of acme did not answer (timeout)", "on beta \"k\" is \"v2\"", "state get k --mesh beta"] {
+        assert!(ended.err.contains(part), "{part}: {ended:?}");
+    }
+    let ended = alice.run(&["state", "get", "k", "--json"]);
+    let refused: Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((ended.status.code(), &refused["ok"]), (Some(4), &json!(false)), "{ended:?}");
+    assert!(refused["error"].as_str().unwrap().contains("acme did not answer"), "{refused}");
+    alice.fails(&["skill", "get", "paint"], 4, "skill \"paint\" is on beta");
+    let answer = both.as_user("GET", "/v1/state?key=k", None).json();
+    assert_eq!((&answer["state"]["value"], &answer["unanswered"]), (&json!("v2"), &json!({"acme": "timeout"})), "{answer}");
+    assert_eq!(answer["unanswered_before"], json!(["acme"]), "{answer}");
+    assert!(alice.says(&["state", "get", "k", "--mesh", "beta"]).starts_with("  v2\n"));
+
+    // What nobody has who answers may be where nobody answers.
+    alice.fails(&["state", "get", "none"], 4, "the broker of acme did not answer");
+    alice.fails(&["skill", "get", "none"], 4, "the broker of acme did not answer");
+    alice.fails(&["state", "get", "k", "--mesh", "acme"], 4, "the broker of acme did not answer");
+}
+
+#[test]
+fn a_list_that_has_gaps_says_so_to_programs_too() {
+    let both = Both::start();
+    let alice = Typist { home: &both.homes[0], session: None };
+    alice.says(&["state", "set", "k", "v2", "--mesh", "beta"]);
+    alice.says(&["remember", "the door is blue", "--mesh", "beta"]);
+    both.proxy.stall(Way::ToDaemon);
+    for list in [&["state", "list", "--json"], &["recall", "door", "--json"]] {
+        let ended = alice.run(list);
+        let rows: Vec<Value> = serde_json::from_str(&ended.out).unwrap();
+        assert_eq!((ended.status.code(), rows.len()), (Some(0), 1), "{ended:?}");
+        assert!(ended.err.contains("the broker of acme did not answer"), "{list:?}: {ended:?}");
+    }
+    let ended = alice.run(&["recall", "--json", "--mesh", "acme"]);
+    assert_eq!((ended.status.code(), ended.out.trim()), (Some(4), "[]"), "{ended:?}");
+    assert!(ended.err.contains("the broker of acme did not answer"), "{ended:?}");
+}
+
+#[test]
+fn what_a_member_shows_is_not_said_to_be_set_where_nobody_heard_it() {
+    let both = Both::start();
+    let alice = Typist { home: &both.homes[0], session: None };
+    both.proxy.stall(Way::ToDaemon);
+    alice.fails(&["summary", "x"], 4, "set on beta, and not told to the broker of acme (timeout)");
+    let ended = alice.run(&["profile", "set", "--title", "T"]);
+    assert!(ended.out.is_empty() && ended.err.contains("say it again with --mesh acme"), "{ended:?}");
+    alice.says(&["summary", "x", "--mesh", "beta"]);
+}
+
+#[test]
+fn what_is_remembered_is_shown_with_its_mesh() {
+    let both = Both::start();
+    let alice = Typist { home: &both.homes[0], session: None };
+    alice.says(&["remember", "the door is blue", "--mesh", "beta"]);
+    assert!(alice.says(&["recall"]).lines().any(|line| line.ends_with(" · beta")), "forget asks for it");
+}
+
+#[test]
+fn a_mesh_that_comes_later_and_is_silent_changes_no_answer() {
+    let both = Both::start();
+    let alice = Typist { home: &both.homes[0], session: None };
+    alice.says(&["state", "set", "k", "v2", "--mesh", "beta"]);
+    // They are asked in the order of what they are called here.
+    let text = std::fs::read_to_string(both.homes[0].join("config.json")).unwrap();
+    let mut entries: Vec<Value> =
+        serde_json::from_value(serde_json::from_str::<Value>(&text).unwrap()["meshes"].clone()).unwrap();
+    entries[0]["slug"] = json!("zeta");
+    configure(both.homes[0].path(), &entries);
+    until("the new name", || (both.alice.get("/v1/health").json()["brokers"]["zeta"] == "open").then_some(()));
+    both.proxy.stall(Way::ToDaemon);
+    let ended = alice.run(&["state", "get", "k"]);
+    assert!(ended.status.success() && ended.out.starts_with("  v2\n"), "{ended:?}");
+    assert!(ended.err.contains("the broker of zeta did not answer"), "{ended:?}");
 }
 
 /// The deadline of what asks several is less than that of the mesh that does not answer: it was not waited for to the end.

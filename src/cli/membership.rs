@@ -49,6 +49,11 @@ pub(super) fn taken(slug: &str, free: &str) -> CliError {
         .with_hint(format!("call this one something else here: --as {free}"))
 }
 
+/// As [`taken`], for a mesh that is there and is to be called so.
+pub(super) fn taken_by_another(old: &str, slug: &str, free: &str) -> CliError {
+    taken(slug, free).with_hint(format!("try: claudemesh mesh rename {old} {free}"))
+}
+
 /// A slug made of a name: what cannot be in one becomes a hyphen.
 pub(super) fn slug_of(name: &str) -> String {
     let mut slug = String::new();
@@ -110,8 +115,7 @@ pub(super) fn remove(paths: &Paths, mesh: &Mesh) -> Result<usize, CliError> {
 pub(super) fn rename(paths: &Paths, old: &Slug, slug: &str, name: &str) -> Result<(), CliError> {
     let renamed = config_edit::edit(paths, |config| {
         if *old != Slug::new(slug) && config.mesh(&Slug::new(slug)).is_some() {
-            let free = free_slug(config, slug);
-            return Err(taken(slug, &free).with_hint(format!("try: claudemesh mesh rename {old} {free}")));
+            return Err(taken_by_another(old.as_str(), slug, &free_slug(config, slug)));
         }
         if let Some(entry) = config.meshes.iter_mut().rfind(|entry| entry.slug == *old) {
             entry.slug = Slug::new(slug);

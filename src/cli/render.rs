@@ -207,11 +207,9 @@ impl Out {
         self.stderr.write_all(text.as_bytes()).map_err(CliError::Output)
     }
 
-    /// One line about the program's own working, on standard error; programs that asked for JSON do not want it.
+    /// One line beside the answer, on standard error: what is missing from it, or what the program did on the way. For programs,
+    /// too, which would take a part for the whole; standard output stays pure JSON.
     pub(super) fn remark(&mut self, text: &str) -> Done {
-        if self.json {
-            return Ok(());
-        }
         let text = format!("[claudemesh] {}\n", neutralise_line(text));
         self.stderr.write_all(text.as_bytes()).map_err(CliError::Output)
     }

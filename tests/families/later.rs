@@ -43,6 +43,9 @@ fn a_reminder_comes_once_although_the_broker_was_killed_and_a_task_goes_its_way(
     assert_eq!(bob.json(&["task", "complete", &id, "merged"])[0]["result"], "merged");
     assert_eq!(alice.json(&["task", "list", "--status", "done"])[0]["title"], "fix the parser");
     alice.fails(&["task", "claim", "nothing0"], 5, "no such task");
+    // Nor can there be one of this id.
+    alice.fails(&["task", "claim", "nope"], 5, "6 may stand for all");
+    alice.fails(&["task", "complete", "nope"], 5, "claudemesh task list");
 
     alice.says(&["send", "bob", "hello", "--id", "named"]);
     let standing = until("it to be delivered", || {

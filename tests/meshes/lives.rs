@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use super::{Server, await_mesh, config, fails, ok, run};
 use crate::families::Typist;
 use crate::support::home::Home;
+use crate::support::mesh::configure;
 use crate::support::servers::Daemon;
 use crate::support::session::Session;
 use crate::support::wait::until;
@@ -18,6 +19,7 @@ fn twice_the_same_mesh_and_two_of_one_name() {
     assert!(fails(&alice, &["mesh", "create", "dev", "--broker", &two.url()], 6).contains("--as dev-2"));
     let made = ok(&alice, &["create", "dev", "--broker", &two.url(), "--as", "dev-2"]);
     assert_eq!(made["slug"], "dev-2");
+    assert!(fails(&alice, &["mesh", "rename", "dev-2", "dev"], 6).contains("try: claudemesh mesh rename dev-2 dev-3"));
     let links =
         ["dev", "dev-2"].map(|mesh| ok(&alice, &["invite", "--mesh", mesh, "--uses", "2"])["url"].as_str().unwrap().to_owned());
     ok(&bob, &["join", &links[0]]);
@@ -201,8 +203,9 @@ fn forgetful(broker: &str) -> String {
             let asking = std::thread::spawn(move || std::io::copy(&mut asks, &mut takes));
             let mut answer = Vec::new();
             server.read_to_end(&mut answer).unwrap();
-            assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
-            if n != 0 {
+            if n == 0 {
+                assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+            } else {
                 client.write_all(&answer).unwrap();
             }
             client.shutdown(Shutdown::Both).unwrap();
@@ -230,6 +233,42 @@ fn a_lost_answer_costs_no_second_use() {
     assert_eq!((secret.len(), kept[0].exists()), (128, false));
     let row = &ok(&alice, &["invite", "list"])["invites"][0];
     assert_eq!((&row["used"], &row["state"]), (&1.into(), &"used_up".into()));
+}
+
+#[test]
+fn to_leave_without_an_answer_is_not_said_to_have_failed() {
+    let (alice, bob, server) = (Home::new(), Home::new(), Server::start(&[]));
+    ok(&alice, &["mesh", "create", "team", "--broker", &server.url()]);
+    ok(&bob, &["join", ok(&alice, &["invite"])["url"].as_str().unwrap()]);
+    let mut entry = config(bob.path())["meshes"][0].clone();
+    entry["brokerUrl"] = format!("ws://{}/ws", forgetful(server.address())).into();
+    configure(bob.path(), &[entry]);
+    let said = fails(&bob, &["leave", "team"], 4);
+    assert!(said.contains("may have been carried out") && said.contains("run it again: claudemesh leave team"), "{said}");
+    assert_eq!(ok(&bob, &["leave", "team"])["remaining"], 0);
+}
+
+#[test]
+fn who_was_shut_out_is_told_so_by_an_invitation_and_leaves_first() {
+    let (alice, bob, server) = (Home::new(), Home::new(), Server::start(&[]));
+    ok(&alice, &["mesh", "create", "team", "--broker", &server.url()]);
+    ok(&bob, &["join", ok(&alice, &["invite"])["url"].as_str().unwrap()]);
+    let daemons = [Daemon::start(alice.path()), Daemon::start(bob.path())];
+    await_mesh(&alice, "team");
+    await_mesh(&bob, "team");
+    let key = config(bob.path())["meshes"][0]["pubkey"].as_str().unwrap().to_owned();
+    Typist { home: &alice, session: None }.says(&["ban", &key]);
+    until("bob's daemon to hear of it", || {
+        let team = daemons[1].get("/v1/health").json()["meshes"]["team"].clone();
+        (team["status"] == "closed" && team["fault"] == "banned").then_some(())
+    });
+    let link = ok(&alice, &["invite"])["url"].as_str().unwrap().to_owned();
+    let said = fails(&bob, &["join", &link], 7);
+    assert!(said.contains("banned from this mesh") && said.contains("claudemesh leave team"), "{said}");
+    fails(&bob, &["join", "team"], 7);
+    ok(&bob, &["leave", "team"]);
+    assert_eq!(ok(&bob, &["join", &link])["already_member"], false);
+    await_mesh(&bob, "team");
 }
 
 #[test]

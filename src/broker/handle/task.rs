@@ -68,10 +68,12 @@ pub(in crate::broker) fn complete(shared: &Shared, seat: &Seat, ask: OnTask, out
     }
 }
 
+/// What can be no task's id is the id of no task.
 fn is_id(ask: &OnTask, out: &mut Outbox) -> bool {
     let is = (MIN_PREFIX..=32).contains(&ask.task_id.len()) && ask.task_id.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if !is {
-        error(out, Code::Invalid, "a task's id has 32 letters and digits; 6 may stand for all", None, ask.req_id.clone());
+        let text = "there is no such task: a task's id has 32 letters and digits; 6 may stand for all";
+        error(out, Code::TaskNotFound, text, None, ask.req_id.clone());
     }
     is
 }

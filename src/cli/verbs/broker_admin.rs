@@ -238,9 +238,13 @@ fn backup(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let (dir, admin) = open(parsed)?;
     let file = Path::new(parsed.first());
     if file.exists() {
-        return Err(
-            CliError::refused(Exit::Failure, format!("{} is there already", file.display())).with_hint("choose another name")
-        );
+        return Err(CliError::refused(Exit::AlreadyExists, format!("{} is there already", file.display()))
+            .with_hint("choose another name"));
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        let missing = CliError::refused(Exit::Io, format!("there is no directory {}", folder.display()));
+        return Err(missing.with_hint("make it first, or name another"));
     }
     let bytes = admin
         .backup(file)

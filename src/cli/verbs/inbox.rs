@@ -1,9 +1,10 @@
 //! `inbox`: what came. A session's message counts as seen once it has been written out, not when it was asked for.
 
+use crate::base::config::Config;
 use crate::base::exit::Exit;
 use crate::base::names::neutralise_line;
 use crate::base::time::parse_iso;
-use crate::cli::context::{note_skew, warm};
+use crate::cli::context::{note_skew, one_mesh, paths, warm};
 use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::{Line, Out, Style};
@@ -64,10 +65,15 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
         mark_seen: false,
     };
     if parsed.is_set(&FOLLOW) {
+        known(mesh.as_deref())?;
         return super::inbox_follow::run(&client, query, out);
     }
     let page = client.inbox(&query)?;
     let items = page.items;
+    if items.is_empty() {
+        // What came from a mesh that was left since is shown.
+        known(mesh.as_deref())?;
+    }
     // Looking at everything from outside does not mean that each session has seen its mail.
     let is_new = |item: &&InboxItem| item.seen_at.is_none() && client.token().is_some();
     let new: Vec<String> = items.iter().filter(is_new).map(|item| item.id.clone()).collect();
@@ -90,6 +96,12 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     client.read_by_tool(&new, &claimed)?;
     note_skew(&client, out)?;
     Ok(Exit::Success)
+}
+
+/// The mesh that was named is joined: an empty list of another would look like one of a mesh on which nobody wrote.
+fn known(mesh: Option<&str>) -> Result<(), CliError> {
+    let Some(slug) = mesh else { return Ok(()) };
+    one_mesh(&Config::load(&paths()?.config_file())?, Some(slug)).map(drop)
 }
 
 fn time(parsed: &Parsed, flag: &Flag) -> Result<Option<String>, CliError> {

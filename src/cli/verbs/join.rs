@@ -8,12 +8,14 @@ use crate::base::ids::{MemberId, MemberKey, MeshId, Slug};
 use crate::base::names::is_slug;
 use crate::base::time::{iso, now_millis};
 use crate::cli::broker_http::{Broker, Call, sentence};
+use crate::cli::context::cold;
 use crate::cli::error::CliError;
 use crate::cli::link::{self, Checked, Link};
 use crate::cli::membership::{Pending, add, files, free_slug, member_name, slug_of, taken};
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Flag, Group, Operand, Verb};
+use crate::wire::ipc::{LinkFault, LinkStatus};
 use crate::wire::json::{self, Map, Value, json};
 use crate::wire::mesh_api::{Joined, ShortLink, Verdict};
 
@@ -31,7 +33,7 @@ pub(in crate::cli) const VERB: Verb = Verb {
     about: "Join a mesh by an invitation.",
     long: "Takes links as this program and the TypeScript claudemesh make them, long and short, and bare codes with --broker. The key is \
            made here; the broker learns the public half. A daemon that runs is on the mesh within a second.\n\n\
-           To join a mesh again changes nothing. A mesh whose name is taken on this machine gets another one by --as.",
+           To join a mesh again changes nothing; who was shut out of it leaves it first. A mesh whose name is taken on this machine gets another one by --as.",
     operands: &[Operand::one("LINK", "The invitation.")],
     tail: None,
     flags: &[NAME, AS, BROKER],
@@ -110,8 +112,28 @@ fn request<'a>(invite: &Checked, pending: &Pending, name: &str) -> Call<'a> {
 }
 
 fn already(mesh: &Mesh, out: &mut Out) -> Result<Exit, CliError> {
+    if let Some(why) = shut_out(mesh) {
+        let slug = &mesh.slug;
+        return Err(CliError::refused(Exit::Denied, format!("joined already as \"{slug}\", and not let in: {why}")).with_hint(
+            format!(
+                "an invitation lets in a new member, not this one: run claudemesh leave {slug}, then join again with the link"
+            ),
+        ));
+    }
     say(mesh, true, out)?;
     Ok(Exit::Success)
+}
+
+/// Why the broker takes the member of a joined mesh for none any more, as far as a daemon runs and knows.
+fn shut_out(mesh: &Mesh) -> Option<String> {
+    let health = cold(None).ok()?.health().ok()?;
+    let now = health.meshes.get(mesh.slug.as_str()).filter(|now| now.status == LinkStatus::Closed)?;
+    match now.fault? {
+        LinkFault::Banned | LinkFault::Refused | LinkFault::Deleted => {
+            Some(now.last_error.clone().unwrap_or_else(|| "the broker refuses this member".to_owned()))
+        }
+        _ => None,
+    }
 }
 
 fn say(mesh: &Mesh, already: bool, out: &mut Out) -> Result<(), CliError> {

@@ -59,7 +59,10 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
             Err(err) if err.exit() == Exit::NotFound => {}
             Err(err) if err.exit() == Exit::Network => {
                 return Err(CliError::refused(Exit::Network, err.to_string())
-                    .with_hint(format!("forget it on this machine only with: claudemesh leave {slug} --local")));
+                    .with_hint(format!(
+                        "if the broker heard it, it may have been carried out all the same; to be sure, run it again: claudemesh leave \
+                         {slug}\nforget it on this machine only with: claudemesh leave {slug} --local"
+                    )));
             }
             Err(err) => return Err(err),
         }

@@ -70,7 +70,9 @@ fn recall(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
             let tags = (!memory.tags.is_empty()).then(|| format!(" [{}]", memory.tags.join(", ")));
             out.line(&Line::new().and(Style::Bold, &memory.id).maybe(Style::Cyan, tags))?;
             out.body(&memory.content)?;
-            out.line(&Line::new().and(Style::Dim, format!("{} · {}", memory.remembered_by, memory.remembered_at)))
+            out.line(
+                &Line::new().and(Style::Dim, format!("{} · {} · {}", memory.remembered_by, memory.remembered_at, found.mesh)),
+            )
         })?;
     }
     silent(&page.unanswered, !page.matches.is_empty(), out)

@@ -11,7 +11,9 @@ use crate::base::names::{is_display_name, is_slug};
 use crate::base::time::{iso, now_millis};
 use crate::cli::broker_http::{Broker, Call};
 use crate::cli::error::CliError;
-use crate::cli::membership::{Pending, add, files, free_slug, joined, member_name, remove, rename, secret, slug_of, taken};
+use crate::cli::membership::{
+    Pending, add, files, free_slug, joined, member_name, remove, rename, secret, slug_of, taken, taken_by_another,
+};
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Flag, Group, Operand, Verb};
@@ -185,7 +187,7 @@ fn run_rename(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     }
     let config = Config::load(&paths.config_file())?;
     if old != new && config.mesh(&Slug::new(new.as_str())).is_some() {
-        return Err(taken(new, &free_slug(&config, new)));
+        return Err(taken_by_another(old, new, &free_slug(&config, new)));
     }
     let key = secret(&mesh)?;
     let body = RenameMesh { slug: new.clone(), name: new.clone() };

@@ -7,8 +7,8 @@ use crate::cli::error::CliError;
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Flag, Group, Operand, Verb};
-use crate::client::OutboxStatus;
-use crate::wire::ipc::{Abort, OutboxItem, Prune, Requeue};
+use crate::client::{self, Client, OutboxStatus};
+use crate::wire::ipc::{Abort, OutboxItem, OutboxRow, Prune, Requeue};
 
 const FAILED: Flag = Flag::switch("--failed", "What was given up.");
 const PENDING: Flag = Flag::switch("--pending", "What waits to be sent.");
@@ -50,7 +50,7 @@ pub(in crate::cli) const REQUEUE: Verb = Verb {
     group: Group::Daemon,
     about: "Send again what was given up.",
     long: "",
-    operands: &[Operand::one("ID", "The row's id, as the list shows it.")],
+    operands: &[Operand::one("ID", "The row's id, or the message's.")],
     tail: None,
     flags: &[NEW_ID],
     effect: Effect::Write,
@@ -78,7 +78,7 @@ pub(in crate::cli) const ABORT: Verb = Verb {
     group: Group::Daemon,
     about: "Give up a message that was not sent yet.",
     long: "A message that is on its way this moment may still arrive.",
-    operands: &[Operand::one("ID", "The row's id, as the list shows it.")],
+    operands: &[Operand::one("ID", "The row's id, or the message's.")],
     tail: None,
     flags: &[],
     effect: Effect::Write,
@@ -127,13 +127,20 @@ fn line(item: &OutboxItem) -> String {
     line
 }
 
+/// The row of this id, or of the message of this id.
+fn find(client: &Client, id: &str) -> Result<OutboxRow, CliError> {
+    client.outbox_row(id).map_err(|err| match err {
+        client::Error::Refused { status: 404, .. } => {
+            CliError::refused(Exit::NotFound, format!("no outbox row with id \"{id}\"")).or_list("claudemesh outbox")
+        }
+        err => err.into(),
+    })
+}
+
 fn requeue(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let request = Requeue {
-        id: parsed.first().to_owned(),
-        new_client_message_id: parsed.value(&NEW_ID).map(str::to_owned),
-        aborted_by: None,
-    };
     let client = cold(session_token()?)?;
+    let id = find(&client, parsed.first())?.item.id;
+    let request = Requeue { id, new_client_message_id: parsed.value(&NEW_ID).map(str::to_owned), aborted_by: None };
     let done = client.requeue(&request)?;
     if out.is_json() {
         out.json(&done)?;
@@ -148,13 +155,7 @@ fn requeue(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 }
 
 fn show(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let id = parsed.first();
-    let row = match cold(session_token()?)?.outbox_row(id) {
-        Err(crate::client::Error::Refused { status: 404, .. }) => {
-            return Err(CliError::refused(Exit::NotFound, format!("no outbox row with id \"{id}\"")).or_list("claudemesh outbox"));
-        }
-        row => row?,
-    };
+    let row = find(&cold(session_token()?)?, parsed.first())?;
     if out.is_json() {
         out.json_pretty(&row)?;
         return Ok(Exit::Success);
@@ -185,7 +186,9 @@ fn show(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 }
 
 fn abort(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
-    let done = cold(session_token()?)?.abort(&Abort { id: parsed.first().to_owned(), aborted_by: None })?;
+    let client = cold(session_token()?)?;
+    let id = find(&client, parsed.first())?.item.id;
+    let done = client.abort(&Abort { id, aborted_by: None })?;
     if out.is_json() {
         out.json(&done)?;
     } else {

@@ -1,7 +1,7 @@
 //! `profile`, `status set`, `summary`, `visible` and the groups: what a session shows of itself.
 
 use crate::base::exit::Exit;
-use crate::base::ids::PublicKey;
+use crate::base::ids::{PublicKey, Slug};
 use crate::base::names::is_group_name;
 use crate::cli::context::warm;
 use crate::cli::error::CliError;
@@ -9,7 +9,7 @@ use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
 use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb};
 use crate::client::Client;
-use crate::wire::ipc::PeerOnMesh;
+use crate::wire::ipc::{PeerOnMesh, ProfileSet};
 use crate::wire::json::{self, Map, Value, json};
 use crate::wire::profile::Profile;
 
@@ -123,8 +123,23 @@ fn show(client: &Client, parsed: &Parsed, changes: &Map<String, Value>, out: &mu
             None => CliError::refused(Exit::Unavailable, "no mesh is joined"),
         });
     }
+    if client.token().is_none() && !done.unanswered.is_empty() {
+        return Err(told_in_part(&done));
+    }
     // A session's is kept here, and shown as soon as its broker is back.
     done.unanswered.iter().try_for_each(|(mesh, why)| out.remark(&format!("warn the broker of {mesh} was not told yet: {why}")))
+}
+
+/// Nothing is kept of what a member shows: who was not told is told when somebody says it again.
+fn told_in_part(done: &ProfileSet) -> CliError {
+    let silent: Vec<String> = done.unanswered.iter().map(|(mesh, why)| format!("{mesh} ({why})")).collect();
+    let told: Vec<&str> = done.meshes.iter().map(Slug::as_str).collect();
+    let again: Vec<String> = done.unanswered.keys().map(|mesh| format!("--mesh {mesh}")).collect();
+    CliError::refused(Exit::Network, format!("set on {}, and not told to the broker of {}", told.join(", "), silent.join(", ")))
+        .with_hint(format!(
+            "nothing is kept for it: say it again with {} once it answers, as claudemesh status tells",
+            again.join(" and with ")
+        ))
 }
 
 fn unanswered(mesh: &str, why: &str) -> CliError {

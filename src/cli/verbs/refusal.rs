@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::base::exit::Exit;
+use crate::base::ids::Slug;
 use crate::cli::error::CliError;
 use crate::cli::render::Out;
 use crate::client;
-use crate::wire::json::Value;
+use crate::wire::ipc::{Problem, Silence};
+use crate::wire::json::{self, Value};
 
 use super::send;
 
@@ -15,7 +17,7 @@ pub(super) fn explain(err: client::Error, what: &str) -> CliError {
     let client::Error::Refused { status, problem } = &err else { return err.into() };
     let Some(code) = problem.rest.get("code").and_then(Value::as_str).filter(|_| problem.error != "route_failed") else {
         return match status {
-            404 if problem.error.ends_with("_not_found") => CliError::refused(Exit::NotFound, format!("{what} not found")),
+            404 if problem.error.ends_with("_not_found") => missing(what, problem),
             _ => send::explain(err),
         };
     };
@@ -32,6 +34,36 @@ pub(super) fn explain(err: client::Error, what: &str) -> CliError {
         (_, 502..=504) => refused(Exit::Network).with_hint("see what is wrong with: claudemesh status"),
         _ => refused(Exit::Failure),
     }
+}
+
+/// What no mesh has that answered. One that did not may have it.
+fn missing(what: &str, problem: &Problem) -> CliError {
+    let silent: BTreeMap<String, String> =
+        problem.rest.get("unanswered").and_then(|silent| json::from_value(silent.clone()).ok()).unwrap_or_default();
+    match silent.is_empty() {
+        true => CliError::refused(Exit::NotFound, format!("{what} not found")),
+        false => CliError::refused(Exit::Network, format!("{what} was not found, but {}", who_is_silent(&silent, silent.keys())))
+            .with_hint("see what is wrong with: claudemesh status\nor ask one mesh alone with --mesh"),
+    }
+}
+
+/// That an answer is of one mesh while others said nothing. It is an error where one of those comes first: what that has would
+/// be the answer. `again` is the command that asks the mesh of the answer alone.
+pub(super) fn doubted(silence: &Silence, found: &str, again: &str, out: &mut Out) -> Result<(), CliError> {
+    if silence.unanswered_before.is_empty() {
+        return silent(&silence.unanswered, true, out).map(drop);
+    }
+    let first = who_is_silent(&silence.unanswered, silence.unanswered_before.iter().map(Slug::as_str));
+    Err(CliError::refused(Exit::Network, format!("{first}; {found}"))
+        .with_hint(format!("to ask that mesh alone: {again}\nsee what is wrong with: claudemesh status")))
+}
+
+fn who_is_silent(unanswered: &BTreeMap<String, String>, which: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let each = which.into_iter().map(|mesh| {
+        let why = unanswered.get(mesh.as_ref()).map(String::as_str).unwrap_or_default();
+        format!("the broker of {} did not answer ({why})", mesh.as_ref())
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// As [`explain`], about somebody who was named.

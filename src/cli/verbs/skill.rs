@@ -11,7 +11,7 @@ use crate::cli::spec::{Count, Effect, Example, Flag, Group, MESH, Operand, Verb}
 use crate::wire::limits::MAX_SEND_BODY;
 use crate::wire::skill::{ShareSkill, SkillAction};
 
-use super::refusal::{explain, nothing, silent};
+use super::refusal::{doubted, explain, nothing, silent};
 use super::words;
 
 const QUERY: Flag = Flag::valued("--query", "TEXT", "Only those with this in name, description or tags.");
@@ -75,10 +75,16 @@ fn list(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
 
 fn get(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let name = parsed.first();
-    let skill = warm(out)?
+    let found = warm(out)?
         .skill(name, parsed.value(&MESH))
-        .map_err(|err| explain(err, &format!("skill \"{name}\"")).or_list("claudemesh skill list"))?
-        .skill;
+        .map_err(|err| explain(err, &format!("skill \"{name}\"")).or_list("claudemesh skill list"))?;
+    let skill = found.skill;
+    doubted(
+        &found.silence,
+        &format!("skill \"{name}\" is on {}", skill.mesh),
+        &format!("claudemesh skill get {name} --mesh {}", skill.mesh),
+        out,
+    )?;
     if out.is_json() {
         out.json_pretty(&skill)?;
     } else {

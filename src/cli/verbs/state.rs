@@ -10,7 +10,10 @@ use crate::wire::ipc::{OnMesh, StateWrite};
 use crate::wire::json::{self, Value};
 use crate::wire::state::StateEntry;
 
-use super::refusal::{explain, nothing, silent};
+use super::refusal::{doubted, explain, nothing, silent};
+
+/// As much of a value as is shown within a sentence, in characters.
+const SHOWN: usize = 200;
 
 const KEY: Operand = Operand::one("KEY", "The value's name.");
 
@@ -69,6 +72,14 @@ fn get(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let found = warm(out)?
         .state(key, parsed.value(&MESH))
         .map_err(|err| explain(err, &format!("\"{key}\"")).or_list("claudemesh state list"))?;
+    let mesh = &found.state.mesh;
+    let value: String = json::encode(&found.state.row.value).chars().take(SHOWN).collect();
+    doubted(
+        &found.silence,
+        &format!("on {mesh} \"{key}\" is {value}"),
+        &format!("claudemesh state get {key} --mesh {mesh}"),
+        out,
+    )?;
     if out.is_json() {
         out.json(&found.state)?;
     } else {

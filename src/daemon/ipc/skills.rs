@@ -10,7 +10,7 @@ use super::mesh;
 use super::pass;
 use super::reply::Reply;
 use super::routes::Call;
-use super::state::not_found;
+use super::state::{not_found, silence};
 
 pub(super) fn list(call: &Call<'_>) -> Reply {
     let query = call.query("query").map(str::to_owned);
@@ -51,7 +51,10 @@ pub(super) fn get(call: &Call<'_>) -> Reply {
         Err(refused) => return refused,
     };
     match answers.into_iter().find_map(|(mesh, skill)| Some(OnMesh { row: skill?, mesh })) {
-        Some(skill) => Reply::ok(&SkillFound { skill }),
+        Some(skill) => {
+            let silence = silence(call, &skill.mesh, unanswered);
+            Reply::ok(&SkillFound { skill, silence })
+        }
         None => not_found("skill_not_found", "name", &call.item, unanswered),
     }
 }

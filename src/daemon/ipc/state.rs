@@ -3,7 +3,7 @@
 use crate::base::ids::Slug;
 use crate::wire::client::ClientFrame;
 use crate::wire::code::Code;
-use crate::wire::ipc::{OnMesh, StateEntries, StateFound, StateSet, StateWrite};
+use crate::wire::ipc::{OnMesh, Silence, StateEntries, StateFound, StateSet, StateWrite};
 use crate::wire::json::{self, Value};
 use crate::wire::server::ServerFrame;
 use crate::wire::state::{GetState, ListState, SetState, StateEntry};
@@ -38,7 +38,10 @@ fn get(call: &Call<'_>, key: String) -> Reply {
     // A key that was never set is answered with null.
     let found = answers.into_iter().find_map(|(mesh, entry)| Some((mesh, entry.filter(|entry| !entry.value.is_null())?)));
     match found {
-        Some((mesh, row)) => Reply::ok(&StateFound { state: OnMesh { row, mesh } }),
+        Some((mesh, row)) => {
+            let silence = silence(call, &mesh, unanswered);
+            Reply::ok(&StateFound { state: OnMesh { row, mesh }, silence })
+        }
         None => not_found("state_not_found", "key", &key, unanswered),
     }
 }
@@ -47,6 +50,14 @@ fn get(call: &Call<'_>, key: String) -> Reply {
 pub(super) fn not_found(word: &str, kind: &str, name: &str, unanswered: Unanswered) -> Reply {
     let refusal = Reply::error(404, word).and(kind, name);
     if unanswered.is_empty() { refusal.into() } else { refusal.and("unanswered", json::value(&unanswered)).into() }
+}
+
+/// Who said nothing while `found` had what was asked for. A mesh before it that is silent may have it, too.
+pub(super) fn silence(call: &Call<'_>, found: &Slug, unanswered: Unanswered) -> Silence {
+    let asked = mesh::asked(call).unwrap_or_default();
+    let before = asked.iter().map(|membership| &membership.slug).take_while(|slug| *slug != found);
+    let unanswered_before = before.filter(|slug| unanswered.contains_key(slug.as_str())).cloned().collect();
+    Silence { unanswered, unanswered_before }
 }
 
 fn list(call: &Call<'_>) -> Reply {

@@ -20,6 +20,17 @@ pub struct OnMesh<T> {
     pub mesh: Slug,
 }
 
+/// Who said nothing where the answer is of the first mesh that has one.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Silence {
+    /// Meshes that did not answer, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unanswered: BTreeMap<String, String>,
+    /// Those of them that come before the mesh of the answer: what they have would be the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered_before: Vec<Slug>,
+}
+
 /// `GET /v1/state`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StateEntries {
@@ -32,6 +43,8 @@ pub struct StateEntries {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StateFound {
     pub state: OnMesh<StateEntry>,
+    #[serde(flatten)]
+    pub silence: Silence,
 }
 
 /// `POST /v1/state`.
@@ -104,6 +117,8 @@ pub struct Skills {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SkillFound {
     pub skill: OnMesh<Skill>,
+    #[serde(flatten)]
+    pub silence: Silence,
 }
 
 /// Reply to `POST /v1/profile`.
