@@ -1,7 +1,8 @@
-//! What one session is kept from: what others of the same member sent and what it has no right to.
+//! What one session is kept from: what others of the same member sent, who else is on the machine, and what it has no right to.
 
 use serde_json::{Value, json};
 
+use crate::support::home::Home;
 use crate::support::http;
 use crate::support::mesh::World;
 use crate::support::servers::Daemon;
@@ -91,4 +92,23 @@ fn one_session_learns_nothing_of_what_another_sent() {
             assert_eq!((status, &standing["targetSpec"]), (200, &json!(bob.key)), "{name}: {standing}");
         }
     }
+}
+
+#[test]
+fn a_session_tries_its_own_ways_in_alone() {
+    let home = Home::new();
+    let daemon = Daemon::start(home.path());
+    let [alice, bob] = ["alice", "bob"].map(|name| Session::open(&daemon, "home", name));
+    let tried = |(status, answer): (u16, Value)| {
+        assert_eq!(status, 200, "{answer}");
+        let mut names: Vec<String> =
+            answer["canaries"].as_array().unwrap().iter().map(|one| one["displayName"].as_str().unwrap().to_owned()).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    let body = json!({"wait_ms": 0});
+    assert_eq!(tried(ask(&alice, "POST", "/v1/canary", Some(&body))), ["alice"]);
+    assert_eq!(tried(ask(&bob, "POST", "/v1/canary", Some(&body))), ["bob"]);
+    assert_eq!(tried(ask_as_user(&daemon, "POST", "/v1/canary", Some(&body))), ["alice", "bob"]);
 }
