@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::support::home::{Home, command_in};
 use crate::support::mesh::World;
 use crate::support::process::Process;
+use crate::support::proxy::Way;
 use crate::support::servers::Daemon;
 use crate::support::session::Session;
 use crate::support::wait::{PATIENCE, until};
@@ -75,6 +76,35 @@ fn what_can_not_be_delivered_is_shown_sent_again_given_up_and_cleared_by_its_sen
     assert_eq!(ask(&alice, "POST", "/v1/outbox/prune", Some(&json!({"before": "2020-01-01"}))).1["removed"], 0);
     assert_eq!(ask(&alice, "POST", "/v1/outbox/prune", None).1["removed"], 2);
     assert_eq!(ask(&alice, "GET", "/v1/outbox", None).1["items"], json!([]));
+}
+
+#[test]
+fn what_was_given_up_on_its_way_is_done_once_the_broker_says_that_it_has_it() {
+    let world = World::through_proxies();
+    let alice = Session::open(&world.alice, "acme", "alice");
+    let bob = Session::open(&world.bob, "acme", "bob");
+    let at_bob = bob.follow(None);
+    alice.send(&bob.key, "first", "m-1");
+    at_bob.message("m-1");
+    // The broker takes it and passes it on, and its word is late.
+    world.proxies[0].stall(Way::ToDaemon);
+    alice.send(&bob.key, "never mind", "m-2");
+    at_bob.message("m-2");
+    let row = ask(&alice, "GET", "/v1/outbox/m-2", None).1;
+    assert_eq!((&row["status"], &row["message"]), (&json!("inflight"), &json!("never mind")));
+    let body = json!({"id": row["id"]});
+    let (status, refused) = ask(&alice, "POST", "/v1/outbox/requeue", Some(&body));
+    assert_eq!((status, &refused["error"]), (409, &json!("row is on its way to the broker")), "{refused}");
+    assert_eq!(ask(&alice, "POST", "/v1/outbox/abort", Some(&body)).0, 200);
+    assert_eq!(ask(&alice, "GET", "/v1/outbox/m-2", None).1["status"], "aborted");
+    world.proxies[0].resume();
+    let done = until("the row to be done", || {
+        let row = ask(&alice, "GET", "/v1/outbox/m-2", None).1;
+        (row["status"] == "done").then_some(row)
+    });
+    assert!(done["broker_message_id"].is_string() && done["message"].is_null(), "its text is dropped: {done}");
+    assert_eq!(done["aborted_at"], Value::Null);
+    assert_eq!(ask(&alice, "GET", "/v1/outbox", None).1["items"].as_array().map(Vec::len), Some(2), "it went once");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod storm;
 mod support;
 
+mod apart;
 mod cli;
 mod crash;
 mod crash_many;

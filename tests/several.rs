@@ -238,6 +238,50 @@ fn on_another_mesh_a_session_speaks_for_its_member() {
 }
 
 #[test]
+fn on_another_mesh_a_session_shows_nothing_and_learns_nothing_of_other_sessions() {
+    let both = Both::start();
+    let ann = Session::open(&both.alice, "acme", "ann");
+    let abe = Session::open(&both.alice, "beta", "abe");
+    let ben = Session::open(&both.bob, "beta", "ben");
+    // What it shows of itself is shown on its own mesh.
+    let summary = |pubkey: &str| {
+        let peers = ben.call("GET", "/v1/peers", None).unwrap().json();
+        let peers = peers["peers"].as_array().unwrap().clone();
+        peers.iter().find(|peer| peer["pubkey"] == pubkey).map(|peer| peer["summary"].clone())
+    };
+    let before = until("the member", || summary(&both.alice_on_beta));
+    let keyless = json!({"token": "d".repeat(64), "session_id": "old", "mesh": "beta", "display_name": "old",
+                         "pid": std::process::id()});
+    assert_eq!(both.as_user("POST", "/v1/sessions/register", Some(&keyless)).status, 200);
+    let keyless = [("Authorization", format!("ClaudeMesh-Session {}", "d".repeat(64)))];
+    let keyless = keyless.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let body = json!({"summary": "not there", "mesh": "beta"});
+    let refused = [
+        ann.call("POST", "/v1/profile", Some(&body)).unwrap(),
+        http::request(&both.alice.socket(), "POST", "/v1/profile", &keyless, Some(body.to_string().as_bytes())).unwrap(),
+    ];
+    for refused in refused {
+        let error = refused.json();
+        assert_eq!((refused.status, &error["error"]), (409, &json!("this session has no presence there")), "{error}");
+        assert_eq!(error["mesh"], "beta");
+    }
+    post(&abe, "/v1/profile", &json!({"summary": "here"}));
+    until("its own summary", || summary(&abe.key).filter(|summary| summary == "here"));
+    assert_eq!(summary(&both.alice_on_beta), Some(before), "the member shows what it showed");
+
+    // The broker of the other mesh is asked in the member's name, and knows of all its sessions.
+    abe.send(&ben.key, "for ben alone", "m-1");
+    let id = until("the broker to have it", || {
+        let row = both.as_user("GET", "/v1/outbox/m-1", None).json();
+        row["broker_message_id"].as_str().map(str::to_owned)
+    });
+    let path = format!("/v1/messages/{id}?mesh=beta");
+    assert_eq!(both.as_user("GET", &path, None).json()["targetSpec"], ben.key.as_str());
+    let refused = ann.call("GET", &path, None).unwrap();
+    assert_eq!((refused.status, &refused.json()["error"]), (404, &json!("message_not_found")), "{refused:?}");
+}
+
+#[test]
 fn of_two_meshes_a_caller_without_a_session_names_one() {
     let both = Both::start();
     for (method, path, body) in [

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::ids::ClientId;
+use crate::base::ids::{ClientId, PublicKey};
 
 use super::key::Seal;
 
@@ -148,6 +148,9 @@ pub struct MessageStatusResult {
     pub recipients: Vec<RecipientStatus>,
     #[serde(default)]
     pub recipient_count: usize,
+    /// The key that it was sent as. The reference's broker does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_pubkey: Option<PublicKey>,
     /// Of a message to many that reached nobody: how many do not let through what its sender says to many.
     #[serde(default, skip_serializing_if = "is_none")]
     pub blocked: usize,

@@ -4,8 +4,9 @@ use crate::base::ids::PublicKey;
 use crate::base::time::{Millis, iso};
 use crate::broker::Shared;
 use crate::broker::conn::{Seat, error};
+use crate::broker::presence::Kind;
 use crate::net::ws::Outbox;
-use crate::store::hub::MessageLookup;
+use crate::store::hub::{MessageLookup, MessageState};
 use crate::wire::code::Code;
 use crate::wire::schedule::{MessageStatus, MessageStatusResult, RecipientStatus};
 use crate::wire::server::ServerFrame;
@@ -13,7 +14,16 @@ use crate::wire::target::Target;
 
 use super::{fanout, found};
 
-/// For the sender's member alone: whom somebody writes to is nobody else's business.
+/// Whether it may be told of this message: a session of what it sent itself and of what its member did, others of everything
+/// their member's sessions sent. Whom somebody writes to is nobody else's business.
+fn is_its(seat: &Seat, message: &MessageState) -> bool {
+    let others_session = match seat.kind {
+        Kind::Session(key) => ![key.0, seat.member.key.0].contains(&message.sender_pubkey),
+        Kind::Member | Kind::Passing(_) => false,
+    };
+    message.sender_member_id == seat.member.id && !others_session
+}
+
 pub(in crate::broker) fn status(shared: &Shared, seat: &Seat, ask: MessageStatus, out: &mut Outbox) {
     let length = ask.message_id.chars().count();
     if !(8..=32).contains(&length) || !ask.message_id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -23,7 +33,7 @@ pub(in crate::broker) fn status(shared: &Shared, seat: &Seat, ask: MessageStatus
     let state = shared.hub.message_status(seat.mesh.clone(), ask.message_id.clone());
     let state = match found(shared, state, ask.req_id.as_ref(), out) {
         None => return,
-        Some(MessageLookup::Found(state)) if state.sender_member_id == seat.member.id => state,
+        Some(MessageLookup::Found(state)) if is_its(seat, &state) => state,
         Some(MessageLookup::Ambiguous) => {
             return error(out, Code::AmbiguousPrefix, "more than one message's id begins so", None, ask.req_id);
         }
@@ -69,6 +79,7 @@ pub(in crate::broker) fn status(shared: &Shared, seat: &Seat, ask: MessageStatus
         delivered_at: state.delivered_at.map(iso),
         recipients,
         recipient_count: state.recipients,
+        sender_pubkey: Some(state.sender_pubkey),
         blocked,
         req_id: ask.req_id,
     };

@@ -50,7 +50,7 @@ fn what_is_to_be_sent_later_is_sent_once_whatever_happens_meanwhile() {
 #[test]
 fn only_the_sender_learns_where_a_message_stands() {
     let world = World::new();
-    let (alice, _) = world.session(0, 11, "alice");
+    let (alice, alice_key) = world.session(0, 11, "alice");
     let (bob, bob_key) = world.session(1, 21, "bob");
     let id = alice.sent("a", &bob_key.to_hex(), "c")["messageId"].as_str().unwrap().to_owned();
     let push = bob.next("push");
@@ -66,6 +66,13 @@ fn only_the_sender_learns_where_a_message_stands() {
     assert!(has["delivered"] == true && has["deliveredAt"].is_string(), "{has}");
     assert_eq!(has["recipients"][0]["status"], "delivered");
     bob.refused(ask(&id), "not_found");
+    // What one session sent is nothing to another of its member's; the member itself has them all.
+    let (twin, _) = world.session(0, 12, "twin");
+    twin.refused(ask(&id), "not_found");
+    let member = world.connect();
+    member.say(&world.hello(0));
+    member.next("hello_ack");
+    assert_eq!(member.ask(ask(&id), "message_status_result")["senderPubkey"], json!(alice_key));
     alice.refused(ask("short"), "invalid_argument");
     alice.refused(ask(&"x".repeat(32)), "not_found");
 }

@@ -11,6 +11,7 @@ mod order;
 mod random;
 mod rates;
 mod receipts;
+mod rights;
 mod status;
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! `POST /v1/canary`: tries the ways into each session of this machine, and says which of them work.
+//! `POST /v1/canary`: tries the ways into each session of this machine, or into the one that asks, and says which of them work.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +24,8 @@ pub(super) fn fly(call: &Call<'_>) -> Reply {
         Ok(asked) => asked,
         Err(refused) => return refused,
     };
-    let sessions = call.ctx.sessions.all();
+    // What others do, and that they are there, is no session's business.
+    let sessions = call.caller.session().map_or_else(|| call.ctx.sessions.all(), |session| vec![session.clone()]);
     let canaries: Vec<Canary> = sessions.iter().flat_map(|session| of(call, session)).take(MAX).collect();
     let Some(test) = call.ctx.canaries.release(canaries) else {
         return Reply::error(409, "a test is running").hint("try again when it is over").into();

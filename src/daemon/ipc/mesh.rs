@@ -33,7 +33,15 @@ pub(super) fn asked(call: &Call<'_>) -> Result<Vec<Arc<Membership>>, Reply> {
 
 /// The mesh of this name, if it is joined and the caller may speak there.
 fn attached(call: &Call<'_>, slug: &Slug) -> Result<Arc<Membership>, Reply> {
-    call.ctx.meshes.get(slug).filter(|mesh| may_use(call, &mesh.slug)).ok_or_else(|| not_joined(call, slug))
+    let attached = call.ctx.meshes.get(slug).filter(|mesh| may_use(call, &mesh.slug)).ok_or_else(|| not_joined(call, slug))?;
+    // Without a key it would speak as its member, and nothing would hold it to its rights.
+    match call.caller.session().filter(|session| session.caps.is_some() && session.public_key().is_none()) {
+        None => Ok(attached),
+        Some(_) => Err(Reply::error(403, "forbidden")
+            .detail("this session has some rights only, and no key of its own to speak with")
+            .hint("register it with its presence")
+            .into()),
+    }
 }
 
 /// On a mesh other than its own a session speaks as its member. One that may do less than that speaks on its own alone.

@@ -135,6 +135,9 @@ pub(super) fn requeue(call: &Call<'_>) -> Reply {
                 new_client_message_id: new_client_id,
             })
         }
+        Ok(Outcome::OnItsWay) => Reply::error(409, "row is on its way to the broker")
+            .hint("try again when the broker has answered, or can not be reached")
+            .into(),
         Ok(Outcome::NotRequeueable) => Reply::error(409, "row not found, already aborted, or already done").into(),
         Ok(Outcome::IdTaken) => Reply::error(409, "new_client_message_id is taken").into(),
         Err(err) => Reply::store(&err),

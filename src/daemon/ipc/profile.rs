@@ -7,6 +7,7 @@ use crate::base::ids::Slug;
 use crate::base::names::{is_group_name, neutralise_line};
 use crate::daemon::outward::{Change, parse_group};
 use crate::daemon::rpc::{self, Asking};
+use crate::daemon::sessions::Session;
 use crate::daemon::supervisor::Event;
 use crate::store::inbox::Recipient;
 use crate::store::outbox::Sender;
@@ -40,7 +41,8 @@ fn change(call: &Call<'_>) -> Result<Reply, Reply> {
     let named = fields.get("mesh").and_then(Value::as_str).or_else(|| call.query("mesh")).filter(|mesh| !mesh.is_empty());
     let slugs: Vec<Slug> = match (named.map(Slug::new), call.caller.session()) {
         (None, None) => call.ctx.meshes.all().iter().map(|membership| membership.slug.clone()).collect(),
-        (named, _) => vec![mesh::one(call, named)?.slug.clone()],
+        (named, None) => vec![mesh::one(call, named)?.slug.clone()],
+        (named, Some(session)) => vec![own(session, mesh::one(call, named)?.slug.clone())?],
     };
     // What a hook notes by itself does not undo what the user asked for.
     let is_automatic = fields.get("auto") == Some(&Value::Bool(true));
@@ -66,6 +68,15 @@ fn change(call: &Call<'_>) -> Result<Reply, Reply> {
         }
     }
     Ok(Reply::ok(&ProfileSet { ok: unanswered.is_empty(), applied, meshes, unanswered }))
+}
+
+/// The mesh on which the session shows what it does. On another one, and without a key, there is its member's presence alone,
+/// which is not its to change.
+fn own(session: &Session, mesh: Slug) -> Result<Slug, Reply> {
+    if session.mesh == mesh && session.public_key().is_some() {
+        return Ok(mesh);
+    }
+    Err(Reply::error(409, "this session has no presence there").and("mesh", mesh.as_str()).into())
 }
 
 /// Keys of the body that are understood, `mesh` left out.

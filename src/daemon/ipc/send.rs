@@ -98,7 +98,7 @@ fn accept(call: &Call<'_>) -> Result<Reply, Reply> {
             call.ctx.store_failed(&err);
             Err(Reply::store(&err))
         }
-        Ok(Accepted::Existing(existing)) => Ok(existing_reply(&client_id, &existing, &fingerprint, Some(&route))),
+        Ok(Accepted::Existing(existing)) => Ok(existing_reply(call, &client_id, &existing, &fingerprint, Some(&route))),
         Ok(Accepted::New) => {
             let mesh = upkeep::follow(call.ctx, &membership);
             call.ctx.drain.tell(drain::Event::Wake(Route { mesh, ..route }));
@@ -179,7 +179,7 @@ pub(super) fn unroutable(call: &Call<'_>, mesh: &Slug, err: &resolve::Error) -> 
 fn known(call: &Call<'_>, wanted: &Wanted, fingerprint: &[u8; 32]) -> Result<Option<Reply>, Reply> {
     let Some(id) = &wanted.client_id else { return Ok(None) };
     let existing = call.ctx.outbox.find(id.clone()).map_err(|err| Reply::store(&err))?;
-    Ok(existing.map(|existing| existing_reply(id, &existing, fingerprint, None)))
+    Ok(existing.map(|existing| existing_reply(call, id, &existing, fingerprint, None)))
 }
 
 fn recipient(mesh: &Slug, resolved: &Resolved) -> Recipient {
@@ -321,12 +321,20 @@ fn too_large(bytes: usize, most: usize) -> Refusal {
         .hint("send it in parts, or send where to find it")
 }
 
+/// Whether the caller sent it. The user is everybody here; a session is nobody but itself.
+fn is_callers(call: &Call<'_>, existing: &Existing) -> bool {
+    let sent_it = |mesh: &Slug| mesh::own_route(call, mesh).sender == existing.sender;
+    call.caller.session().is_none() || existing.mesh.as_ref().is_some_and(sent_it)
+}
+
 /// The reference's table of what a known id answers. The same text under the same id is another message still when another
-/// session sends it, or on another mesh; without a `route` that is not known.
-fn existing_reply(id: &ClientId, existing: &Existing, fingerprint: &[u8; 32], route: Option<&Route>) -> Reply {
+/// session sends it, or on another mesh; without a `route` the mesh is not known. Whoever did not send what is there is not
+/// told what the broker calls it.
+fn existing_reply(call: &Call<'_>, id: &ClientId, existing: &Existing, fingerprint: &[u8; 32], route: Option<&Route>) -> Reply {
+    let is_callers = is_callers(call, existing);
     let same_route = match (route, &existing.mesh) {
         (Some(route), Some(mesh)) => route.mesh == *mesh && route.sender == existing.sender,
-        _ => true,
+        _ => is_callers,
     };
     let same = same_route && fingerprint::equal(&existing.fingerprint, fingerprint);
     let receipt = |status, broker_message_id, duplicate| SendReceipt {
@@ -342,8 +350,8 @@ fn existing_reply(id: &ClientId, existing: &Existing, fingerprint: &[u8; 32], ro
         (Status::Done, true) => Reply::ok(&receipt(None, existing.broker_id.clone(), true)),
         (status, same) => {
             let conflict = format!("outbox_{}_fingerprint_{}", status.as_str(), if same { "match" } else { "mismatch" });
-            let broker_id =
-                existing.broker_id.as_ref().filter(|_| matches!((status, same), (Status::Done, _) | (Status::Dead, true)));
+            let is_shown = is_callers && matches!((status, same), (Status::Done, _) | (Status::Dead, true));
+            let broker_id = existing.broker_id.as_ref().filter(|_| is_shown);
             Reply::error(409, "idempotency_key_reused")
                 .and("conflict", conflict)
                 .and("daemon_fingerprint_prefix", crate::base::hex::encode(&fingerprint[..8]))

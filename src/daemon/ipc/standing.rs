@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
+use crate::base::ids::Slug;
 use crate::base::time::iso;
 use crate::daemon::rosters::Roster;
 use crate::store::outbox::{self, Listed, Lookup, Route, Sender, Status};
@@ -33,8 +34,7 @@ fn standing(call: &Call<'_>) -> Result<Reply, Reply> {
         if !is_of_a_broker(&call.item) {
             return Err(unknown());
         }
-        // Another of the member's machines may have sent it; then the broker knows of it.
-        let broker = ask(call, &call.item, call.query("mesh"))?;
+        let broker = sent_elsewhere(call)?;
         let waited = wanted.map(|_| Waited::NotKnown);
         return Ok(Reply::ok(&Standing { waited, ..of_broker(&broker) }));
     };
@@ -42,6 +42,16 @@ fn standing(call: &Call<'_>) -> Result<Reply, Reply> {
         None => Ok(Reply::ok(&shown(call, &here))),
         Some((state, patience)) => Ok(Reply::ok(&wait(call, &here, state, patience)?)),
     }
+}
+
+/// Another of the member's machines may have sent it; then the broker knows of it. A session is told of it only if the broker
+/// says that the session sent it, or its member: whom others write to is not its business.
+fn sent_elsewhere(call: &Call<'_>) -> Result<MessageStatusResult, Reply> {
+    let (mesh, broker) = ask(call, &call.item, call.query("mesh"))?;
+    let Some(session) = call.caller.session() else { return Ok(broker) };
+    let member = call.ctx.meshes.get(&mesh).map(|membership| membership.key.0);
+    let own = [session.public_key().map(|key| key.0), member];
+    if broker.sender_pubkey.is_some_and(|sender| own.contains(&Some(sender))) { Ok(broker) } else { Err(unknown()) }
 }
 
 fn unknown() -> Reply {
@@ -157,14 +167,15 @@ fn state(here: &outbox::Standing, of: Option<usize>) -> (State, Option<i64>, Opt
 /// What the broker says of a message that it has.
 fn broker_of(call: &Call<'_>, here: &outbox::Standing) -> Option<MessageStatusResult> {
     let id = here.listed.broker_id.as_ref()?;
-    ask(call, id.as_str(), here.listed.mesh.as_ref().map(|mesh| mesh.as_str())).ok()
+    ask(call, id.as_str(), here.listed.mesh.as_ref().map(|mesh| mesh.as_str())).ok().map(|(_, broker)| broker)
 }
 
-fn ask(call: &Call<'_>, id: &str, mesh: Option<&str>) -> Result<MessageStatusResult, Reply> {
+/// The mesh that was asked, and what its broker says.
+fn ask(call: &Call<'_>, id: &str, mesh: Option<&str>) -> Result<(Slug, MessageStatusResult), Reply> {
     let mut fields = Map::from_iter([("messageId".to_owned(), Value::from(id))]);
     fields.extend(mesh.map(|mesh| ("mesh".to_owned(), mesh.into())));
-    match pass::exchange(call, "message_status", fields)?.1 {
-        Some(ServerFrame::MessageStatusResult(result)) => Ok(result),
+    match pass::exchange(call, "message_status", fields)? {
+        (mesh, Some(ServerFrame::MessageStatusResult(result))) => Ok((mesh, result)),
         _ => Err(Reply::error(502, "broker_answer").detail("the broker answered something else").into()),
     }
 }
@@ -302,7 +313,7 @@ fn at_recipient(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::ids::{ClientId, MessageId, PublicKey, Slug};
+    use crate::base::ids::{ClientId, MessageId, PublicKey};
     use crate::store::RowId;
     use crate::wire::receipt::Stage;
 

@@ -220,6 +220,7 @@ pub struct Ack {
 pub struct MessageState {
     pub id: MessageId,
     pub sender_member_id: MemberId,
+    pub sender_pubkey: PublicKey,
     pub target_spec: String,
     pub priority: Priority,
     pub created_at: Millis,

@@ -54,13 +54,15 @@ pub(super) fn expire(db: &Db<'_>, now: Millis, limit: usize) -> Result<Expired, 
 pub(super) fn message_status(db: &Db<'_>, mesh: MeshId, id: String) -> Result<MessageLookup, Error> {
     // Ids are text in one alphabet, so those that begin with `id` lie between it and it with the last character there is.
     let found = db.all(
-        "SELECT seq, id, sender_member_id, target_spec, priority, created_at, expires_at, recipients, delivered_at
+        "SELECT seq, id, sender_member_id, target_spec, priority, created_at, expires_at, recipients, delivered_at,
+                sender_pubkey
            FROM message WHERE id BETWEEN ?1 AND ?1 || char(1114111) AND +mesh_id = ?2 ORDER BY id LIMIT 2",
         params![id, mesh.as_str()],
         |row| {
             let state = MessageState {
                 id: MessageId::new(row.get::<_, String>(1)?),
                 sender_member_id: MemberId::new(row.get::<_, String>(2)?),
+                sender_pubkey: key(row, 9)?,
                 target_spec: row.get(3)?,
                 priority: Priority::parse(row.get_ref(4)?.as_str()?).unwrap_or_default(),
                 created_at: row.get(5)?,

@@ -150,18 +150,21 @@ pub(super) fn requeue(
     let (matters, key) = sender_params(only);
     let found = db.first(
         &format!(
-            "SELECT mesh, sender_session_pubkey FROM outbox
+            "SELECT mesh, sender_session_pubkey, status = 'inflight' FROM outbox
               WHERE {IS_SENDERS} AND id = ?3 AND status IN ('pending', 'inflight', 'dead')
                 AND mesh IS NOT NULL AND target_spec IS NOT NULL AND nonce IS NOT NULL AND ciphertext IS NOT NULL"
         ),
         params![matters, key, row.as_str()],
-        |found| Ok((found.get::<_, String>(0)?, found.get::<_, Option<String>>(1)?)),
+        |found| Ok((found.get::<_, String>(0)?, found.get::<_, Option<String>>(1)?, found.get::<_, bool>(2)?)),
     )?;
+    if let Some((_, _, true)) = found {
+        return Ok(Requeued::OnItsWay);
+    }
     let sender = |key: Option<String>| match key {
         None => Some(Sender::Member),
         Some(text) => PublicKey::parse(&text).map(|key| Sender::Session(SessionKey(key))),
     };
-    let Some((mesh, Some(sender))) = found.map(|(mesh, key)| (mesh, sender(key))) else {
+    let Some((mesh, Some(sender))) = found.map(|(mesh, key, _)| (mesh, sender(key))) else {
         return Ok(Requeued::NotRequeueable);
     };
     let written = db.execute(

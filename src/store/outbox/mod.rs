@@ -227,6 +227,8 @@ pub enum Requeued {
     Requeued(Route),
     /// There is no such row, it is done or aborted, or it was written before routing was stored.
     NotRequeueable,
+    /// The row is in flight: the broker may have it, and would have two.
+    OnItsWay,
     /// Another row has the new client id.
     IdTaken,
 }
@@ -246,8 +248,9 @@ commands! {
     /// not due yet. Each must be settled within [`LEASE_MILLIS`].
     Early [WithAll] Claim => drain::claim: pub fn claim(route: Route, now: Millis, limit: usize) -> Claimed;
 
-    /// Records how claimed rows ended; a row that is no longer in flight is left as it is. A settlement lost to a power
-    /// cut only has the broker told again what it already has.
+    /// Records how claimed rows ended; a row that is no longer in flight is left as it is, but for one that was given up
+    /// and that the broker has nevertheless. A settlement lost to a power cut only has the broker told again what it
+    /// already has.
     Lazy [WithAll] Settle => drain::settle: pub fn settle(outcomes: Vec<(RowId, Outcome)>) -> ();
 
     /// Every route with waiting rows, and when the first of them is due.
@@ -283,8 +286,8 @@ commands! {
     /// How many rows of a mesh wait to be sent. Counting ends at 10,000.
     Read Waiting => manage::waiting: pub fn waiting(mesh: Slug) -> usize;
 
-    /// Aborts a row that is not done and queues its message again under a new client id, in one step. With `sender`, only
-    /// that sender's.
+    /// Aborts a row that is not done or in flight and queues its message again under a new client id, in one step. With
+    /// `sender`, only that sender's.
     Sync Requeue => manage::requeue: pub fn requeue(
         row: RowId,
         sender: Option<Sender>,
@@ -294,7 +297,8 @@ commands! {
         new_row: RowId,
     ) -> Requeued;
 
-    /// Gives up a row on someone's order. False when it is done, aborted, unknown, or not this sender's.
+    /// Gives up a row on someone's order; one in flight is done all the same once the broker says that it has it. False
+    /// when it is done, aborted, unknown, or not this sender's.
     Sync Abort => manage::abort: pub fn abort(row: RowId, sender: Option<Sender>, aborted_by: String, now: Millis) -> bool;
 
     /// Declares pending rows dead that were accepted more than `max_age` milliseconds ago. Bounded: call again while it

@@ -178,9 +178,11 @@ fn requeue_keeps_everything_but_the_ids() {
     assert_eq!(requeue("row-a", "taken"), Ok(Requeued::IdTaken));
     assert_eq!(requeue("row-x", "b"), Ok(Requeued::NotRequeueable));
     assert_eq!(claim(&outbox, &route(Some(3)), 1, 1), ["a"]);
+    assert_eq!(requeue("row-a", "b"), Ok(Requeued::OnItsWay), "the broker may have it, and would have two");
+    settle(&outbox, "a", later(2));
     assert_eq!(requeue("row-a", "b"), Ok(Requeued::Requeued(route(Some(3)))));
     assert_eq!(requeue("row-a", "c"), Ok(Requeued::NotRequeueable));
-    // The ack of the aborted row comes too late to bring it back.
+    // What was sent again in its stead is what counts: an ack comes too late to bring it back.
     settle(&outbox, "a", Outcome::Done { broker_id: MessageId::new("m"), at: 41, told: false });
     let old = outbox.list(listing(Some(Status::Aborted), 50)).unwrap().remove(0);
     assert_eq!(old.superseded_by, Some(RowId::new("row-b")));
@@ -192,6 +194,24 @@ fn requeue_keeps_everything_but_the_ids() {
     assert_eq!(outbox.abort(RowId::new("row-b"), None, "me".to_owned(), 42), Ok(true));
     assert_eq!(outbox.abort(RowId::new("row-b"), None, "me".to_owned(), 42), Ok(false));
     assert_eq!(outbox.counts(), Ok(OutboxCounts { pending: 1, aborted: 2, ..OutboxCounts::default() }));
+}
+
+#[test]
+fn what_was_given_up_on_its_way_is_done_if_the_broker_has_it() {
+    let (_dir, outbox) = open();
+    for id in ["a", "b", "c"] {
+        outbox.accept(row(id, id, 1)).unwrap();
+    }
+    assert_eq!(claim(&outbox, &route(None), 1, 2), ["a", "b"]);
+    for id in ["row-a", "row-b", "row-c"] {
+        assert_eq!(outbox.abort(RowId::new(id), None, "me".to_owned(), 2), Ok(true));
+    }
+    settle(&outbox, "a", Outcome::Done { broker_id: MessageId::new("m"), at: 3, told: true });
+    settle(&outbox, "b", Outcome::Returned);
+    assert_eq!(outbox.counts(), Ok(OutboxCounts { done: 1, aborted: 2, ..OutboxCounts::default() }), "nothing goes out again");
+    let done = outbox.show("a".into(), None).unwrap().unwrap();
+    assert_eq!((done.text, done.listed.broker_id), (None, Some(MessageId::new("m"))), "its text is dropped");
+    assert_eq!((done.listed.aborted_at, done.listed.aborted_by), (None, None));
 }
 
 #[test]

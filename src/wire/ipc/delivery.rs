@@ -193,7 +193,7 @@ pub struct Sighting {
 /// What the id of every message begins with that the daemon itself sends to try a way into a session.
 pub const CANARY: &str = "canary-";
 
-/// `POST /v1/canary`: a message down each way into each session of this machine.
+/// `POST /v1/canary`: a message down each way into each session of this machine; of a session, into that one alone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CanaryRequest {
     /// How long those may take that need nobody's doing.
