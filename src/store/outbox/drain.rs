@@ -142,10 +142,11 @@ pub(super) fn settle(db: &Db<'_>, outcomes: Vec<(RowId, Outcome)>) -> Result<(),
         let id = id.as_str();
         match outcome {
             Outcome::Done { broker_id, at, told } => db.execute(
-                // The broker has it, whoever gave it up meanwhile. What was sent again in its stead goes its own way.
+                // The broker has it, whoever gave it up meanwhile, and whether or not the claim could be written. What was sent
+                // again in its stead goes its own way.
                 "UPDATE OR FAIL outbox SET status = 'done', delivered_at = ?2, broker_message_id = ?3, told = ?4, last_error = NULL,
                         payload = x'', ciphertext = NULL, aborted_at = NULL, aborted_by = NULL
-                  WHERE id = ?1 AND (status = 'inflight' OR (status = 'aborted' AND superseded_by IS NULL))",
+                  WHERE id = ?1 AND (status IN ('inflight', 'pending') OR (status = 'aborted' AND superseded_by IS NULL))",
                 params![id, at, broker_id.as_str(), told],
             ),
             Outcome::Later { at, error } => db.execute(

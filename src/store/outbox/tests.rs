@@ -94,6 +94,15 @@ fn one_row_per_client_id() {
 }
 
 #[test]
+fn what_a_broker_has_is_done_although_its_claim_was_lost() {
+    let (_dir, outbox) = open();
+    outbox.accept(row("a", "t", 5)).unwrap();
+    settle(&outbox, "a", Outcome::Done { broker_id: MessageId::new("m"), at: 9, told: true });
+    assert_eq!(outbox.list(listing(Some(Status::Done), 9)).unwrap().len(), 1);
+    assert_eq!(claim(&outbox, &route(None), 10, 10), [""; 0]);
+}
+
+#[test]
 fn rows_of_one_recipient_stay_in_order_and_others_pass() {
     let (_dir, outbox) = open();
     for (id, target) in [("a1", "a"), ("b1", "b"), ("a2", "a"), ("b2", "b"), ("a3", "a")] {
