@@ -58,7 +58,7 @@ use crate::store::inbox::Inbox;
 use crate::store::outbox::Outbox;
 use crate::sys::connect;
 use crate::sys::dirs;
-use crate::sys::lock::{self, Lock};
+use crate::sys::lock::{self, Beside, Lock};
 use crate::sys::notify;
 use crate::sys::peer;
 use crate::sys::signals;
@@ -102,7 +102,10 @@ pub struct Ready {
 pub enum StartError {
     Directory(dirs::DirError),
     /// Another daemon holds these files.
-    AlreadyRunning(Option<u32>),
+    AlreadyRunning {
+        pid: Option<u32>,
+        pid_file: PathBuf,
+    },
     Lock(PathBuf, std::io::Error),
     Settings(settings::Error),
     OtherHost(OtherHost),
@@ -116,8 +119,11 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Directory(err) => err.fmt(f),
-            StartError::AlreadyRunning(Some(pid)) => write!(f, "daemon already running (pid {pid})"),
-            StartError::AlreadyRunning(None) => f.write_str("daemon already running"),
+            StartError::AlreadyRunning { pid, pid_file } => {
+                f.write_str("daemon already running")?;
+                pid.map_or(Ok(()), |pid| write!(f, " (pid {pid})"))?;
+                write!(f, ": it holds {}; stop it with: claudemesh down", pid_file.display())
+            }
             StartError::Lock(path, err) => write!(f, "the pid file {} can not be locked: {err}", path.display()),
             StartError::Settings(err) => err.fmt(f),
             StartError::OtherHost(err) => err.fmt(f),
@@ -147,15 +153,17 @@ const KNOCK: Duration = Duration::from_millis(100);
 /// with something else that writes there holds it first.
 pub fn lock(paths: &Paths) -> Result<Lock, StartError> {
     dirs::private_dir_checked(paths.daemon_dir()).map_err(StartError::Directory)?;
+    let already = |pid| StartError::AlreadyRunning { pid, pid_file: paths.pid_file() };
     // Somebody who only looks holds the lock for an instant.
-    let lock =
-        lock::acquire_by(&paths.pid_file(), Instant::now() + Duration::from_millis(100)).map_err(|refused| match refused {
-            lock::Refused::Held { pid } => StartError::AlreadyRunning(pid),
-            lock::Refused::Io(err) => StartError::Lock(paths.pid_file(), err),
-        })?;
+    let until = Instant::now() + Duration::from_millis(100);
+    let beside = Beside::HasOpen(paths.outbox_db());
+    let lock = lock::acquire_by(&paths.pid_file(), &beside, until).map_err(|refused| match refused {
+        lock::Refused::Held { pid } => already(pid),
+        lock::Refused::Io(err) => StartError::Lock(paths.pid_file(), err),
+    })?;
     // A daemon of ours takes its socket away before its lock. Whoever answers now is one that locks nothing.
     match connect::unix_by(&paths.socket(), Instant::now() + KNOCK) {
-        Ok(stream) => Err(StartError::AlreadyRunning(peer::pid(&stream))),
+        Ok(stream) => Err(already(peer::pid(&stream))),
         Err(_) => Ok(lock),
     }
 }
