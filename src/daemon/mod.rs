@@ -101,6 +101,8 @@ pub struct Ready {
 #[derive(Debug)]
 pub enum StartError {
     Directory(dirs::DirError),
+    /// Where the keys of the meshes are, somebody else could take or replace them.
+    Keys(dirs::DirError),
     /// Another daemon holds these files.
     AlreadyRunning {
         pid: Option<u32>,
@@ -119,6 +121,11 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Directory(err) => err.fmt(f),
+            StartError::Keys(err @ dirs::DirError::Foreign { .. }) => write!(
+                f,
+                "{err}, and the keys of your meshes are there: make it yours with chown, or name another directory with CLAUDEMESH_HOME"
+            ),
+            StartError::Keys(err) => write!(f, "the keys of your meshes can not be kept safe: {err}"),
             StartError::AlreadyRunning { pid, pid_file } => {
                 f.write_str("daemon already running")?;
                 pid.map_or(Ok(()), |pid| write!(f, " (pid {pid})"))?;
@@ -172,13 +179,33 @@ pub fn lock(paths: &Paths) -> Result<Lock, StartError> {
 /// them to others, and reads the settings. The caller holds [`lock`], and has written nothing yet.
 pub fn admit(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Result<Settings, StartError> {
     dirs::umask_private();
-    private::enforce(paths).map_err(StartError::Directory)?;
+    private::enforce(paths).map_err(not_safe)?;
     let settings = Settings::load(&paths.settings_file());
     // Even a daemon that will not start must not let its log grow for ever.
     log_file::keep_small(&paths.log_file(), settings.as_ref().map_or(Settings::default().log_limit(), Settings::log_limit));
     let settings = settings.map_err(StartError::Settings)?;
     check_host(paths, clone_policy.unwrap_or(settings.clone_policy))?;
     Ok(settings)
+}
+
+/// Why a daemon would not start on these files, as far as that shows by looking. Nothing is changed.
+pub fn obstacle(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Option<StartError> {
+    let look = || {
+        private::look(paths).map_err(not_safe)?;
+        let settings = Settings::load(&paths.settings_file()).map_err(StartError::Settings)?;
+        match (identity::look(paths).map_err(StartError::Identity)?, clone_policy.unwrap_or(settings.clone_policy)) {
+            (Some(other), ClonePolicy::Refuse) => Err(StartError::OtherHost(other)),
+            _ => Ok(()),
+        }
+    };
+    look().err()
+}
+
+fn not_safe(why: private::Unsafe) -> StartError {
+    match why {
+        private::Unsafe::Keys(err) => StartError::Keys(err),
+        private::Unsafe::Own(err) => StartError::Directory(err),
+    }
 }
 
 /// Runs the daemon until a signal ends it. The caller holds [`lock`].
