@@ -31,9 +31,11 @@ fn what_a_foreign_host_means_is_the_users_choice() {
     assert_eq!(refused.status.code(), Some(4), "{refused:?}");
     assert!(refused.err.contains("linux:elsewhere") && refused.err.contains("daemon accept-host"), "{refused:?}");
     assert!(!home.join("config.json").exists(), "nothing is made on a host that the files are not for");
-    let refused = run(&home, &["up"]);
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    assert!(refused.err.contains("different host"), "{refused:?}");
+    for args in [&["up"][..], &["daemon", "restart"], &["up", "--clone-policy=refuse"]] {
+        let refused = run(&home, args);
+        assert_eq!(refused.status.code(), Some(4), "{args:?}: {refused:?}");
+        assert!(refused.err.contains("different host"), "{args:?}: {refused:?}");
+    }
 
     // The flag wins over the file, in both directions, and a detached start passes it on.
     settings(&home, r#"{"clonePolicy":"allow"}"#);

@@ -123,11 +123,21 @@ fn ensure(paths: &Paths, launcher: &spawn::Launcher) -> Result<Client, CliError>
     match spawn::ensure_with(paths, launcher) {
         Ok(client) => Ok(client),
         Err(err @ (SpawnError::Failed { .. } | SpawnError::Service { .. } | SpawnError::Late(_))) => {
-            let refused = CliError::refused(Exit::Failure, err.to_string());
-            Err(err.hint().map_or(CliError::refused(Exit::Failure, err.to_string()), |hint| refused.with_hint(hint)))
+            // What is wrong with the files is told from a daemon that merely failed, as wherever else one is needed.
+            let exit = match daemon::obstacle(paths, clone_policy(&launcher.flags)) {
+                Some(daemon::StartError::OtherHost(_)) => Exit::Network,
+                _ => Exit::Failure,
+            };
+            let refused = CliError::refused(exit, err.to_string());
+            Err(err.hint().map_or(CliError::refused(exit, err.to_string()), |hint| refused.with_hint(hint)))
         }
         Err(err) => Err(err.into()),
     }
+}
+
+/// The policy among flags as [`Flags::texts`] has them.
+fn clone_policy(flags: &[String]) -> Option<ClonePolicy> {
+    flags.iter().find_map(|flag| ClonePolicy::parse(flag.strip_prefix(CLONE_POLICY.long)?.strip_prefix('=')?))
 }
 
 /// The one line on standard output, for whoever waits for it.
