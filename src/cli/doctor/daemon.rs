@@ -6,6 +6,7 @@ use super::{Finding, Scene};
 use crate::base::config::Config;
 use crate::base::service::{self, Manager};
 use crate::cli::context::VERSION;
+use crate::cli::verbs::daemon::no_listener;
 use crate::client::Error;
 use crate::daemon::{self, StartError};
 
@@ -74,6 +75,18 @@ pub(super) fn service(scene: &Scene) -> Vec<Finding> {
             format!("{} runs {program}, which is not there", file.display()),
             "claudemesh daemon install-service --now",
         ),
+    }]
+}
+
+/// The listener on TCP, where one was asked for.
+pub(super) fn tcp(scene: &Scene) -> Vec<Finding> {
+    let Some(tcp) = scene.health.as_ref().ok().and_then(|health| health.tcp.as_ref()) else { return Vec::new() };
+    vec![match &tcp.address {
+        Some(address) => Finding::ok(address.clone()),
+        None => {
+            let advice = "end the program that has the port, or name another; it is tried again every few seconds";
+            Finding::failed(no_listener(tcp.port, tcp.error.as_deref()), "claudemesh doctor").after(advice)
+        }
     }]
 }
 
