@@ -1,5 +1,7 @@
 //! `doctor`: each thing broken in its turn, what is said of it, and that the command it names puts it right. And the status line.
 
+mod obstacles;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -163,21 +165,6 @@ fn what_is_wrong_is_named_with_the_command_that_puts_it_right() {
     assert_eq!((&old["verdict"], &old["fix"]), (&json!("unknown"), &json!("claude update")));
     fs::remove_file(home.join("bin/claude")).unwrap();
     patient.fix("claude", "not installed");
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn a_service_whose_program_is_gone_is_named() {
-    let home = Home::new();
-    let patient = Patient::new(&home);
-    assert!(patient.is_well("service"), "none is no fault");
-    script(&home, "systemctl", "exit 0");
-    let _quiet = Quiet(&home);
-    let unit = home.join("xdg/systemd/user/claudemesh-daemon.service");
-    assert!(patient.shell("claudemesh daemon install-service").status.success());
-    let whole = fs::read_to_string(&unit).unwrap();
-    fs::write(&unit, whole.replace(CLAUDEMESH, "/gone/claudemesh")).unwrap();
-    patient.is_cured("service", "/gone/claudemesh, which is not there", "claudemesh daemon install-service --now");
 }
 
 #[test]

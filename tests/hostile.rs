@@ -52,6 +52,11 @@ fn requests_that_are_no_requests() {
         ),
         ("another host", b"GET /v1/version HTTP/1.1\r\nHost: example.org\r\n\r\n", &[403]),
         ("a web page", b"GET /v1/version HTTP/1.1\r\nHost: localhost\r\nOrigin: https://example.org\r\n\r\n", &[403]),
+        (
+            "a web page behind an origin that is none",
+            b"GET /v1/version HTTP/1.1\r\nHost: localhost\r\nOrigin:\r\nOrigin: https://example.org\r\n\r\n",
+            &[400, 403],
+        ),
     ];
     for (what, bytes, statuses) in cases {
         let reply = http::raw(&daemon.socket(), bytes).unwrap_or_else(|err| panic!("{what}: {err}"));

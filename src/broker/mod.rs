@@ -40,7 +40,7 @@ use crate::store;
 use crate::store::hub::Hub;
 use crate::sys::dirs;
 use crate::sys::files;
-use crate::sys::lock::{self, Lock};
+use crate::sys::lock::{self, Beside, Lock};
 use crate::sys::notify;
 use crate::sys::poll::{self, Ringer};
 use crate::sys::signals::{self, Signal};
@@ -94,8 +94,11 @@ pub struct Options {
 #[derive(Debug)]
 pub enum StartError {
     Directory(dirs::DirError),
-    /// Another process serves this data directory.
-    Held(Option<u32>),
+    /// Another process serves this data directory: it holds the file at `path`.
+    Held {
+        pid: Option<u32>,
+        path: PathBuf,
+    },
     Lock(io::Error),
     Store(PathBuf, store::Error),
     Settings(SettingsError),
@@ -111,8 +114,12 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Directory(err) => err.fmt(f),
-            StartError::Held(Some(pid)) => write!(f, "another broker (pid {pid}) serves this data directory"),
-            StartError::Held(None) => f.write_str("another broker serves this data directory"),
+            StartError::Held { pid: Some(pid), path } => {
+                write!(f, "another broker (pid {pid}) serves this data directory: it holds {}", path.display())
+            }
+            StartError::Held { pid: None, path } => {
+                write!(f, "another broker serves this data directory: it holds {}", path.display())
+            }
             StartError::Lock(err) => write!(f, "the data directory can not be locked: {err}"),
             StartError::Store(path, err) => {
                 write!(f, "the broker's database {} can not be used: {err}; {}", path.display(), err.remedy())
@@ -269,8 +276,11 @@ pub struct Held(#[expect(dead_code, reason = "held, never read")] Lock);
 
 fn hold(data_dir: &Path) -> Result<Lock, StartError> {
     dirs::private_dir_checked(data_dir).map_err(StartError::Directory)?;
-    lock::acquire_by(&data_dir.join(LOCK), Instant::now() + Duration::from_millis(100)).map_err(|refused| match refused {
-        lock::Refused::Held { pid } => StartError::Held(pid),
+    // Nobody else's broker writes this file: the kernel's lock is all there is to know.
+    let path = data_dir.join(LOCK);
+    let until = Instant::now() + Duration::from_millis(100);
+    lock::acquire_by(&path, &Beside::Nobody, until).map_err(|refused| match refused {
+        lock::Refused::Held { pid } => StartError::Held { pid, path },
         lock::Refused::Io(err) => StartError::Lock(err),
     })
 }

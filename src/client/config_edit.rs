@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::base::atomic_file;
 use crate::base::config::{Config, Error as ConfigError};
 use crate::base::paths::Paths;
-use crate::sys::lock;
+use crate::sys::lock::{self, Beside};
 
 /// How long another command may take with its change.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,7 +38,8 @@ impl std::error::Error for EditError {}
 /// Reads, changes and writes the configuration. What `change` refuses leaves the file as it is.
 pub fn edit<T, R>(paths: &Paths, change: impl FnOnce(&mut Config) -> Result<T, R>) -> Result<Result<T, R>, EditError> {
     atomic_file::private_dir(paths.config_dir()).map_err(EditError::Directory)?;
-    let _lock = lock::acquire_by(&paths.config_dir().join(LOCK), Instant::now() + PATIENCE).map_err(EditError::Lock)?;
+    let _lock =
+        lock::acquire_by(&paths.config_dir().join(LOCK), &Beside::Nobody, Instant::now() + PATIENCE).map_err(EditError::Lock)?;
     let file = paths.config_file();
     let mut config = Config::load(&file).map_err(EditError::Config)?;
     let changed = change(&mut config);

@@ -37,6 +37,11 @@ impl Error {
             Error::Protocol(_) => {
                 Some("the socket belongs to something else, or to another version; see: claudemesh status".to_owned())
             }
+            Error::Io(err) if err.kind() == io::ErrorKind::InvalidFilename => Some(
+                "the path of the daemon's socket is too long for the system: name a directory with a shorter one with \
+                 CLAUDEMESH_DAEMON_DIR"
+                    .to_owned(),
+            ),
             Error::Io(_) => None,
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::paths::Paths;
 use crate::sys::connect::unix_by;
-use crate::sys::lock::{self, Holder};
+use crate::sys::lock::{self, Beside, Holder};
 use crate::sys::{peer, process, signals};
 
 /// What became of a daemon that was told to stop.
@@ -116,11 +116,11 @@ pub fn stop_daemon(paths: &Paths, patience: Duration) -> Result<Stopped, StopErr
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Stopped::Stopped { pid }),
         Err(err) => return Err(StopError::Signal { pid, err }),
     }
-    wait_free(&paths.pid_file(), pid, deadline)
+    wait_free(&paths.pid_file(), &Beside::HasOpen(paths.outbox_db()), pid, deadline)
 }
 
-fn wait_free(path: &Path, pid: u32, deadline: Instant) -> Result<Stopped, StopError> {
-    match lock::acquire_by(path, deadline) {
+fn wait_free(path: &Path, beside: &Beside, pid: u32, deadline: Instant) -> Result<Stopped, StopError> {
+    match lock::acquire_by(path, beside, deadline) {
         Ok(_free) => Ok(Stopped::Stopped { pid }),
         // Another one took over at once, as a service manager has it.
         Err(lock::Refused::Held { pid: Some(other) }) if other != pid => Ok(Stopped::Stopped { pid }),
@@ -177,7 +177,7 @@ mod tests {
         let root = tempdir().unwrap();
         let paths = Paths::under(root.path());
         std::fs::create_dir_all(paths.daemon_dir()).unwrap();
-        let held = lock::acquire(&paths.pid_file()).unwrap();
+        let held = lock::acquire(&paths.pid_file(), &Beside::Nobody).unwrap();
         let mut bystander = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         // As a holder in another pid namespace has it.
         std::fs::write(paths.pid_file(), bystander.id().to_string()).unwrap();
@@ -190,11 +190,11 @@ mod tests {
     fn waits_for_the_lock_and_says_when_it_is_late() {
         let root = tempdir().unwrap();
         let path = root.path().join("lock");
-        let held = lock::acquire(&path).unwrap();
+        let held = lock::acquire(&path, &Beside::Nobody).unwrap();
         let pid = std::process::id();
-        assert_eq!(wait_free(&path, pid, Instant::now()).unwrap(), Stopped::Late { pid });
-        assert_eq!(wait_free(&path, pid + 1, Instant::now()).unwrap(), Stopped::Stopped { pid: pid + 1 });
+        assert_eq!(wait_free(&path, &Beside::Nobody, pid, Instant::now()).unwrap(), Stopped::Late { pid });
+        assert_eq!(wait_free(&path, &Beside::Nobody, pid + 1, Instant::now()).unwrap(), Stopped::Stopped { pid: pid + 1 });
         drop(held);
-        assert_eq!(wait_free(&path, pid, Instant::now()).unwrap(), Stopped::Stopped { pid });
+        assert_eq!(wait_free(&path, &Beside::Nobody, pid, Instant::now()).unwrap(), Stopped::Stopped { pid });
     }
 }

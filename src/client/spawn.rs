@@ -18,7 +18,7 @@ use crate::base::paths::Paths;
 use crate::base::service::{self, Manager};
 use crate::base::{atomic_file, thread};
 use crate::sys::dirs::{self, DirError};
-use crate::sys::lock::{self, Holder};
+use crate::sys::lock::{self, Beside, Holder};
 use crate::sys::peer::effective_uid;
 use crate::sys::poll;
 use crate::wire::json;
@@ -187,10 +187,11 @@ fn start(mut client: Client, paths: &Paths, launcher: &Launcher) -> Result<Clien
     let began = Instant::now();
     let deadline = began + launcher.deadline;
     dirs::private_dir_checked(paths.daemon_dir()).map_err(SpawnError::Directory)?;
-    let _lock = lock::acquire_by(&paths.spawn_lock(), deadline).map_err(|refused| match refused {
-        lock::Refused::Held { .. } => SpawnError::Late(launcher.deadline),
-        lock::Refused::Io(err) => SpawnError::Io(err),
-    })?;
+    let _lock =
+        lock::acquire_by(&paths.spawn_lock(), &Beside::For(launcher.deadline), deadline).map_err(|refused| match refused {
+            lock::Refused::Held { .. } => SpawnError::Late(launcher.deadline),
+            lock::Refused::Io(err) => SpawnError::Io(err),
+        })?;
     // Whoever had the lock before may have started it, or failed to.
     if connect(&client)? {
         return Ok(client);

@@ -13,7 +13,7 @@ use crate::store;
 use crate::store::inbox::{Inbox, Scope};
 use crate::store::outbox::{Outbox, Route, Sender as From};
 use crate::wire::event::{BrokerStatus, Event};
-use crate::wire::ipc::LinkStatus;
+use crate::wire::ipc::{LinkStatus, TcpHealth};
 use crate::wire::key;
 
 use super::alert::Alerts;
@@ -43,6 +43,8 @@ pub(super) struct Ctx {
     pub(super) settings: Mutex<Settings>,
     /// What whoever started it wants otherwise, also after they are read again.
     pub(super) flags: Flags,
+    /// What became of the listener on TCP, if one is wanted.
+    tcp: Mutex<Option<TcpHealth>>,
     pub(super) outbox: Outbox,
     pub(super) inbox: Inbox,
     pub(super) meshes: Meshes,
@@ -78,6 +80,7 @@ impl Ctx {
             bus: Arc::new(Bus::new(settings.max_streams())),
             settings: Mutex::new(flags.over(settings)),
             flags,
+            tcp: Mutex::default(),
             outbox,
             inbox,
             meshes: Meshes::default(),
@@ -105,6 +108,18 @@ impl Ctx {
 
     pub(super) fn set_settings(&self, settings: Settings) {
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    pub(super) fn tcp(&self) -> Option<TcpHealth> {
+        self.tcp.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what became of the listener on TCP. Whether that is news.
+    pub(super) fn note_tcp(&self, now: Option<TcpHealth>) -> bool {
+        let mut tcp = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *tcp != now;
+        *tcp = now;
+        is_news
     }
 
     /// Names a new connection of any link.

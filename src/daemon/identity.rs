@@ -86,23 +86,35 @@ fn judge(stored: Option<&Record>, current: &str) -> Verdict {
 
 /// Compares the stored record with this host, and writes one where there is none.
 pub(super) fn check(paths: &Paths) -> io::Result<Result<(), OtherHost>> {
-    let path = paths.host_fingerprint();
-    let stored = match fs::read(&path) {
-        Ok(bytes) => match json::decode::<Record>(&bytes) {
-            Ok(record) => Some(record),
-            Err(err) => {
-                log::warn!("{} could not be read ({err}); it is written anew", path.display());
-                None
-            }
-        },
-        Err(err) if err.kind() == io::ErrorKind::NotFound => None,
-        Err(err) => return Err(err),
+    let stored = match read(paths)? {
+        Some(Err(err)) => {
+            log::warn!("{} could not be read ({err}); it is written anew", paths.host_fingerprint().display());
+            None
+        }
+        stored => stored.and_then(Result::ok),
     };
     let current = host_id();
     match judge(stored.as_ref(), &current) {
         Verdict::Same => Ok(Ok(())),
         Verdict::First => write(paths, &Record::of(&current)).map(Ok),
         Verdict::Other(other) => Ok(Err(other)),
+    }
+}
+
+/// The other host that wrote the record, if one did. Nothing is written.
+pub(super) fn look(paths: &Paths) -> io::Result<Option<OtherHost>> {
+    match judge(read(paths)?.and_then(Result::ok).as_ref(), &host_id()) {
+        Verdict::Other(other) => Ok(Some(other)),
+        Verdict::First | Verdict::Same => Ok(None),
+    }
+}
+
+/// The stored record, if there is one.
+fn read(paths: &Paths) -> io::Result<Option<Result<Record, json::DecodeError>>> {
+    match fs::read(paths.host_fingerprint()) {
+        Ok(bytes) => Ok(Some(json::decode(&bytes))),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
     }
 }
 

@@ -58,7 +58,7 @@ use crate::store::inbox::Inbox;
 use crate::store::outbox::Outbox;
 use crate::sys::connect;
 use crate::sys::dirs;
-use crate::sys::lock::{self, Lock};
+use crate::sys::lock::{self, Beside, Lock};
 use crate::sys::notify;
 use crate::sys::peer;
 use crate::sys::signals;
@@ -101,8 +101,13 @@ pub struct Ready {
 #[derive(Debug)]
 pub enum StartError {
     Directory(dirs::DirError),
+    /// Where the keys of the meshes are, somebody else could take or replace them.
+    Keys(dirs::DirError),
     /// Another daemon holds these files.
-    AlreadyRunning(Option<u32>),
+    AlreadyRunning {
+        pid: Option<u32>,
+        pid_file: PathBuf,
+    },
     Lock(PathBuf, std::io::Error),
     Settings(settings::Error),
     OtherHost(OtherHost),
@@ -116,8 +121,16 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Directory(err) => err.fmt(f),
-            StartError::AlreadyRunning(Some(pid)) => write!(f, "daemon already running (pid {pid})"),
-            StartError::AlreadyRunning(None) => f.write_str("daemon already running"),
+            StartError::Keys(err @ dirs::DirError::Foreign { .. }) => write!(
+                f,
+                "{err}, and the keys of your meshes are there: make it yours with chown, or name another directory with CLAUDEMESH_HOME"
+            ),
+            StartError::Keys(err) => write!(f, "the keys of your meshes can not be kept safe: {err}"),
+            StartError::AlreadyRunning { pid, pid_file } => {
+                f.write_str("daemon already running")?;
+                pid.map_or(Ok(()), |pid| write!(f, " (pid {pid})"))?;
+                write!(f, ": it holds {}; stop it with: claudemesh down", pid_file.display())
+            }
             StartError::Lock(path, err) => write!(f, "the pid file {} can not be locked: {err}", path.display()),
             StartError::Settings(err) => err.fmt(f),
             StartError::OtherHost(err) => err.fmt(f),
@@ -147,15 +160,17 @@ const KNOCK: Duration = Duration::from_millis(100);
 /// with something else that writes there holds it first.
 pub fn lock(paths: &Paths) -> Result<Lock, StartError> {
     dirs::private_dir_checked(paths.daemon_dir()).map_err(StartError::Directory)?;
+    let already = |pid| StartError::AlreadyRunning { pid, pid_file: paths.pid_file() };
     // Somebody who only looks holds the lock for an instant.
-    let lock =
-        lock::acquire_by(&paths.pid_file(), Instant::now() + Duration::from_millis(100)).map_err(|refused| match refused {
-            lock::Refused::Held { pid } => StartError::AlreadyRunning(pid),
-            lock::Refused::Io(err) => StartError::Lock(paths.pid_file(), err),
-        })?;
+    let until = Instant::now() + Duration::from_millis(100);
+    let beside = Beside::HasOpen(paths.outbox_db());
+    let lock = lock::acquire_by(&paths.pid_file(), &beside, until).map_err(|refused| match refused {
+        lock::Refused::Held { pid } => already(pid),
+        lock::Refused::Io(err) => StartError::Lock(paths.pid_file(), err),
+    })?;
     // A daemon of ours takes its socket away before its lock. Whoever answers now is one that locks nothing.
     match connect::unix_by(&paths.socket(), Instant::now() + KNOCK) {
-        Ok(stream) => Err(StartError::AlreadyRunning(peer::pid(&stream))),
+        Ok(stream) => Err(already(peer::pid(&stream))),
         Err(_) => Ok(lock),
     }
 }
@@ -164,13 +179,33 @@ pub fn lock(paths: &Paths) -> Result<Lock, StartError> {
 /// them to others, and reads the settings. The caller holds [`lock`], and has written nothing yet.
 pub fn admit(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Result<Settings, StartError> {
     dirs::umask_private();
-    private::enforce(paths).map_err(StartError::Directory)?;
+    private::enforce(paths).map_err(not_safe)?;
     let settings = Settings::load(&paths.settings_file());
     // Even a daemon that will not start must not let its log grow for ever.
     log_file::keep_small(&paths.log_file(), settings.as_ref().map_or(Settings::default().log_limit(), Settings::log_limit));
     let settings = settings.map_err(StartError::Settings)?;
     check_host(paths, clone_policy.unwrap_or(settings.clone_policy))?;
     Ok(settings)
+}
+
+/// Why a daemon would not start on these files, as far as that shows by looking. Nothing is changed.
+pub fn obstacle(paths: &Paths, clone_policy: Option<ClonePolicy>) -> Option<StartError> {
+    let look = || {
+        private::look(paths).map_err(not_safe)?;
+        let settings = Settings::load(&paths.settings_file()).map_err(StartError::Settings)?;
+        match (identity::look(paths).map_err(StartError::Identity)?, clone_policy.unwrap_or(settings.clone_policy)) {
+            (Some(other), ClonePolicy::Refuse) => Err(StartError::OtherHost(other)),
+            _ => Ok(()),
+        }
+    };
+    look().err()
+}
+
+fn not_safe(why: private::Unsafe) -> StartError {
+    match why {
+        private::Unsafe::Keys(err) => StartError::Keys(err),
+        private::Unsafe::Own(err) => StartError::Directory(err),
+    }
 }
 
 /// Runs the daemon until a signal ends it. The caller holds [`lock`].

@@ -265,6 +265,8 @@ fn parse_head(buf: &mut Vec<u8>) -> Result<Option<Head>, ReadError> {
     if one(&headers, "host")?.is_none() && one_one {
         return Err(ReadError::Malformed("no Host"));
     }
+    // By these two a request is let in: whoever asks must find what whoever answers does.
+    one(&headers, "origin")?;
     Ok(Some(Head { method, target, headers, body, expects_continue, rest: buf.split_off(length) }))
 }
 

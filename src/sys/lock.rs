@@ -1,13 +1,13 @@
 //! One process at a time: flock(2) on an open file. The kernel releases it when the holder ends in whatever way, so a
 //! lock is never stale; the pid inside is for people and for the tools that read it. The reference's programs lock nothing
-//! and only write their pid: while such a process runs, the file is held too.
+//! and only write their pid: where they may have, [`Beside`] says by what one is known to be at work.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -19,11 +19,27 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How much later than its own file a process may seem to have begun: what file systems and `/proc` round away.
 const ROUNDING: Duration = Duration::from_secs(2);
 
+/// How long a process may take from its beginning to its pid, and from there to its files.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// Who may hold a file without locking it. That a process lives whose number the file names proves nothing: the one that wrote
+/// it may have gone with its container, and its number means another one here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// Only this program writes the file.
+    Nobody,
+    /// Whoever it names that has this other file open, or wrote its pid only now, right after it began.
+    HasOpen(PathBuf),
+    /// Whoever it names, for this long after it was written.
+    For(Duration),
+}
+
 /// Holds the lock until dropped.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
     path: PathBuf,
+    beside: Beside,
 }
 
 /// Why the lock was not acquired.
@@ -56,7 +72,7 @@ impl From<io::Error> for Refused {
 
 /// Takes the lock at `path` (created with mode 0600) or says who has it. The file then holds this process's pid in
 /// decimal, without a newline.
-pub fn acquire(path: &Path) -> Result<Lock, Refused> {
+pub fn acquire(path: &Path, beside: &Beside) -> Result<Lock, Refused> {
     loop {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         if !try_flock(&file)? {
@@ -66,21 +82,21 @@ pub fn acquire(path: &Path) -> Result<Lock, Refused> {
         if !names(path, &file)? {
             continue;
         }
-        if let Some(pid) = writer_at_work(&mut file)? {
+        if let Some(pid) = writer_at_work(&mut file, beside)? {
             return Err(Refused::Held { pid: Some(pid) });
         }
         file.rewind()?;
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
         file.set_len(0)?;
         file.write_all(std::process::id().to_string().as_bytes())?;
-        return Ok(Lock { file, path: path.to_owned() });
+        return Ok(Lock { file, path: path.to_owned(), beside: beside.clone() });
     }
 }
 
 /// As [`acquire`], trying again until `deadline`.
-pub fn acquire_by(path: &Path, deadline: Instant) -> Result<Lock, Refused> {
+pub fn acquire_by(path: &Path, beside: &Beside, deadline: Instant) -> Result<Lock, Refused> {
     loop {
-        let refused = match acquire(path) {
+        let refused = match acquire(path, beside) {
             Err(refused @ Refused::Held { .. }) => refused,
             settled => return settled,
         };
@@ -133,16 +149,45 @@ fn names(path: &Path, file: &File) -> io::Result<bool> {
     }
 }
 
-/// The process that wrote its pid into the file that nobody locks, if it still runs. A process that began after the file was
+/// The process that wrote its pid into the file that nobody locks, if it is at work. A process that began after the file was
 /// written only has the same number, and one of another user wrote it on another machine.
-fn writer_at_work(file: &mut File) -> io::Result<Option<u32>> {
+fn writer_at_work(file: &mut File, beside: &Beside) -> io::Result<Option<u32>> {
+    if *beside == Beside::Nobody {
+        return Ok(None);
+    }
     let written = file.metadata()?.modified()?;
-    Ok(read_pid(file).filter(|pid| {
-        *pid != std::process::id()
-            && process::alive(*pid)
-            && process::owner(*pid) == Some(super::peer::effective_uid())
-            && process::began(*pid).is_some_and(|began| began <= written + ROUNDING)
-    }))
+    let Some(pid) = read_pid(file).filter(|pid| {
+        *pid != std::process::id() && process::alive(*pid) && process::owner(*pid) == Some(super::peer::effective_uid())
+    }) else {
+        return Ok(None);
+    };
+    let Some(began) = process::began(pid).filter(|began| *began <= written + ROUNDING) else { return Ok(None) };
+    let at_work = match beside {
+        Beside::Nobody => false,
+        Beside::For(time) => passed(written) < *time,
+        Beside::HasOpen(other) => settles(began, written) || has_open(pid, other)?,
+    };
+    Ok(at_work.then_some(pid))
+}
+
+/// Whether a process that began then and wrote its pid then may be on its way to opening its files.
+fn settles(began: SystemTime, written: SystemTime) -> bool {
+    // It can not have begun later, only seem to.
+    let took = written.duration_since(began).unwrap_or_default();
+    took < SETTLING && passed(written) < SETTLING
+}
+
+/// A time that is still to come is one of a clock that was set back: long ago.
+fn passed(since: SystemTime) -> Duration {
+    since.elapsed().unwrap_or(Duration::MAX)
+}
+
+fn has_open(pid: u32, path: &Path) -> io::Result<bool> {
+    match process::has_open(pid, path) {
+        // What is not there has nobody opened.
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(false),
+        found => found,
+    }
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {
@@ -158,7 +203,7 @@ impl Lock {
         if names(&self.path, &self.file)? {
             return Ok(true);
         }
-        match acquire(&self.path) {
+        match acquire(&self.path, &self.beside) {
             Ok(mut again) => {
                 // What goes with `again` is the file without a name.
                 std::mem::swap(&mut self.file, &mut again.file);
@@ -191,13 +236,13 @@ mod tests {
     fn a_name_that_was_taken_away_is_taken_back_unless_somebody_has_it() {
         let dir = tempdir().unwrap();
         let path = dir.path().join("lock");
-        let mut lock = acquire(&path).unwrap();
+        let mut lock = acquire(&path, &Beside::Nobody).unwrap();
         assert!(lock.keep_name().unwrap());
         std::fs::remove_file(&path).unwrap();
         assert!(lock.keep_name().unwrap());
-        assert!(matches!(acquire(&path), Err(Refused::Held { .. })), "it holds again");
+        assert!(matches!(acquire(&path, &Beside::Nobody), Err(Refused::Held { .. })), "it holds again");
         std::fs::remove_file(&path).unwrap();
-        let other = acquire(&path).unwrap();
+        let other = acquire(&path, &Beside::Nobody).unwrap();
         assert!(!lock.keep_name().unwrap());
         drop(lock);
         assert!(path.exists(), "what is another's stays");
@@ -210,18 +255,18 @@ mod tests {
         let dir = tempdir().unwrap();
         let path = dir.path().join("lock");
         assert_eq!(holder(&path).unwrap(), Holder::Nobody);
-        let lock = acquire(&path).unwrap();
+        let lock = acquire(&path, &Beside::Nobody).unwrap();
         let me = std::process::id();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), me.to_string());
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(holder(&path).unwrap(), Holder::Process(Some(me)));
-        assert!(matches!(acquire(&path), Err(Refused::Held { pid: Some(pid) }) if pid == me));
+        assert!(matches!(acquire(&path, &Beside::Nobody), Err(Refused::Held { pid: Some(pid) }) if pid == me));
         let brief = Instant::now() + Duration::from_millis(30);
-        assert!(matches!(acquire_by(&path, brief), Err(Refused::Held { .. })));
+        assert!(matches!(acquire_by(&path, &Beside::Nobody, brief), Err(Refused::Held { .. })));
         assert!(brief <= Instant::now());
         drop(lock);
         assert!(!path.exists());
-        drop(acquire(&path).unwrap());
+        drop(acquire(&path, &Beside::Nobody).unwrap());
     }
 
     #[test]
@@ -230,39 +275,67 @@ mod tests {
         let path = dir.path().join("lock");
         std::fs::write(&path, "4000000000\n and a long tail that must go").unwrap();
         assert_eq!(holder(&path).unwrap(), Holder::Nobody);
-        let _lock = acquire(&path).unwrap();
+        let _lock = acquire(&path, &Beside::Nobody).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), std::process::id().to_string());
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_process_that_locks_nothing_holds_what_it_wrote_for_as_long_as_it_runs() {
+    fn a_process_that_locks_nothing_holds_what_it_wrote_while_it_is_at_work() {
         use std::process::{Command, Stdio};
 
         let dir = tempdir().unwrap();
-        let path = dir.path().join("lock");
-        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-        let pid = child.id();
-        std::fs::write(&path, pid.to_string()).unwrap();
-        assert!(matches!(acquire(&path), Err(Refused::Held { pid: Some(found) }) if found == pid));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), pid.to_string(), "its file is as it was");
-
+        let (path, other) = (dir.path().join("lock"), dir.path().join("other"));
+        std::fs::write(&other, "").unwrap();
+        let cat = |input: Stdio| {
+            let child = Command::new("cat").stdin(Stdio::piped()).stderr(input).spawn().unwrap();
+            (child.id(), child)
+        };
+        let (opens, mut at_work) = cat(File::open(&other).unwrap().into());
+        let (idle, mut bystander) = cat(Stdio::null());
+        let held = |pid: u32, written: SystemTime, beside: &Beside| {
+            std::fs::write(&path, pid.to_string()).unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
+            match acquire(&path, beside) {
+                Ok(_) => false,
+                Err(Refused::Held { pid: Some(found) }) if found == pid => {
+                    assert_eq!(std::fs::read_to_string(&path).unwrap(), pid.to_string(), "its file is as it was");
+                    true
+                }
+                Err(refused) => panic!("{refused}"),
+            }
+        };
+        let now = SystemTime::now();
+        let hour = Duration::from_secs(3600);
+        let beside = Beside::HasOpen(other.clone());
+        // Later than both began, and not now: neither is on its way to its files.
+        assert!(held(opens, now + hour, &beside) && !held(idle, now + hour, &beside));
+        assert!(held(idle, now, &beside), "it only just began");
         // Written long before this process began: by another one of the same number.
-        let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
-        File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
-        drop(acquire(&path).unwrap());
+        assert!(!held(opens, now - hour, &beside));
+        assert!(held(idle, now, &Beside::For(hour)) && !held(idle, now, &Beside::For(Duration::ZERO)));
+        assert!(!held(opens, now, &Beside::Nobody));
+        std::fs::remove_file(&other).unwrap();
+        assert!(!held(opens, now + hour, &beside), "what is not there has nobody opened");
+        for child in [&mut at_work, &mut bystander] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(!held(idle, now, &beside));
+    }
 
-        std::fs::write(&path, pid.to_string()).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        drop(acquire(&path).unwrap());
+    #[test]
+    fn only_who_just_began_and_just_wrote_is_still_on_its_way() {
+        let (now, long) = (SystemTime::now(), SETTLING * 2);
+        assert!(settles(now, now) && settles(now + ROUNDING / 2, now) && settles(now - SETTLING / 2, now));
+        assert!(!settles(now - long, now) && !settles(now - long, now - long) && !settles(now, now + long));
     }
 
     #[test]
     fn a_file_that_is_no_longer_ours_stays() {
         let dir = tempdir().unwrap();
         let path = dir.path().join("lock");
-        let lock = acquire(&path).unwrap();
+        let lock = acquire(&path, &Beside::Nobody).unwrap();
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "1").unwrap();
         drop(lock);
@@ -279,7 +352,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..20 {
-                        let _lock = acquire_by(&path, Instant::now() + Duration::from_secs(20)).unwrap();
+                        let _lock = acquire_by(&path, &Beside::Nobody, Instant::now() + Duration::from_secs(20)).unwrap();
                         assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
                         inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
                     }

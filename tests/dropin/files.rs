@@ -85,6 +85,23 @@ fn what_a_killed_daemon_left_is_taken_over() {
     assert_eq!(fs::read_to_string(&pid_file).unwrap(), daemon.pid().to_string(), "decimal, without a newline");
 }
 
+/// As after the end of a container that shared these files: the number in each is that of another process here, which ran before.
+#[test]
+fn what_a_daemon_left_whose_number_is_somebody_elses_is_taken_over() {
+    let home = Home::new();
+    Daemon::start(home.path()).terminate();
+    let other = Process::spawn(std::process::Command::new("cat"));
+    for name in ["daemon/daemon.pid", "daemon/broker/broker.pid"] {
+        let path = home.join(name);
+        fs::write(&path, other.pid().to_string()).unwrap();
+        // Not as a daemon that has only just begun.
+        let written = SystemTime::now() + Duration::from_secs(3600);
+        File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
+    }
+    Daemon::start(home.path()).assert_healthy();
+    assert!(other.finish().status.success(), "it ended by itself, when its input did");
+}
+
 /// Puts a pid file in place of the locked one, as the reference writes it: by the running daemon, and locked by nobody.
 fn as_if_unlocked(home: &Path, pid: u32) {
     let pid_file = home.join("daemon/daemon.pid");
@@ -101,7 +118,8 @@ fn a_daemon_that_locks_nothing_is_not_doubled_and_can_be_stopped() {
     as_if_unlocked(home.path(), pid);
     let second = up(&home);
     assert_eq!(second.status.code(), Some(1), "{second:?}");
-    assert!(second.err.contains(&format!("daemon already running (pid {pid})")), "{second:?}");
+    let named = format!("daemon already running (pid {pid}): it holds {}", home.join("daemon/daemon.pid").display());
+    assert!(second.err.contains(&named) && second.err.contains("claudemesh down"), "{second:?}");
     running.assert_healthy();
     assert_eq!(fs::read_to_string(home.join("daemon/daemon.pid")).unwrap(), pid.to_string());
 

@@ -31,9 +31,11 @@ fn what_a_foreign_host_means_is_the_users_choice() {
     assert_eq!(refused.status.code(), Some(4), "{refused:?}");
     assert!(refused.err.contains("linux:elsewhere") && refused.err.contains("daemon accept-host"), "{refused:?}");
     assert!(!home.join("config.json").exists(), "nothing is made on a host that the files are not for");
-    let refused = run(&home, &["up"]);
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    assert!(refused.err.contains("different host"), "{refused:?}");
+    for args in [&["up"][..], &["daemon", "restart"], &["up", "--clone-policy=refuse"]] {
+        let refused = run(&home, args);
+        assert_eq!(refused.status.code(), Some(4), "{args:?}: {refused:?}");
+        assert!(refused.err.contains("different host"), "{args:?}: {refused:?}");
+    }
 
     // The flag wins over the file, in both directions, and a detached start passes it on.
     settings(&home, r#"{"clonePolicy":"allow"}"#);
@@ -98,4 +100,53 @@ fn what_others_could_read_is_closed_to_them() {
     }
     assert_eq!((mode(&home.join("daemon")), mode(&home.join("sessions"))), (0o700, 0o700));
     assert!(log(&home).contains("others could read"), "{}", log(&home));
+}
+
+#[test]
+fn the_place_of_the_keys_is_closed_to_others_and_its_readers_are_left_alone() {
+    let home = Home::new();
+    let _quiet = Quiet(&home);
+    std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    // As a dotfile manager has it.
+    std::fs::create_dir(home.join("dotfiles")).unwrap();
+    let target = home.join("dotfiles/config.json");
+    std::fs::write(&target, r#"{"version":1,"meshes":[]}"#).unwrap();
+    std::fs::set_permissions(&target, PermissionsExt::from_mode(0o644)).unwrap();
+    symlink(&target, home.join("config.json")).unwrap();
+    settings(&home, r#"{"logMib":1}"#);
+    up(&home, &[]);
+    assert_eq!((mode(home.path()), mode(&target)), (0o755, 0o600));
+    for text in ["others could write in", "others could read"] {
+        assert!(log(&home).contains(text), "{text}: {}", log(&home));
+    }
+}
+
+#[test]
+fn keys_of_another_user_are_refused() {
+    let refused = |home: &Home, part: &Path| {
+        for args in [&["daemon", "up", "--foreground"][..], &["up"]] {
+            let ended = run(home, args);
+            assert!(!ended.status.success(), "{args:?}: {ended:?}");
+            for text in [&format!("{} belongs to another user (uid 65534)", part.display()), "chown", "CLAUDEMESH_HOME"] {
+                assert!(ended.err.contains(text), "{text}: {args:?}: {ended:?}");
+            }
+        }
+    };
+    let home = Home::new();
+    if chown(home.path(), Some(65_534), None).is_err() {
+        return; // only root can give files away
+    }
+    refused(&home, home.path());
+    chown(home.path(), Some(rustix::process::geteuid().as_raw()), None).unwrap();
+    let (config, target) = (home.join("config.json"), home.join("theirs"));
+    for is_link in [false, true] {
+        let file = if is_link { &target } else { &config };
+        std::fs::write(file, r#"{"version":1,"meshes":[]}"#).unwrap();
+        chown(file, Some(65_534), None).unwrap();
+        if is_link {
+            std::fs::remove_file(&config).unwrap();
+            symlink(&target, &config).unwrap();
+        }
+        refused(&home, &config);
+    }
 }

@@ -164,7 +164,7 @@ fn what_holds_off_the_next_start_holds_nothing_else() {
     let mut left: Vec<String> = names.map(|name| name.trim().to_owned()).filter(|name| name != "signals").collect();
     left.retain(|name| !name.starts_with("claudemesh"));
     assert!(left.is_empty(), "{left:?}");
-    assert!(claudemesh::sys::lock::acquire(&home.join("daemon/daemon.pid")).is_ok());
+    assert!(claudemesh::sys::lock::acquire(&home.join("daemon/daemon.pid"), &claudemesh::sys::lock::Beside::Nobody).is_ok());
     daemon.signal(rustix::process::Signal::TERM);
     assert_eq!(daemon.finish().status.code(), Some(1));
 }

@@ -137,3 +137,54 @@ fn there_is_none_unless_it_is_asked_for_and_a_taken_port_stops_nothing() {
     let (_process, ready) = foreground(&home, &["--no-tcp"]);
     assert_eq!(ready["tcp"], Value::Null, "a flag wins over the settings");
 }
+
+#[test]
+fn a_port_that_is_taken_is_said_and_is_listened_on_once_it_is_free() {
+    let home = Home::new();
+    let _quiet = Quiet(&home);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let flag = format!("--tcp={port}");
+    let no_listener = format!("no TCP listener on 127.0.0.1:{port}: ");
+    let health = || http::request(&home.socket(), "GET", "/v1/health", &[], None).unwrap().json();
+    let doctor = || run(&home, &["doctor"]).out;
+    for _already in [false, true] {
+        let up = run(&home, &["up", &flag]);
+        assert!(up.status.success() && up.out.contains(&no_listener) && !up.out.contains("without"), "{up:?}");
+    }
+    assert!(health()["tcp"]["error"].is_string() && health()["tcp"]["address"].is_null(), "{}", health());
+    for said in [run(&home, &["daemon", "status"]).out, doctor()] {
+        assert!(said.contains(&no_listener), "{said}");
+    }
+    drop(taken);
+    let address = format!("127.0.0.1:{port}");
+    until("the port to be listened on", || std::net::TcpStream::connect(&address).ok());
+    until("it to be said", || {
+        (health()["tcp"] == json!({"port": port, "address": address, "public_health": false})).then_some(())
+    });
+    for said in [run(&home, &["daemon", "status"]).out, doctor()] {
+        assert!(said.contains(&address) && !said.contains(&no_listener), "{said}");
+    }
+    assert_eq!(log(&home).matches(&no_listener).count(), 1, "it is not said again each time");
+}
+
+#[test]
+fn flags_that_a_daemon_runs_without_are_named() {
+    let home = Home::new();
+    let _quiet = Quiet(&home);
+    let port = free_port();
+    let flag = format!("--tcp={port}");
+    up(&home, &[]);
+    let said = run(&home, &["up", &flag, "--no-tcp"]);
+    assert!(said.status.success() && said.out.contains(&format!("it runs without {flag}\n")), "{said:?}");
+    assert!(said.out.contains(&format!("claudemesh down && claudemesh up {flag} --no-tcp")), "{said:?}");
+    let json: Value = serde_json::from_str(&run(&home, &["up", "--json", "--public-health"]).out).unwrap();
+    assert_eq!(json["not_applied"], json!(["--public-health"]), "{json}");
+    assert!(run(&home, &["down"]).status.success());
+    let pid = up(&home, &[&flag]);
+    settings(&home, r#"{"publicHealth":true}"#);
+    signal(pid, rustix::process::Signal::HUP);
+    await_log(&home, "settings.json and config.json are read again");
+    let said = run(&home, &["up", &flag, "--public-health"]);
+    assert!(said.out.contains("already running") && !said.out.contains("without"), "{said:?}");
+}

@@ -34,8 +34,13 @@ fn of_link(scene: &Scene, slug: &str, status: LinkStatus, mesh: Option<&MeshHeal
             Finding::failed(why.map_or(text.clone(), |why| format!("{text}: {why}")), fix)
         }
         (LinkStatus::Open, _) => Finding::ok(format!("{slug}: connected to {url}")),
+        // It was only just begun: what comes of it shows within moments, and to begin again would tell nobody anything.
+        (LinkStatus::Connecting, Some(_)) if why.is_none() => {
+            let text = format!("{slug}: connecting to {url}, which has not answered yet");
+            Finding { fix: Some("claudemesh doctor".to_owned()), ..Finding::unknown(text) }.after("wait a moment, and look again")
+        }
         _ => {
-            let text = format!("{slug}: not connected to {url}: {}", why.unwrap_or("it has not answered yet"));
+            let text = format!("{slug}: not connected to {url}: {}", why.unwrap_or("it gives no reason"));
             let advice = fault.and_then(|fault| advice(scene, slug, fault));
             let failed = Finding::failed(text, fix);
             advice.map_or(failed.clone(), |advice| failed.after(advice))
@@ -91,6 +96,7 @@ mod tests {
             "gone": mesh("closed", 0, Some("banned from this mesh"), Some("banned")),
             "half": mesh("open", 1, Some("refused"), None),
             "home": mesh("closed", 0, Some("not there"), Some("unreachable")),
+            "just": mesh("connecting", 0, None, None),
             "later": mesh("reconnecting", 0, Some("of later"), Some("what-is-not-known-yet")),
             "out": mesh("closed", 0, Some("kicked until then"), Some("kicked")),
             "site": mesh("reconnecting", 0, Some("404"), Some("no-broker")),
@@ -112,6 +118,8 @@ mod tests {
                     .to_owned(),
                 "half: open, and only 1 of 2 sessions are connected: refused -> claudemesh mesh reconnect half".to_owned(),
                 "home: not connected to wss://b/ws: not there -> claudemesh daemon restart".to_owned(),
+                "just: connecting to wss://b/ws, which has not answered yet (wait a moment, and look again) -> claudemesh doctor"
+                    .to_owned(),
                 "later: not connected to wss://b/ws: of later -> claudemesh mesh reconnect later".to_owned(),
                 "out: not connected to wss://b/ws: kicked until then (wait: nobody is let in before that is over. If it does not \
                  come back by itself then) -> claudemesh mesh reconnect out"

@@ -1,9 +1,14 @@
 //! The daemon, its service and its links.
 
+use std::io;
+
 use super::{Finding, Scene};
+use crate::base::config::Config;
 use crate::base::service::{self, Manager};
 use crate::cli::context::VERSION;
+use crate::cli::verbs::daemon::no_listener;
 use crate::client::Error;
+use crate::daemon::{self, StartError};
 
 /// A clock this far from a broker's, in milliseconds, is wrong; at a minute the broker refuses.
 const WRONG_CLOCK: u64 = 5_000;
@@ -11,9 +16,37 @@ const WRONG_CLOCK: u64 = 5_000;
 pub(super) fn runs(scene: &Scene) -> Vec<Finding> {
     vec![match &scene.health {
         Ok(health) => Finding::ok(format!("running, pid {}", health.pid)),
-        Err(Error::NoDaemon(_)) => Finding::failed("it does not run", "claudemesh up"),
+        Err(err @ (Error::NoDaemon(_) | Error::Io(_))) => unreached(scene, err),
         Err(err) => Finding::failed(err.to_string(), "claudemesh daemon restart"),
     }]
+}
+
+/// What keeps a daemon from being there. To start one is no advice where it would refuse.
+fn unreached(scene: &Scene, err: &Error) -> Finding {
+    let what = match err {
+        Error::NoDaemon(_) => "it does not run".to_owned(),
+        err => err.to_string(),
+    };
+    match (daemon::obstacle(&scene.paths, None), err) {
+        (Some(StartError::OtherHost(_)), _) => {
+            let advice = "see that they were moved here, and not copied: two machines would speak with the same keys";
+            let what = format!("{what}, and its files belong to another host");
+            Finding::failed(what, "claudemesh daemon accept-host").after(advice)
+        }
+        (Some(why), _) => {
+            let advice = "first see to what is said of settings and permissions below";
+            Finding::failed(format!("{what}, and would not start: {why}"), "claudemesh up").after(advice)
+        }
+        (None, Error::Io(err)) if err.kind() == io::ErrorKind::InvalidFilename => {
+            let advice = format!("the system takes no socket with a path as long as {}", scene.paths.socket().display());
+            Finding::failed(what, "export CLAUDEMESH_DAEMON_DIR=<a directory with a shorter path>").after(advice)
+        }
+        (None, Error::NoDaemon(_)) => match Config::load(&scene.paths.config_file()) {
+            Ok(_) => Finding::failed(what, "claudemesh up"),
+            Err(_) => Finding::failed(what, "claudemesh up").after("first see to what is said of config below"),
+        },
+        (None, _) => Finding::failed(what, "claudemesh daemon restart"),
+    }
 }
 
 pub(super) fn version(scene: &Scene) -> Vec<Finding> {
@@ -42,6 +75,18 @@ pub(super) fn service(scene: &Scene) -> Vec<Finding> {
             format!("{} runs {program}, which is not there", file.display()),
             "claudemesh daemon install-service --now",
         ),
+    }]
+}
+
+/// The listener on TCP, where one was asked for.
+pub(super) fn tcp(scene: &Scene) -> Vec<Finding> {
+    let Some(tcp) = scene.health.as_ref().ok().and_then(|health| health.tcp.as_ref()) else { return Vec::new() };
+    vec![match &tcp.address {
+        Some(address) => Finding::ok(address.clone()),
+        None => {
+            let advice = "end the program that has the port, or name another; it is tried again every few seconds";
+            Finding::failed(no_listener(tcp.port, tcp.error.as_deref()), "claudemesh doctor").after(advice)
+        }
     }]
 }
 

@@ -25,11 +25,12 @@ pub(super) struct Check {
 }
 
 /// Every check, in the order of a message's way.
-const CHECKS: [Check; 16] = [
+const CHECKS: [Check; 17] = [
     Check { name: "daemon", run: daemon::runs },
     Check { name: "version", run: daemon::version },
     Check { name: "service", run: daemon::service },
     Check { name: "socket", run: files::socket },
+    Check { name: "TCP", run: daemon::tcp },
     Check { name: "config", run: files::config },
     Check { name: "settings", run: files::settings },
     Check { name: "permissions", run: files::permissions },

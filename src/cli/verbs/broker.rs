@@ -133,7 +133,7 @@ struct Started {
 fn failed(err: broker::StartError) -> CliError {
     let refused = CliError::refused(Exit::Failure, err.to_string());
     match err {
-        broker::StartError::Held(_) => refused.with_hint("stop it first, or name another directory with --data"),
+        broker::StartError::Held { .. } => refused.with_hint("stop it first, or name another directory with --data"),
         broker::StartError::AddressInUse(_) => refused.with_hint("choose another address with --listen"),
         _ => refused,
     }

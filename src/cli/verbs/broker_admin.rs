@@ -130,7 +130,7 @@ fn stopped(parsed: &Parsed) -> Result<(PathBuf, broker::Held), CliError> {
     let lock = broker::keep_out(&dir).map_err(|err| {
         let refused = CliError::refused(Exit::Failure, err.to_string());
         match err {
-            broker::StartError::Held(_) => refused.with_hint("stop it first"),
+            broker::StartError::Held { .. } => refused.with_hint("stop it first"),
             _ => refused,
         }
     })?;

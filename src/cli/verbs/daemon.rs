@@ -92,6 +92,10 @@ fn status(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
             texts.extend(
                 client.daemon_version().map(|version| format!("version: {version} (this command: {})", context::VERSION)),
             );
+            texts.extend(health.tcp.as_ref().map(|tcp| match (&tcp.address, &tcp.error) {
+                (Some(address), _) => format!("tcp: {address}"),
+                (None, why) => format!("tcp: {}", no_listener(tcp.port, why.as_deref())),
+            }));
             (answer(true, Some(health.pid), Some(health), None), texts)
         }
         (Some(pid), Err(err)) => {
@@ -107,6 +111,11 @@ fn status(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     }
     skew(&client).map_or(Ok(()), |version| say_skew(version, out))?;
     Ok(if answer.health.is_some() { Exit::Success } else { Exit::Failure })
+}
+
+/// What is said where a listener on TCP was asked for and is not there.
+pub(in crate::cli) fn no_listener(port: u16, why: Option<&str>) -> String {
+    format!("no TCP listener on 127.0.0.1:{port}: {}", why.unwrap_or("it is not known why"))
 }
 
 fn version(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {

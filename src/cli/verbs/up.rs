@@ -16,10 +16,12 @@ use crate::cli::home::{self, HomeError};
 use crate::cli::parse::Parsed;
 use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Flag, Group, Verb};
+use crate::cli::verbs::daemon::no_listener;
 use crate::cli::verbs::down::offer_restart;
 use crate::client::Client;
 use crate::client::spawn::{self, SpawnError};
 use crate::daemon::{self, Flags};
+use crate::wire::ipc::{Health, TcpHealth};
 
 const CLONE_POLICY: Flag = Flag {
     choices: &["refuse", "warn", "allow"],
@@ -68,6 +70,11 @@ pub(super) struct Up {
     /// Of the daemon that runs, if it is another than this program's.
     #[serde(skip_serializing_if = "Option::is_none")]
     daemon_version: Option<String>,
+    /// Flags that a daemon which runs already does without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_applied: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcp: Option<TcpHealth>,
 }
 
 fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
@@ -91,7 +98,7 @@ fn port(text: &str) -> Result<u16, CliError> {
 pub(super) fn start(paths: &Paths, flags: Vec<String>, out: &mut Out) -> Result<Exit, CliError> {
     let mut launcher = spawn::Launcher::from_env().map_err(SpawnError::Io)?.with_flags(flags);
     let mut client = ensure(paths, &launcher)?;
-    let mut pid = client.health()?.pid;
+    let mut health = client.health()?;
     if client.started_in().is_none()
         && let Some(before) = offer_restart(&client, paths, out)?
     {
@@ -99,22 +106,51 @@ pub(super) fn start(paths: &Paths, flags: Vec<String>, out: &mut Out) -> Result<
             launcher.flags = before;
         }
         client = ensure(paths, &launcher)?;
-        pid = client.health()?.pid;
+        health = client.health()?;
     }
+    let pid = health.pid;
     note_service(&client, out)?;
     let log = paths.log_file().display().to_string();
     let already_running = client.started_in().is_none();
+    let not_applied = if already_running { missing(&launcher.flags, &health) } else { Vec::new() };
     if out.is_json() {
         let daemon_version = skew(&client).map(str::to_owned);
-        out.json(&Up { ok: true, detached: true, pid, log, already_running, daemon_version })?;
-    } else if already_running {
+        let tcp = health.tcp;
+        out.json(&Up { ok: true, detached: true, pid, log, already_running, daemon_version, not_applied, tcp })?;
+        return Ok(Exit::Success);
+    }
+    if already_running {
         out.ok(&format!("daemon is already running (pid {pid})"), None)?;
     } else {
         out.ok(&format!("daemon started (pid {pid})"), None)?;
         out.hint(&format!("log:  {log}"))?;
         out.hint("stop: claudemesh daemon down")?;
     }
+    if !not_applied.is_empty() {
+        let flags = not_applied.join(" ");
+        let hint = format!("start it anew with them: claudemesh down && claudemesh up {}", launcher.flags.join(" "));
+        out.warn(&format!("it runs without {flags}"), Some(&hint))?;
+    }
+    if let Some(TcpHealth { port, error: Some(why), .. }) = &health.tcp {
+        let hint = "it is tried again every few seconds; see with: claudemesh daemon status";
+        out.warn(&no_listener(*port, Some(why)), Some(hint))?;
+    }
     Ok(Exit::Success)
+}
+
+/// Which of these flags a daemon that runs does without, whether it has what they say from its own or from its settings.
+fn missing(flags: &[String], health: &Health) -> Vec<String> {
+    let tcp = health.tcp.as_ref();
+    let has = |flag: &String| {
+        health.started_with.contains(flag)
+            || match flag.split_once('=') {
+                Some((name, port)) if name == TCP.long => tcp.is_some_and(|tcp| tcp.port.to_string() == port),
+                None if flag == NO_TCP.long => tcp.is_none(),
+                None if flag == PUBLIC_HEALTH.long => tcp.is_some_and(|tcp| tcp.public_health),
+                _ => false,
+            }
+    };
+    flags.iter().filter(|flag| !has(flag)).cloned().collect()
 }
 
 fn ensure(paths: &Paths, launcher: &spawn::Launcher) -> Result<Client, CliError> {
@@ -123,11 +159,21 @@ fn ensure(paths: &Paths, launcher: &spawn::Launcher) -> Result<Client, CliError>
     match spawn::ensure_with(paths, launcher) {
         Ok(client) => Ok(client),
         Err(err @ (SpawnError::Failed { .. } | SpawnError::Service { .. } | SpawnError::Late(_))) => {
-            let refused = CliError::refused(Exit::Failure, err.to_string());
-            Err(err.hint().map_or(CliError::refused(Exit::Failure, err.to_string()), |hint| refused.with_hint(hint)))
+            // What is wrong with the files is told from a daemon that merely failed, as wherever else one is needed.
+            let exit = match daemon::obstacle(paths, clone_policy(&launcher.flags)) {
+                Some(daemon::StartError::OtherHost(_)) => Exit::Network,
+                _ => Exit::Failure,
+            };
+            let refused = CliError::refused(exit, err.to_string());
+            Err(err.hint().map_or(CliError::refused(exit, err.to_string()), |hint| refused.with_hint(hint)))
         }
         Err(err) => Err(err.into()),
     }
+}
+
+/// The policy among flags as [`Flags::texts`] has them.
+fn clone_policy(flags: &[String]) -> Option<ClonePolicy> {
+    flags.iter().find_map(|flag| ClonePolicy::parse(flag.strip_prefix(CLONE_POLICY.long)?.strip_prefix('=')?))
 }
 
 /// The one line on standard output, for whoever waits for it.

@@ -40,6 +40,7 @@ use crate::daemon::ctx::Ctx;
 use crate::daemon::local_token::LocalToken;
 use crate::net::listen::{self, Count, Place};
 use crate::sys::poll::{self, Ringer};
+use crate::wire::ipc::TcpHealth;
 use crate::wire::limits::{MAX_LOCAL_CONNECTIONS, MAX_TCP_CONNECTIONS};
 
 use self::auth::TcpGate;
@@ -119,12 +120,13 @@ impl Listener {
         Ok(())
     }
 
-    /// Listens on TCP as the settings say: on their port, or no more. Who is connected may finish.
+    /// Listens on TCP as the settings say: on their port, or no more. Who is connected may finish. A port that is taken is
+    /// tried again whenever this is called.
     pub(super) fn follow_settings(&self) {
         let wanted = self.ctx.settings().tcp_port;
         let old = {
             let mut tcp = self.tcp.lock().unwrap_or_else(PoisonError::into_inner);
-            if tcp.as_ref().map(|tcp| tcp.port) == wanted {
+            if wanted.is_some() && tcp.as_ref().filter(|tcp| !tcp.thread.is_finished()).map(|tcp| tcp.port) == wanted {
                 return;
             }
             tcp.take()
@@ -133,15 +135,22 @@ impl Listener {
             old.stop.ring();
             log::info!("the TCP listener on {} ends", old.address);
         }
-        if let Some(port) = wanted
-            && let Err(err) = self.bind_tcp(port)
-        {
+        let bound = wanted.map(|port| (port, self.bind_tcp(port)));
+        let health = bound.as_ref().map(|(port, bound)| TcpHealth {
+            port: *port,
+            address: bound.as_ref().ok().map(SocketAddr::to_string),
+            error: bound.as_ref().err().map(io::Error::to_string),
+            public_health: false,
+        });
+        match (self.ctx.note_tcp(health), bound) {
             // The private socket is what everything needs; this is an extra.
-            log::error!("no TCP listener on 127.0.0.1:{port}: {err}");
+            (true, Some((port, Err(err)))) => log::error!("no TCP listener on 127.0.0.1:{port}: {err}"),
+            (true, Some((_, Ok(address)))) => log::info!("listens on {address}"),
+            (true, None) | (false, _) => {}
         }
     }
 
-    fn bind_tcp(&self, port: u16) -> io::Result<()> {
+    fn bind_tcp(&self, port: u16) -> io::Result<SocketAddr> {
         let token = LocalToken::load_or_make(&self.ctx.paths)?;
         let socket = listen::Listener::tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
         let address = socket.tcp_address().ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -163,7 +172,7 @@ impl Listener {
             }
         })?;
         *self.tcp.lock().unwrap_or_else(PoisonError::into_inner) = Some(TcpAccepting { port, address, stop, thread });
-        Ok(())
+        Ok(address)
     }
 
     /// Where it listens on TCP, if it does.

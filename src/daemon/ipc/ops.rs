@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::base::service;
 use crate::daemon::guard::Budget;
-use crate::wire::ipc::{Health, LinkStatus, MeshHealth, Version};
+use crate::wire::ipc::{Health, LinkStatus, MeshHealth, TcpHealth, Version};
 
 use super::reply::Reply;
 use super::routes::Call;
@@ -66,5 +66,6 @@ pub(super) fn health(call: &Call<'_>) -> Reply {
     // A service manager starts it anew with what its unit says.
     let is_service = service::is_service(|name| std::env::var_os(name), pid);
     let started_with = if is_service { Vec::new() } else { ctx.flags.texts() };
-    Reply::ok(&Health { ok: true, pid, brokers, meshes, outbox, guard, started_with })
+    let tcp = ctx.tcp().map(|tcp| TcpHealth { public_health: settings.public_health, ..tcp });
+    Reply::ok(&Health { ok: true, pid, brokers, meshes, outbox, guard, started_with, tcp })
 }

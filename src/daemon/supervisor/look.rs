@@ -99,6 +99,7 @@ impl Supervisor {
             self.see_to_couriers(now, counts);
         }
         if counts {
+            listener.follow_settings();
             self.looks.next_count = now + COUNT_EVERY;
             log_file::keep_small(&self.ctx.paths.log_file(), self.ctx.settings().log_limit());
         }

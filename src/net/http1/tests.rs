@@ -64,6 +64,7 @@ fn refuses_with_the_right_status() {
         ("half a chunk", post("Transfer-Encoding: chunked\r\n", "9\r\nhalf"), None),
         ("no Host", b"GET / HTTP/1.1\r\n\r\n".to_vec(), Some(400)),
         ("two Hosts", post("Host: y\r\n", ""), Some(400)),
+        ("two Origins", post("Origin:\r\nOrigin: y\r\n", ""), Some(400)),
         ("garbage", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".to_vec(), Some(400)),
         ("garbage without an end", vec![0x16; 100], Some(400)),
         ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), Some(400)),

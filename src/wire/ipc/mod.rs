@@ -92,6 +92,25 @@ pub struct Health {
     /// The flags of `up` with which it was started, for whoever restarts it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub started_with: Vec<String>,
+    /// The listener on TCP, if one is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<TcpHealth>,
+}
+
+/// What became of the wish to be reached over TCP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpHealth {
+    /// As it was asked for: 0 lets the system choose.
+    pub port: u16,
+    /// Where it listens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Why it does not. It is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Whether `/v1/health` answers there without the token.
+    #[serde(default)]
+    pub public_health: bool,
 }
 
 /// One mesh, for a person who asks what is wrong.
