@@ -6,6 +6,7 @@ mod manager;
 mod service;
 mod skew;
 mod start_stop;
+mod stopping;
 mod tcp;
 mod terminal;
 
