@@ -7,6 +7,7 @@ mod service;
 mod skew;
 mod start_stop;
 mod stopping;
+mod succession;
 mod tcp;
 mod terminal;
 

@@ -115,6 +115,19 @@ pub fn holder(path: &Path) -> io::Result<Holder> {
     }
 }
 
+/// Who keeps [`acquire`] from taking the lock at `path`: its holder, or a process that locks nothing and wrote its pid there.
+pub fn in_the_way(path: &Path) -> io::Result<Holder> {
+    let held = holder(path)?;
+    if held != Holder::Nobody {
+        return Ok(held);
+    }
+    match File::open(path) {
+        Ok(mut file) => Ok(writer_at_work(&mut file)?.map_or(Holder::Nobody, |pid| Holder::Process(Some(pid)))),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Holder::Nobody),
+        Err(err) => Err(err),
+    }
+}
+
 fn try_flock(file: &File) -> io::Result<bool> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
@@ -245,6 +258,7 @@ mod tests {
         let pid = child.id();
         std::fs::write(&path, pid.to_string()).unwrap();
         assert!(matches!(acquire(&path), Err(Refused::Held { pid: Some(found) }) if found == pid));
+        assert_eq!((holder(&path).unwrap(), in_the_way(&path).unwrap()), (Holder::Nobody, Holder::Process(Some(pid))));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), pid.to_string(), "its file is as it was");
 
         // Written long before this process began: by another one of the same number.
@@ -255,7 +269,9 @@ mod tests {
         std::fs::write(&path, pid.to_string()).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+        assert_eq!(in_the_way(&path).unwrap(), Holder::Nobody);
         drop(acquire(&path).unwrap());
+        assert_eq!(in_the_way(&path).unwrap(), Holder::Nobody);
     }
 
     #[test]

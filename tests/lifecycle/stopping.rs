@@ -10,7 +10,7 @@ use super::*;
 use crate::support::http;
 
 /// A daemon in the foreground, and the line that it said when it was ready.
-fn foreground(home: &Home, flags: &[&str]) -> (Process, Value) {
+pub(super) fn foreground(home: &Home, flags: &[&str]) -> (Process, Value) {
     let args: Vec<&str> = ["daemon", "up", "--foreground"].iter().chain(flags).copied().collect();
     let process = Process::spawn(home.command(&args));
     let line = process.line().unwrap_or_else(|| panic!("it ended: {}", process.errors()));
