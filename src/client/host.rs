@@ -140,15 +140,16 @@ fn is_here(paths: &Paths, pid: u32) -> Result<bool, StopError> {
     }
 }
 
+/// Waits until the lock is free, without taking it: whoever starts a daemon would find it held.
 fn wait_free(path: &Path, pid: u32, deadline: Instant) -> Result<Stopped, StopError> {
-    match lock::acquire_by(path, deadline) {
-        Ok(_free) => Ok(Stopped::Stopped { pid }),
-        // Another one took over at once, as a service manager has it.
-        Err(lock::Refused::Held { pid: Some(other) }) if other != pid => Ok(Stopped::Stopped { pid }),
-        Err(lock::Refused::Held { .. }) => Ok(Stopped::Late { pid }),
-        // The directory went with it.
-        Err(lock::Refused::Io(err)) if err.kind() == io::ErrorKind::NotFound => Ok(Stopped::Stopped { pid }),
-        Err(lock::Refused::Io(err)) => Err(StopError::Lock(err)),
+    loop {
+        match lock::in_the_way(path).map_err(StopError::Lock)? {
+            Holder::Nobody => return Ok(Stopped::Stopped { pid }),
+            // Another one took over at once, as a service manager has it.
+            Holder::Process(Some(other)) if other != pid => return Ok(Stopped::Stopped { pid }),
+            Holder::Process(_) if deadline <= Instant::now() => return Ok(Stopped::Late { pid }),
+            Holder::Process(_) => drop(poll::wait(&[], None, Some(LOOK_AGAIN)).map_err(StopError::Lock)?),
+        }
     }
 }
 

@@ -91,10 +91,10 @@ fn a_restart_keeps_the_flags_whoever_asks_meanwhile() {
 fn a_start_that_was_stopped_has_not_failed() {
     let home = Home::new();
     let _quiet = Quiet(&home);
-    up(&home, &[]);
-    assert!(run(&home, &["down"]).status.success());
-    // It can not open its inbox, and waits.
-    let busy = Busy::of(&home);
+    // Whoever reads its settings waits for somebody to write them.
+    std::fs::create_dir(home.join("daemon")).unwrap();
+    let pipe = home.join("daemon/settings.json");
+    assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status().unwrap().success());
     let starting = Process::spawn(home.command(&["up"]));
     // Its pid is written once the file is locked.
     let has_begun = || std::fs::read_to_string(home.join("daemon/daemon.pid")).is_ok_and(|pid| pid.parse::<u32>().is_ok());
@@ -104,7 +104,7 @@ fn a_start_that_was_stopped_has_not_failed() {
     let cut_short = starting.finish();
     assert_eq!(cut_short.status.code(), Some(1), "{cut_short:?}");
     assert!(!marker(&home).exists());
-    drop(busy);
+    std::fs::remove_file(&pipe).unwrap();
     let ended = run(&home, &["peers"]);
     assert!(ended.status.success(), "{ended:?}");
 }

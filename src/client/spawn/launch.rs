@@ -7,14 +7,14 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
 use crate::base::names::neutralise_line;
 use crate::base::paths::Paths;
-use crate::base::thread;
+use crate::base::thread::{self, Running};
 use crate::client::token;
 use crate::wire::json;
 
@@ -26,6 +26,9 @@ const MANAGERS_OWN: [&str; 7] =
 
 /// Longest line that a starting daemon writes.
 const MAX_READY: usize = 64 * 1024;
+
+/// How long a process may take to be gone whose output has ended.
+const GONE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How much of a log's end is searched for its last line.
 const LOG_TAIL: u64 = 8 * 1024;
@@ -60,11 +63,13 @@ pub(super) fn launch(paths: &Paths, launcher: &Launcher, deadline: Instant) -> R
     let child = command.spawn()?;
     // Our copy of its end, so that its death is the end of the stream.
     drop(command);
-    reap(child);
+    let end = reap(child);
     match wait_ready(ready, deadline) {
         Ready::Yes => Ok(()),
         Ready::Late => Err(SpawnError::Late(launcher.deadline)),
         Ready::Ended => {
+            // What it held is free once it is gone, and not when its output ends.
+            drop(end.map(|end| end.join_by(deadline.min(Instant::now() + GONE_WITHIN))));
             let reason = last_line(&log_path, log_began).unwrap_or_else(|| "it ended without a word".to_owned());
             Err(SpawnError::Failed { reason, log: log_path })
         }
@@ -72,9 +77,9 @@ pub(super) fn launch(paths: &Paths, launcher: &Launcher, deadline: Instant) -> R
 }
 
 /// Collects the daemon's exit status whenever it ends, for callers that live longer than it does.
-fn reap(mut child: Child) {
+fn reap(mut child: Child) -> io::Result<Running<io::Result<ExitStatus>>> {
     // Without the thread a dead daemon stays in the process table until this process ends: harmless.
-    let _ = thread::spawn("reap", 16 * 1024, move || child.wait());
+    thread::spawn("reap", 16 * 1024, move || child.wait())
 }
 
 enum Ready {
