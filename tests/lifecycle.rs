@@ -6,6 +6,8 @@ mod manager;
 mod service;
 mod skew;
 mod start_stop;
+mod stopping;
+mod succession;
 mod tcp;
 mod terminal;
 

@@ -323,6 +323,8 @@ impl Running {
         self.shared.janitor.ring();
         let until = Instant::now() + CONNECTIONS_END;
         join(self.accept, until);
+        // First: whoever is let in after this is not told below, and is not listened to.
+        self.shared.connections.hear_no_more();
         for line in self.shared.router.all() {
             line.tell(Cmd::Stop);
         }

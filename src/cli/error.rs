@@ -86,9 +86,8 @@ impl CliError {
         match self {
             CliError::Usage { .. } => Exit::Usage,
             CliError::Refused { exit, .. } => *exit,
-            CliError::Spawn(SpawnError::Connect(err)) | CliError::Client(err) => err.exit(),
-            CliError::Spawn(SpawnError::Io(_) | SpawnError::Directory(_)) => Exit::Io,
-            CliError::Spawn(_) => Exit::Network,
+            CliError::Spawn(err) => err.exit(),
+            CliError::Client(err) => err.exit(),
             CliError::Token(_) => Exit::Denied,
             // Whoever stopped reading has seen enough.
             CliError::Output(err) if err.kind() == io::ErrorKind::BrokenPipe => Exit::Success,

@@ -14,7 +14,7 @@ use crate::net::stream::Shutter;
 use crate::wire::event::Event;
 use crate::wire::limits::STREAM_KEEPALIVE;
 
-use super::http::{Ask, Connection};
+use super::http::{Ask, Connection, Repeat};
 use super::{Client, Error, id, refusal};
 
 /// For connecting and for the head of the reply.
@@ -167,7 +167,7 @@ impl Events {
         if !self.shared.attach(Some(connection.shutter()?)) {
             return Err(Error::Io(io::ErrorKind::Interrupted.into()));
         }
-        let ask = Ask { method: "GET", path: "/v1/events", token: self.token.as_ref(), body: None };
+        let ask = Ask { method: "GET", path: "/v1/events", token: self.token.as_ref(), body: None, repeat: Repeat::Never };
         let mut stream = connection.follow(&ask, self.cursor, deadline)?;
         if stream.head.status != 200 {
             let mut text = Vec::new();
@@ -261,7 +261,7 @@ fn read_event(open: &mut Open) -> Result<(Option<u64>, Event), Lost> {
         }
         let bytes = match open.stream.read_by(Instant::now() + SILENCE) {
             Ok(Some(bytes)) => bytes,
-            Ok(None) | Err(ClientError::Closed) => return Err(Lost::Ended),
+            Ok(None) | Err(ClientError::Closed | ClientError::Reset) => return Err(Lost::Ended),
             Err(err) => return Err(Lost::Failed(err.into())),
         };
         if open.parser.push(&bytes, &mut items).is_err() {

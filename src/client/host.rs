@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::base::paths::Paths;
 use crate::sys::connect::unix_by;
 use crate::sys::lock::{self, Beside, Holder};
-use crate::sys::{peer, process, signals};
+use crate::sys::{peer, poll, process, signals};
 
 /// What became of a daemon that was told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,12 @@ impl std::error::Error for StopError {}
 /// How long to wait for a socket's listener to take a connection.
 const KNOCK: Duration = Duration::from_millis(500);
 
+/// How long a process may hold its lock that was killed: what it has open can not be seen any more, and is not closed yet.
+const DYING: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether it still does.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// The daemon that holds these files, by its lock; a pid file that nobody holds means nothing, unless the process that it
 /// names is the one behind the socket: the reference's daemon locks nothing.
 pub fn daemon(paths: &Paths) -> io::Result<Holder> {
@@ -97,17 +103,8 @@ pub fn stop_daemon(paths: &Paths, patience: Duration) -> Result<Stopped, StopErr
         Holder::Process(None) => return Err(StopError::Unknown),
         Holder::Process(Some(pid)) => pid,
     };
-    match process::has_open(pid, &paths.pid_file()) {
-        Ok(true) => {}
-        // The reference's daemon keeps no file open; it answers at the socket.
-        Ok(false) if behind_socket(paths) == Some(pid) => {}
-        // It may have ended between the two looks.
-        Ok(false) if daemon(paths).map_err(StopError::Lock)? == Holder::Process(Some(pid)) => {
-            return Err(StopError::Elsewhere { pid });
-        }
-        Ok(false) => return Ok(Stopped::Stopped { pid }),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Stopped::Stopped { pid }),
-        Err(err) => return Err(StopError::Lock(err)),
+    if !is_here(paths, pid)? {
+        return Ok(Stopped::Stopped { pid });
     }
     let deadline = Instant::now() + patience;
     match process::terminate(pid) {
@@ -119,15 +116,40 @@ pub fn stop_daemon(paths: &Paths, patience: Duration) -> Result<Stopped, StopErr
     wait_free(&paths.pid_file(), &Beside::HasOpen(paths.outbox_db()), pid, deadline)
 }
 
+/// Whether the holder of the lock is the process of this pid here. False: it holds it no more.
+fn is_here(paths: &Paths, pid: u32) -> Result<bool, StopError> {
+    let dead_by = Instant::now() + DYING;
+    loop {
+        match process::has_open(pid, &paths.pid_file()) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(err) => return Err(StopError::Lock(err)),
+        }
+        // The reference's daemon keeps no file open; it answers at the socket.
+        if behind_socket(paths) == Some(pid) {
+            return Ok(true);
+        }
+        if daemon(paths).map_err(StopError::Lock)? != Holder::Process(Some(pid)) {
+            return Ok(false);
+        }
+        if dead_by <= Instant::now() {
+            return Err(StopError::Elsewhere { pid });
+        }
+        poll::wait(&[], None, Some(LOOK_AGAIN)).map_err(StopError::Lock)?;
+    }
+}
+
+/// Waits until the lock is free, without taking it: whoever starts a daemon would find it held.
 fn wait_free(path: &Path, beside: &Beside, pid: u32, deadline: Instant) -> Result<Stopped, StopError> {
-    match lock::acquire_by(path, beside, deadline) {
-        Ok(_free) => Ok(Stopped::Stopped { pid }),
-        // Another one took over at once, as a service manager has it.
-        Err(lock::Refused::Held { pid: Some(other) }) if other != pid => Ok(Stopped::Stopped { pid }),
-        Err(lock::Refused::Held { .. }) => Ok(Stopped::Late { pid }),
-        // The directory went with it.
-        Err(lock::Refused::Io(err)) if err.kind() == io::ErrorKind::NotFound => Ok(Stopped::Stopped { pid }),
-        Err(lock::Refused::Io(err)) => Err(StopError::Lock(err)),
+    loop {
+        match lock::in_the_way(path, beside).map_err(StopError::Lock)? {
+            Holder::Nobody => return Ok(Stopped::Stopped { pid }),
+            // Another one took over at once, as a service manager has it.
+            Holder::Process(Some(other)) if other != pid => return Ok(Stopped::Stopped { pid }),
+            Holder::Process(_) if deadline <= Instant::now() => return Ok(Stopped::Late { pid }),
+            Holder::Process(_) => drop(poll::wait(&[], None, Some(LOOK_AGAIN)).map_err(StopError::Lock)?),
+        }
     }
 }
 

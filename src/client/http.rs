@@ -23,6 +23,15 @@ pub(super) struct Ask<'a> {
     pub(super) token: Option<&'a Token>,
     /// JSON.
     pub(super) body: Option<String>,
+    pub(super) repeat: Repeat,
+}
+
+/// Whether a request may be made again when nobody knows what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Made twice, it does and answers what it does when made once.
+    Safe,
+    Never,
 }
 
 /// A whole reply.
@@ -85,7 +94,9 @@ impl From<ClientError> for Error {
         match err {
             ClientError::Timeout => Error::Timeout,
             ClientError::Connect(err) | ClientError::Io(err) => Error::from(err),
-            ClientError::Closed => Error::Io(std::io::ErrorKind::UnexpectedEof.into()),
+            ClientError::Closed => Error::Gone { unread: false },
+            // Over the daemon's socket this is certain: what was written was written into its own queue.
+            ClientError::Reset => Error::Gone { unread: true },
             ClientError::TooLarge | ClientError::Malformed(_) => Error::Protocol(err.to_string()),
         }
     }

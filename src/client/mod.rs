@@ -11,6 +11,7 @@ pub mod manager;
 pub mod spawn;
 pub mod token;
 
+mod call;
 mod http;
 mod tool;
 
@@ -23,24 +24,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
 use crate::base::ids::Token;
 use crate::base::paths::Paths;
 use crate::net::target::percent_encode;
 use crate::wire::ipc::{
     Abort, Aborted, Canaries, CanaryRequest, Changed, Claim, Claimed, Deregistered, Handled, Health, InboxPage, Line, Marked, Me,
-    OutboxCounts, OutboxPage, OutboxRow, Path as DeliveryPath, Peers, Problem, ProfileSet, Prune, Register, Registered, Removed,
-    Requeue, Requeued, Seen, SendReceipt, SendRequest, Sessions, Version,
+    OutboxCounts, OutboxPage, OutboxRow, Path as DeliveryPath, Peers, ProfileSet, Prune, Register, Registered, Removed, Requeue,
+    Requeued, Seen, SendReceipt, SendRequest, Sessions, Version,
 };
 use crate::wire::json;
 use crate::wire::limits::{MAX_CANARY_WAIT, RPC_DEADLINE};
 use crate::wire::peer::Status;
 
+use self::call::refusal;
 pub use self::error::Error;
 pub use self::families::{GrantChange, Later};
-use self::http::{Ask, Connection};
+use self::http::{Connection, Repeat};
+use self::spawn::Starter;
 
 /// For a whole call, connecting included, unless [`Client::with_deadline`] says otherwise. The daemon answers before that
 /// whatever happens: it waits for brokers, and for itself, no longer than `wire::limits::RPC_DEADLINE`.
@@ -61,8 +61,9 @@ pub struct Client {
     /// Guards the connection that showed the daemon to be there, until the first request takes it.
     parked: Mutex<Option<(Connection, Instant)>>,
     daemon_version: OnceLock<String>,
-    started_in: Option<Duration>,
-    beside_service: Option<String>,
+    starter: Option<Box<Starter>>,
+    started_in: OnceLock<Duration>,
+    beside_service: OnceLock<String>,
 }
 
 /// Which rows `GET /v1/inbox` lists.
@@ -139,8 +140,9 @@ impl Client {
             end: None,
             parked: Mutex::new(None),
             daemon_version: OnceLock::new(),
-            started_in: None,
-            beside_service: None,
+            starter: None,
+            started_in: OnceLock::new(),
+            beside_service: OnceLock::new(),
         }
     }
 
@@ -177,12 +179,12 @@ impl Client {
 
     /// How long the daemon took to start, when [`spawn::ensure`] had to start it.
     pub fn started_in(&self) -> Option<Duration> {
-        self.started_in
+        self.started_in.get().copied()
     }
 
     /// Why the daemon was started here although it is installed as a service, when [`spawn::ensure`] had to do so.
     pub fn beside_service(&self) -> Option<&str> {
-        self.beside_service.as_deref()
+        self.beside_service.get().map(String::as_str)
     }
 
     /// Opens the connection that the next call will use: the cheapest proof that a daemon is there.
@@ -224,11 +226,15 @@ impl Client {
 
     /// `POST /v1/send`. A request without a client message id gets one; a caller that means to retry names it itself.
     pub fn send(&self, request: &SendRequest) -> Result<SendReceipt, Error> {
-        if request.client_message_id.is_some() {
-            return self.post("/v1/send", request);
-        }
-        let named = SendRequest { client_message_id: Some(id::uuid().map_err(Error::Io)?), ..request.clone() };
-        self.post("/v1/send", &named)
+        let named = match &request.client_message_id {
+            Some(_) => json::encode(request),
+            None => {
+                let id = id::uuid().map_err(Error::Io)?;
+                json::encode(&SendRequest { client_message_id: Some(id), ..request.clone() })
+            }
+        };
+        // By its id, the daemon knows a message that it has.
+        self.call_as("POST", "/v1/send", Some(named), CALL_DEADLINE, Repeat::Safe)
     }
 
     /// `GET /v1/inbox`.
@@ -243,7 +249,9 @@ impl Client {
             .with("limit", query.limit.map(|limit| limit.to_string()).as_deref())
             .with("unread_only", query.unread_only.then_some("true"))
             .with("mark_seen", (!query.mark_seen).then_some("false"));
-        self.get(&path.0)
+        // What counts as read is not unread when it is listed again.
+        let repeat = if query.mark_seen { Repeat::Never } else { Repeat::Safe };
+        self.call_as("GET", &path.0, None, CALL_DEADLINE, repeat)
     }
 
     /// `POST /v1/inbox/seen`.
@@ -326,53 +334,6 @@ impl Client {
     pub fn peers(&self, mesh: Option<&str>) -> Result<Peers, Error> {
         self.call("GET", &Route::new("/v1/peers").with("mesh", mesh).with("away", Some("true")).0, None, CALL_DEADLINE)
     }
-
-    fn get<R: DeserializeOwned>(&self, path: &str) -> Result<R, Error> {
-        self.call("GET", path, None, CALL_DEADLINE)
-    }
-
-    fn post<B: Serialize, R: DeserializeOwned>(&self, path: &str, body: &B) -> Result<R, Error> {
-        self.call("POST", path, Some(json::encode(body)), CALL_DEADLINE)
-    }
-
-    fn remove<R: DeserializeOwned>(&self, path: &str) -> Result<R, Error> {
-        self.call("DELETE", path, None, CALL_DEADLINE)
-    }
-
-    fn call<R: DeserializeOwned>(&self, method: &str, path: &str, body: Option<String>, within: Duration) -> Result<R, Error> {
-        let ask = Ask { method, path, token: self.token.as_ref(), body };
-        let reply = self.exchange(&ask, self.due(within))?;
-        if let Some(version) = reply.daemon_version {
-            // Only the first is kept: one process sees one daemon, or warns about the one it began with.
-            let _ = self.daemon_version.set(version);
-        }
-        if (200..300).contains(&reply.status) {
-            return json::decode(&reply.body).map_err(|err| Error::Protocol(format!("the reply to {method} {path}: {err}")));
-        }
-        Err(refusal(reply.status, &reply.body))
-    }
-
-    /// When a call that may take `within` by itself has to be over.
-    fn due(&self, within: Duration) -> Instant {
-        let due = Instant::now() + self.deadline.unwrap_or(within);
-        self.end.map_or(due, |end| due.min(end))
-    }
-
-    fn exchange(&self, ask: &Ask<'_>, deadline: Instant) -> Result<http::Reply, Error> {
-        let parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((connection, at)) = parked
-            && at.elapsed() < PARKED_FOR
-        {
-            return connection.exchange(ask, deadline);
-        }
-        Connection::open(&self.socket, deadline)?.exchange(ask, deadline)
-    }
-}
-
-/// What a reply of this status and body refuses; a body that is no [`Problem`] is told apart by its status alone.
-fn refusal(status: u16, body: &[u8]) -> Error {
-    let problem = json::decode(body).unwrap_or_else(|_| Problem { error: format!("status {status}"), ..Problem::default() });
-    Error::Refused { status, problem: Box::new(problem) }
 }
 
 /// A path with its query. Parameters without a value are left out.

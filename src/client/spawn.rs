@@ -1,29 +1,25 @@
 //! A daemon whenever one is needed: connects, and starts one where none answers. Any number of callers at once start one.
 
+mod launch;
+
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
+use crate::base::atomic_file;
+use crate::base::exit::Exit;
 use crate::base::names::neutralise_line;
 use crate::base::paths::Paths;
 use crate::base::service::{self, Manager};
-use crate::base::{atomic_file, thread};
 use crate::sys::dirs::{self, DirError};
-use crate::sys::lock::{self, Beside, Holder};
+use crate::sys::lock::{self, Beside, Holder, Lock};
 use crate::sys::peer::effective_uid;
 use crate::sys::poll;
-use crate::wire::json;
 
-use super::{Client, Error, manager, token};
+use self::launch::{last_line, launch};
+use super::{Client, Error, manager};
 
 /// Set to 1, it forbids starting a daemon; the daemon itself runs with it, so that nothing it starts can start another.
 pub const NO_AUTOSPAWN: &str = "CLAUDEMESH_INTERNAL_NO_AUTOSPAWN";
@@ -37,18 +33,11 @@ const SUPPRESSED_FOR: Duration = Duration::from_secs(10);
 /// How long a service manager may take until its daemon answers.
 const SERVICE_DEADLINE: Duration = Duration::from_secs(8);
 
+/// How long somebody may take to note that a daemon ended which it was starting.
+const CUT_SHORT: Duration = Duration::from_secs(1);
+
 /// How often the socket of a daemon that somebody else starts is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// By what a service manager speaks to the one process it started. What that process starts is another matter.
-const MANAGERS_OWN: [&str; 7] =
-    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "INVOCATION_ID", "SYSTEMD_EXEC_PID", "JOURNAL_STREAM", "XPC_SERVICE_NAME"];
-
-/// Longest line that a starting daemon writes.
-const MAX_READY: usize = 64 * 1024;
-
-/// How much of a log's end is searched for its last line.
-const LOG_TAIL: u64 = 8 * 1024;
 
 /// How to start a daemon.
 #[derive(Debug, Clone)]
@@ -95,6 +84,11 @@ pub enum SpawnError {
     },
     /// It neither answered nor ended in time.
     Late(Duration),
+    /// This process keeps its files all this time, and does not answer.
+    Held {
+        pid: Option<u32>,
+        patience: Duration,
+    },
     /// The service manager was told to start it, and it does not answer; the last line of its log, if it wrote any.
     Service {
         manager: Manager,
@@ -118,9 +112,26 @@ impl SpawnError {
             }
             SpawnError::Service { manager, .. } => Some(format!("see: {}", manager.status_text())),
             SpawnError::Late(_) => Some("see: claudemesh status".to_owned()),
+            SpawnError::Held { .. } => {
+                Some("if it stays so: claudemesh daemon restart; its log says what it waits for".to_owned())
+            }
             SpawnError::Connect(err) => err.hint(),
             SpawnError::Directory(_) => Some("CLAUDEMESH_DAEMON_DIR names another directory for the daemon's files".to_owned()),
             SpawnError::Io(_) => None,
+        }
+    }
+
+    /// The status a command ends with that needs the daemon.
+    pub fn exit(&self) -> Exit {
+        match self {
+            SpawnError::Connect(err) => err.exit(),
+            SpawnError::Io(_) | SpawnError::Directory(_) => Exit::Io,
+            SpawnError::Disabled
+            | SpawnError::Suppressed(_)
+            | SpawnError::Failed { .. }
+            | SpawnError::Late(_)
+            | SpawnError::Held { .. }
+            | SpawnError::Service { .. } => Exit::Network,
         }
     }
 }
@@ -132,6 +143,10 @@ impl fmt::Display for SpawnError {
             SpawnError::Suppressed(reason) => write!(f, "the daemon failed to start a moment ago: {reason}"),
             SpawnError::Failed { reason, .. } => write!(f, "the daemon did not start: {reason}"),
             SpawnError::Late(after) => write!(f, "the daemon did not start within {} s", after.as_secs()),
+            SpawnError::Held { pid, patience } => {
+                let which = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+                write!(f, "a process{which} holds the daemon's lock, and did not answer within {} s", patience.as_secs())
+            }
             SpawnError::Service { reason, .. } => {
                 write!(
                     f,
@@ -155,20 +170,81 @@ impl From<io::Error> for SpawnError {
     }
 }
 
-/// A client of the daemon that runs, or of one started for it. With a daemon running the cost is one connect, and the
-/// client's first call uses that connection.
-pub fn ensure(paths: &Paths) -> Result<Client, SpawnError> {
-    let client = Client::new(paths);
-    if connect(&client)? {
-        return Ok(client);
+/// How a client came by its daemon, and comes by the next one if that ended just then.
+#[derive(Debug)]
+pub(super) struct Starter {
+    paths: Paths,
+    launcher: Launcher,
+}
+
+impl Starter {
+    pub(super) fn ensure(&self) -> Result<Client, SpawnError> {
+        ensure_with(&self.paths, &self.launcher)
     }
-    start(client, paths, &Launcher::from_env()?)
+}
+
+/// While this lives nobody else starts a daemon for these files: whoever needs one waits.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "held, never read")] Lock);
+
+/// Waits for others who start a daemon, and then keeps them waiting.
+pub fn turn(paths: &Paths) -> Result<Turn, SpawnError> {
+    turn_within(paths, START_DEADLINE)
+}
+
+fn turn_within(paths: &Paths, patience: Duration) -> Result<Turn, SpawnError> {
+    dirs::private_dir_checked(paths.daemon_dir()).map_err(SpawnError::Directory)?;
+    let taken = lock::acquire_by(&paths.spawn_lock(), &Beside::For(START_DEADLINE), Instant::now() + patience);
+    taken.map(Turn).map_err(|refused| match refused {
+        lock::Refused::Held { .. } => SpawnError::Late(patience),
+        lock::Refused::Io(err) => SpawnError::Io(err),
+    })
+}
+
+/// Why a daemon did not start a moment ago is no reason any more not to try again: somebody has stopped it since.
+pub fn forget_failure(paths: &Paths) {
+    // Whoever waits for a start that was just cut short is about to write it down.
+    let _turn = turn_within(paths, CUT_SHORT);
+    let _ = fs::remove_file(paths.spawn_failure());
+}
+
+/// A client of the daemon that runs, or of one started for it. With a daemon running the cost is one connect, and the
+/// client's first call uses that connection. What is there may be about to end: then that call finds the next one.
+pub fn ensure(paths: &Paths) -> Result<Client, SpawnError> {
+    match Launcher::from_env() {
+        Ok(launcher) => ensure_with(paths, &launcher),
+        // A daemon that runs is used without knowing how to start one.
+        Err(err) => {
+            let client = Client::new(paths);
+            if connect(&client)? { Ok(client) } else { Err(SpawnError::Io(err)) }
+        }
+    }
 }
 
 /// As [`ensure`], starting the daemon in the given way.
 pub fn ensure_with(paths: &Paths, launcher: &Launcher) -> Result<Client, SpawnError> {
-    let client = Client::new(paths);
-    if connect(&client)? { Ok(client) } else { start(client, paths, launcher) }
+    let (client, began) = (client(paths, launcher), Instant::now());
+    if connect(&client)? {
+        return Ok(client);
+    }
+    if launcher.disabled {
+        return Err(SpawnError::Disabled);
+    }
+    let _turn = turn_within(paths, launcher.deadline)?;
+    start(client, paths, launcher, began)
+}
+
+/// As [`ensure_with`], for whoever has its turn already.
+pub fn ensure_in(_turn: &Turn, paths: &Paths, launcher: &Launcher) -> Result<Client, SpawnError> {
+    if launcher.disabled {
+        return Err(SpawnError::Disabled);
+    }
+    start(client(paths, launcher), paths, launcher, Instant::now())
+}
+
+fn client(paths: &Paths, launcher: &Launcher) -> Client {
+    let starter = Starter { paths: paths.clone(), launcher: launcher.clone() };
+    Client { starter: Some(Box::new(starter)), ..Client::new(paths) }
 }
 
 /// Whether a daemon answers.
@@ -180,50 +256,90 @@ fn connect(client: &Client) -> Result<bool, SpawnError> {
     }
 }
 
-fn start(mut client: Client, paths: &Paths, launcher: &Launcher) -> Result<Client, SpawnError> {
-    if launcher.disabled {
-        return Err(SpawnError::Disabled);
-    }
-    let began = Instant::now();
-    let deadline = began + launcher.deadline;
-    dirs::private_dir_checked(paths.daemon_dir()).map_err(SpawnError::Directory)?;
-    let _lock =
-        lock::acquire_by(&paths.spawn_lock(), &Beside::For(launcher.deadline), deadline).map_err(|refused| match refused {
-            lock::Refused::Held { .. } => SpawnError::Late(launcher.deadline),
-            lock::Refused::Io(err) => SpawnError::Io(err),
-        })?;
-    // Whoever had the lock before may have started it, or failed to.
+/// Nobody else starts one meanwhile, and it may have been started, or have failed to, before.
+fn start(client: Client, paths: &Paths, launcher: &Launcher, began: Instant) -> Result<Client, SpawnError> {
     if connect(&client)? {
         return Ok(client);
     }
     if let Some(reason) = recent_failure(&paths.spawn_failure()) {
         return Err(SpawnError::Suppressed(reason));
     }
-    let started = match by_manager(&client, paths, launcher) {
-        Asked::Answers => Ok(()),
-        Asked::Silent(err) => Err(err),
-        Asked::Not(why) => {
-            client.beside_service = why;
-            launch(paths, launcher, Instant::now() + launcher.deadline)
-        }
-    };
+    let brought = bring(&client, paths, launcher, began + launcher.deadline);
+    if let Ok(Came::ByItself) = brought {
+        return Ok(client);
+    }
     // A service manager may have been quicker; then ours ended because it is the second.
     if connect(&client)? {
-        client.started_in = started.is_ok().then(|| began.elapsed());
+        if brought.is_ok() {
+            client.started_in.get_or_init(|| began.elapsed());
+        }
         let _ = fs::remove_file(paths.spawn_failure());
         return Ok(client);
     }
-    let err = match started {
-        Ok(()) => SpawnError::Failed { reason: "it ended right after its start".to_owned(), log: paths.log_file() },
+    let err = match brought {
+        Ok(_) => SpawnError::Failed { reason: "it ended right after its start".to_owned(), log: paths.log_file() },
         Err(err) => err,
     };
-    let reason = match &err {
-        SpawnError::Failed { reason, .. } => reason.clone(),
-        other => other.to_string(),
-    };
-    // The marker only spares others the attempt; this caller has the reason already.
-    let _ = atomic_file::write(&paths.spawn_failure(), reason.as_bytes());
+    // The marker only spares others the attempt; this caller has the reason already. Whoever is in the way may be gone by then.
+    match &err {
+        SpawnError::Held { .. } => {}
+        SpawnError::Failed { reason, .. } => drop(atomic_file::write(&paths.spawn_failure(), reason.as_bytes())),
+        other => drop(atomic_file::write(&paths.spawn_failure(), other.to_string().as_bytes())),
+    }
     Err(err)
+}
+
+/// How a daemon came to be there.
+enum Came {
+    Started,
+    /// Without our doing.
+    ByItself,
+}
+
+/// Has a daemon started, once nobody is in the way of one; who is has until `deadline`.
+fn bring(client: &Client, paths: &Paths, launcher: &Launcher, deadline: Instant) -> Result<Came, SpawnError> {
+    loop {
+        if let Found::Daemon = make_way(client, paths, (deadline, launcher.deadline))? {
+            return Ok(Came::ByItself);
+        }
+        let started = match by_manager(client, paths, launcher) {
+            Asked::Answers => Ok(()),
+            Asked::Silent(err) => Err(err),
+            Asked::Not(why) => {
+                why.map(|why| client.beside_service.set(why));
+                launch(paths, launcher, Instant::now() + launcher.deadline)
+            }
+        };
+        match started {
+            Ok(()) => return Ok(Came::Started),
+            // Another one was quicker, and is about to answer.
+            Err(SpawnError::Failed { .. }) if in_the_way(paths)? != Holder::Nobody => {}
+            Err(err) => return Err(err),
+        }
+    }
+}
+
+enum Found {
+    Daemon,
+    Nobody,
+}
+
+/// Waits while somebody holds the daemon's files who does not answer: one that stops, that dies, or that answers soon.
+fn make_way(client: &Client, paths: &Paths, (deadline, patience): (Instant, Duration)) -> Result<Found, SpawnError> {
+    loop {
+        if connect(client)? {
+            return Ok(Found::Daemon);
+        }
+        match in_the_way(paths)? {
+            Holder::Nobody => return Ok(Found::Nobody),
+            Holder::Process(pid) if deadline <= Instant::now() => return Err(SpawnError::Held { pid, patience }),
+            Holder::Process(_) => drop(poll::wait(&[], None, Some(LOOK_AGAIN))?),
+        }
+    }
+}
+
+fn in_the_way(paths: &Paths) -> io::Result<Holder> {
+    lock::in_the_way(&paths.pid_file(), &Beside::HasOpen(paths.outbox_db()))
 }
 
 /// What came of asking the service manager for the daemon.
@@ -274,109 +390,6 @@ fn recent_failure(marker: &Path) -> Option<String> {
     let mut reason = String::new();
     File::open(marker).ok()?.take(1024).read_to_string(&mut reason).ok()?;
     Some(neutralise_line(reason.trim()))
-}
-
-/// Starts the process and waits until it says that it answers.
-fn launch(paths: &Paths, launcher: &Launcher, deadline: Instant) -> Result<(), SpawnError> {
-    let log_path = paths.log_file();
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&log_path)?;
-    log.set_permissions(fs::Permissions::from_mode(0o600))?;
-    let log_began = log.metadata()?.len();
-    let (ready, theirs) = UnixStream::pair()?;
-    let mut command = Command::new(&launcher.executable);
-    command
-        .args(["daemon", "up", "--foreground"])
-        .args(&launcher.flags)
-        .stdin(Stdio::null())
-        .stdout(Stdio::from(OwnedFd::from(theirs)))
-        .stderr(Stdio::from(log))
-        .env(NO_AUTOSPAWN, "1")
-        .env("CLAUDEMESH_DAEMON_DIR", paths.daemon_dir())
-        .env_remove("CLAUDEMESH_CONFIG_DIR")
-        .env_remove(token::TOKEN)
-        .env_remove(token::TOKEN_FILE)
-        .process_group(0);
-    for name in MANAGERS_OWN {
-        command.env_remove(name);
-    }
-    if paths.daemon_dir().is_absolute() && paths.config_dir().is_absolute() {
-        // It outlives whatever directory it was started from.
-        command.current_dir("/");
-    }
-    let child = command.spawn()?;
-    // Our copy of its end, so that its death is the end of the stream.
-    drop(command);
-    reap(child);
-    match wait_ready(ready, deadline) {
-        Ready::Yes => Ok(()),
-        Ready::Late => Err(SpawnError::Late(launcher.deadline)),
-        Ready::Ended => {
-            let reason = last_line(&log_path, log_began).unwrap_or_else(|| "it ended without a word".to_owned());
-            Err(SpawnError::Failed { reason, log: log_path })
-        }
-    }
-}
-
-/// Collects the daemon's exit status whenever it ends, for callers that live longer than it does.
-fn reap(mut child: Child) {
-    // Without the thread a dead daemon stays in the process table until this process ends: harmless.
-    let _ = thread::spawn("reap", 16 * 1024, move || child.wait());
-}
-
-enum Ready {
-    Yes,
-    Late,
-    Ended,
-}
-
-/// The line that a daemon writes once its socket answers.
-#[derive(Deserialize)]
-struct Started {
-    msg: String,
-}
-
-fn wait_ready(mut ready: UnixStream, deadline: Instant) -> Ready {
-    let mut line = Vec::new();
-    let mut buffer = [0_u8; 1024];
-    while line.len() < MAX_READY {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || ready.set_read_timeout(Some(left)).is_err() {
-            return Ready::Late;
-        }
-        match ready.read(&mut buffer) {
-            Ok(0) => return Ready::Ended,
-            Ok(count) => line.extend_from_slice(&buffer[..count]),
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-            Err(err) if matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ready::Late,
-            Err(_) => return Ready::Ended,
-        }
-        if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
-            let started = json::decode::<Started>(&line[..end]);
-            return if started.is_ok_and(|started| started.msg == "daemon_started") { Ready::Yes } else { Ready::Ended };
-        }
-    }
-    Ready::Ended
-}
-
-/// A line of the daemon's log.
-#[derive(Deserialize)]
-struct Logged {
-    msg: String,
-}
-
-/// The last line written to the log after its first `from` bytes: the message of a log record, or the line itself.
-fn last_line(log: &Path, from: u64) -> Option<String> {
-    let mut file = File::open(log).ok()?;
-    let length = file.metadata().ok()?.len();
-    // A log that is shorter than it was has been begun anew.
-    let from = if length < from { 0 } else { from };
-    file.seek(SeekFrom::Start(from.max(length.saturating_sub(LOG_TAIL)))).ok()?;
-    let mut tail = Vec::new();
-    file.take(LOG_TAIL).read_to_end(&mut tail).ok()?;
-    let tail = String::from_utf8_lossy(&tail);
-    let line = tail.lines().rev().find(|line| !line.trim().is_empty())?;
-    let text = json::decode::<Logged>(line.as_bytes()).map_or_else(|_| line.to_owned(), |logged| logged.msg);
-    Some(neutralise_line(text.trim()).chars().take(500).collect())
 }
 
 #[cfg(test)]

@@ -154,8 +154,8 @@ fn failures_say_what_happened_and_what_to_do() {
     ] {
         let scratch = Scratch::new();
         let _daemon = FakeDaemon::start(&scratch.paths(), move |_| Answer::Raw(bytes.into()));
-        let failed = Client::new(&scratch.paths()).version();
-        assert!(matches!(failed, Err(Error::Protocol(_) | Error::Io(_))), "{what}: {failed:?}");
+        let failed = Client::new(&scratch.paths()).with_deadline(Duration::from_millis(500)).version();
+        assert!(matches!(failed, Err(Error::Protocol(_) | Error::Gone { .. })), "{what}: {failed:?}");
     }
 }
 
@@ -312,4 +312,59 @@ fn stop_ends_a_wait_of_any_kind() {
         );
         reader.join().unwrap();
     }
+}
+
+/// A daemon that hangs up on its first request once it has read it, and answers those that follow.
+fn ending(body: &'static str) -> (Scratch, FakeDaemon, Client) {
+    let scratch = Scratch::new();
+    let ended = std::sync::atomic::AtomicBool::new(false);
+    let daemon = FakeDaemon::start(&scratch.paths(), move |_| match ended.swap(true, std::sync::atomic::Ordering::SeqCst) {
+        false => Answer::Raw(Vec::new()),
+        true => Answer::Json(200, body.into()),
+    });
+    let client = Client::new(&scratch.paths());
+    (scratch, daemon, client)
+}
+
+#[test]
+fn what_may_have_been_done_is_asked_again_only_where_that_does_nothing_twice() {
+    let asked = |daemon: &FakeDaemon| daemon.rest().len();
+    let (_scratch, daemon, client) = ending(r#"{"sessions":[]}"#);
+    client.sessions().unwrap();
+    assert_eq!(asked(&daemon), 2);
+
+    let (_scratch, daemon, client) = ending(r#"{"client_message_id":"c","status":"queued"}"#);
+    client.send(&SendRequest { to: "bob".into(), message: "hi".into(), ..SendRequest::default() }).unwrap();
+    let [first, second] = &daemon.rest()[..] else { panic!("asked once, and once more") };
+    assert_eq!(first.body, second.body, "one message, by its id");
+
+    let gone = |failed: Error| {
+        assert!(matches!(failed, Error::Gone { unread: false }), "{failed:?}");
+        assert_eq!(failed.exit(), crate::base::exit::Exit::Network);
+    };
+    let (_scratch, daemon, client) = ending(r#"{"marked_seen":1}"#);
+    gone(client.mark_seen(&["x".into()]).unwrap_err());
+    assert_eq!(asked(&daemon), 1);
+    let (_scratch, daemon, client) = ending(r#"{"removed":1}"#);
+    gone(client.delete("x").unwrap_err());
+    assert_eq!(asked(&daemon), 1);
+    // What was listed counts as read by then.
+    let (_scratch, daemon, client) = ending(r#"{"items":[],"marked_seen":0}"#);
+    gone(client.inbox(&InboxQuery { mark_seen: true, ..InboxQuery::default() }).unwrap_err());
+    assert_eq!(asked(&daemon), 1);
+}
+
+#[test]
+fn what_was_never_read_is_asked_again_whatever_it_is() {
+    let scratch = Scratch::new();
+    let socket = scratch.paths().socket();
+    let dying = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let client = Client::new(&scratch.paths());
+    client.connect().unwrap();
+    // Taken by the system and by nobody else, as with a process that was killed.
+    std::fs::remove_file(&socket).unwrap();
+    let daemon = FakeDaemon::start(&scratch.paths(), |_| Answer::Json(200, r#"{"marked_seen":1}"#.into()));
+    drop(dying);
+    assert_eq!(client.mark_seen(&["x".into()]).unwrap().marked_seen, 1);
+    assert_eq!(daemon.rest().len(), 1);
 }

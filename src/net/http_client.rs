@@ -76,6 +76,8 @@ pub enum ClientError {
     Timeout,
     /// The server hung up before a whole reply.
     Closed,
+    /// It hung up before any of a reply, and the system says that it did not take all of the request.
+    Reset,
     TooLarge,
     Malformed(&'static str),
     Io(io::Error),
@@ -86,7 +88,7 @@ impl fmt::Display for ClientError {
         match self {
             ClientError::Connect(err) => write!(f, "cannot connect: {err}"),
             ClientError::Timeout => f.write_str("no answer in time"),
-            ClientError::Closed => f.write_str("the server hung up without an answer"),
+            ClientError::Closed | ClientError::Reset => f.write_str("the server hung up without an answer"),
             ClientError::TooLarge => f.write_str("the answer is too large"),
             ClientError::Malformed(what) => write!(f, "the answer is not HTTP: {what}"),
             ClientError::Io(err) => write!(f, "{err}"),
@@ -113,6 +115,7 @@ impl ClientError {
             ClientError::Connect(err) | ClientError::Io(err) => Ok(err),
             ClientError::Timeout => Ok(io::ErrorKind::TimedOut.into()),
             ClientError::Closed => Ok(io::ErrorKind::UnexpectedEof.into()),
+            ClientError::Reset => Ok(io::ErrorKind::ConnectionReset.into()),
             ClientError::TooLarge => Err("too large"),
             ClientError::Malformed(what) => Err(what),
         }
@@ -133,8 +136,8 @@ pub fn exchange<S: Read + Write + Timeouts>(
     deadline: Instant,
     max_body: usize,
 ) -> Result<Response, ClientError> {
-    send(stream, host, ask, deadline)?;
-    let mut head = read_final_head(stream, deadline)?;
+    let sent = send(stream, host, ask, deadline)?;
+    let mut head = read_final_head(stream, deadline).map_err(|err| sent.explain(err))?;
     let body = read_reply_body(stream, &mut head, ask.method, deadline, max_body)?;
     Ok(Response { status: head.status, headers: head.headers, body })
 }
@@ -156,8 +159,8 @@ pub fn open_stream(address: &Address, ask: &Ask<'_>, deadline: Instant) -> Resul
 
 /// As [`open_stream`], over a stream that is connected already.
 pub fn follow(mut stream: Stream, ask: &Ask<'_>, deadline: Instant) -> Result<Streaming, ClientError> {
-    send(&mut stream, "localhost", ask, deadline)?;
-    let mut head = read_final_head(&mut stream, deadline)?;
+    let sent = send(&mut stream, "localhost", ask, deadline)?;
+    let mut head = read_final_head(&mut stream, deadline).map_err(|err| sent.explain(err))?;
     let mut chunks = head.is_chunked()?.then(Decoder::default);
     let rest = head.take_rest();
     let mut decoded = Vec::new();
@@ -200,7 +203,21 @@ fn connect_error(err: io::Error) -> ClientError {
     if err.kind() == io::ErrorKind::TimedOut { ClientError::Timeout } else { ClientError::Connect(err) }
 }
 
-fn send<S: Write + Timeouts>(stream: &mut S, host: &str, ask: &Ask<'_>, deadline: Instant) -> Result<(), ClientError> {
+/// How much of a request the server's end took.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Whole,
+    Part,
+}
+
+impl Sent {
+    /// Why there was no reply to it.
+    fn explain(self, err: ClientError) -> ClientError {
+        if matches!((self, &err), (Sent::Part, ClientError::Closed)) { ClientError::Reset } else { err }
+    }
+}
+
+fn send<S: Write + Timeouts>(stream: &mut S, host: &str, ask: &Ask<'_>, deadline: Instant) -> Result<Sent, ClientError> {
     let line_break = |text: &str| text.contains(['\r', '\n']);
     let broken = |(name, value): &(&str, &str)| line_break(name) || line_break(value);
     if line_break(ask.target) || ask.target.contains(' ') || line_break(host) || ask.headers.iter().any(broken) {
@@ -219,8 +236,8 @@ fn send<S: Write + Timeouts>(stream: &mut S, host: &str, ask: &Ask<'_>, deadline
     bytes.extend_from_slice(body);
     match write_all_by(stream, &bytes, deadline) {
         // The server may have refused before it read everything; what it said is in our receive queue.
-        Err(err) if matches!(err.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
-        sent => Ok(sent?),
+        Err(err) if matches!(err.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(Sent::Part),
+        sent => Ok(sent.map(|()| Sent::Whole)?),
     }
 }
 
@@ -283,7 +300,11 @@ fn head_from<S: Read + Timeouts>(stream: &mut S, mut buf: Vec<u8>, deadline: Ins
         }
         seen = buf.len();
         let mut chunk = [0; 4096];
-        match read_by(stream, &mut chunk, deadline)? {
+        let read = read_by(stream, &mut chunk, deadline).map_err(|err| match err.kind() {
+            io::ErrorKind::ConnectionReset if buf.is_empty() => ClientError::Reset,
+            _ => ClientError::from(err),
+        });
+        match read? {
             0 if buf.is_empty() => return Err(ClientError::Closed),
             0 => return parse_head(&mut buf)?.ok_or(ClientError::Closed),
             read => buf.extend_from_slice(&chunk[..read]),

@@ -5,6 +5,7 @@ mod tests;
 mod workers;
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::Permissions;
 use std::io::{self, Read, Write};
@@ -16,7 +17,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::stream::Stream;
+use super::stream::{Shutter, Stream};
 use crate::sys::poll::{Bell, Interest, wait};
 use workers::Workers;
 
@@ -120,6 +121,10 @@ struct Now {
     /// Those that the limit is for.
     counted: usize,
     outlasting: usize,
+    /// Those that have not said all they want yet, by the number of their place.
+    unheard: HashMap<u64, Shutter>,
+    entered: u64,
+    deaf: bool,
 }
 
 impl Now {
@@ -131,6 +136,11 @@ impl Now {
 impl Count {
     pub fn get(&self) -> usize {
         self.lock().all()
+    }
+
+    #[cfg(test)]
+    fn unheard(&self) -> usize {
+        self.lock().unheard.len()
     }
 
     /// Waits until no connection is left, or until `deadline`; returns how many are left.
@@ -146,13 +156,37 @@ impl Count {
         now.all()
     }
 
-    fn enter(&self, max: usize) -> Option<Place> {
+    /// Listens to nobody any more: to those whose request is not there whole, now and from now on, their connection ends as
+    /// if they had hung up. Those who are being answered are left alone.
+    pub fn hear_no_more(&self) {
+        let unheard = {
+            let mut now = self.lock();
+            now.deaf = true;
+            std::mem::take(&mut now.unheard)
+        };
+        unheard.values().for_each(Shutter::deafen);
+    }
+
+    fn enter(&self, max: usize, stream: &Stream) -> Option<Place> {
+        // Without a descriptor to spare it is served all the same; whoever stops waits for it a little longer.
+        let shutter = stream.shutter().ok();
         let mut now = self.lock();
         if max <= now.counted {
             return None;
         }
         now.counted += 1;
-        Some(Place { count: self.clone(), outlasts: Cell::new(false) })
+        now.entered += 1;
+        let number = now.entered;
+        let late = match shutter {
+            Some(shutter) if now.deaf => Some(shutter),
+            Some(shutter) => now.unheard.insert(number, shutter),
+            None => None,
+        };
+        drop(now);
+        if let Some(late) = late {
+            late.deafen();
+        }
+        Some(Place { count: self.clone(), number, outlasts: Cell::new(false) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Now> {
@@ -164,10 +198,18 @@ impl Count {
 #[derive(Debug)]
 pub struct Place {
     count: Count,
+    number: u64,
     outlasts: Cell<bool>,
 }
 
 impl Place {
+    /// The request is there whole: from now on [`Count::hear_no_more`] means others.
+    pub fn heard(&self) {
+        let shutter = self.count.lock().unheard.remove(&self.number);
+        // Closes a descriptor, which is nothing to do under the lock.
+        drop(shutter);
+    }
+
     /// The request has become one that stays, such as a stream: it makes room for requests, and whoever serves it limits how
     /// many of its kind there are.
     pub fn outlast(&self) {
@@ -181,6 +223,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.heard();
         let mut now = self.count.lock();
         match self.outlasts.get() {
             true => now.outlasting -= 1,
@@ -210,7 +253,8 @@ impl std::error::Error for ServeError {}
 
 /// Accepts until `bell` rings; each connection is given to `on_accept` on a thread of its own, with
 /// its place, which may go on to another thread. Connections being served
-/// then go on: their streams and threads are the handler's, `count` says how many are left. Threads that fall idle wait
+/// then go on: their streams and threads are the handler's, `count` says how many are left, and ends those that have not
+/// [said all they want](Place::heard). Threads that fall idle wait
 /// a while for the next connection; a connection never waits for a busy one.
 pub fn serve<F>(listeners: &[Listener], bell: &Bell, options: &Options<'_>, count: &Count, on_accept: F) -> Result<(), ServeError>
 where
@@ -229,7 +273,7 @@ where
         for (listener, _) in listeners.iter().zip(&ready.events).filter(|(_, event)| event.any()) {
             // One at a time: after the last, a second attempt would be a wasted call, and poll asks again anyway.
             match listener.accept() {
-                Ok(stream) => match count.enter(options.max_connections) {
+                Ok(stream) => match count.enter(options.max_connections, &stream) {
                     Some(place) => tired |= !employ(&mut workers, (stream, place), options),
                     None => refuse(stream, options.refusal),
                 },

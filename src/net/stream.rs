@@ -66,6 +66,12 @@ impl Shutter {
     pub fn shut(&self) {
         let _ = self.0.shutdown(Shutdown::Both);
     }
+
+    /// Nothing more is read but what has come in; what is written still goes out.
+    pub fn deafen(&self) {
+        // As above.
+        let _ = self.0.shutdown(Shutdown::Read);
+    }
 }
 
 impl Read for Stream {

@@ -131,6 +131,19 @@ pub fn holder(path: &Path) -> io::Result<Holder> {
     }
 }
 
+/// Who keeps [`acquire`] from taking the lock at `path`: its holder, or a process that locks nothing and wrote its pid there.
+pub fn in_the_way(path: &Path, beside: &Beside) -> io::Result<Holder> {
+    let held = holder(path)?;
+    if held != Holder::Nobody {
+        return Ok(held);
+    }
+    match File::open(path) {
+        Ok(mut file) => Ok(writer_at_work(&mut file, beside)?.map_or(Holder::Nobody, |pid| Holder::Process(Some(pid)))),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(Holder::Nobody),
+        Err(err) => Err(err),
+    }
+}
+
 fn try_flock(file: &File) -> io::Result<bool> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
@@ -311,6 +324,9 @@ mod tests {
         // Later than both began, and not now: neither is on its way to its files.
         assert!(held(opens, now + hour, &beside) && !held(idle, now + hour, &beside));
         assert!(held(idle, now, &beside), "it only just began");
+        let process = Holder::Process(Some(idle));
+        assert_eq!((holder(&path).unwrap(), in_the_way(&path, &beside).unwrap()), (Holder::Nobody, process));
+        assert_eq!(in_the_way(&path, &Beside::Nobody).unwrap(), Holder::Nobody);
         // Written long before this process began: by another one of the same number.
         assert!(!held(opens, now - hour, &beside));
         assert!(held(idle, now, &Beside::For(hour)) && !held(idle, now, &Beside::For(Duration::ZERO)));

@@ -1,10 +1,10 @@
 //! Starting twice, stopping what hangs, starting anew, and doing all that where little is as usual.
 
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::net::UnixStream;
 
 use rustix::process::Signal;
 
+use super::stopping::{Busy, asking};
 use super::*;
 use crate::support::home::CLAUDEMESH;
 use crate::support::http;
@@ -131,15 +131,15 @@ fn a_second_sigterm_ends_it_at_once() {
     let home = Home::new();
     let daemon = Process::spawn(home.command(&["daemon", "up", "--foreground"]));
     assert!(daemon.line().is_some());
-    // Half a request, for which a daemon that stops waits a while.
-    let mut held = UnixStream::connect(home.socket()).unwrap();
-    held.write_all(b"GET /v1/health HT").unwrap();
+    // Somebody who is being answered, for whom a daemon that stops waits a while.
+    let busy = Busy::of(&home);
+    let held = asking(&home);
     daemon.signal(Signal::TERM);
     until("it stops", || daemon.errors().contains("the daemon stops").then_some(()));
     daemon.signal(Signal::TERM);
     let ended = daemon.finish();
     assert_eq!(ended.status.code(), Some(128 + 15), "{ended:?}");
-    drop(held);
+    drop((held, busy));
     // What it left behind is in nobody's way.
     let daemon = Process::spawn(home.command(&["daemon", "up", "--foreground"]));
     assert!(daemon.line().is_some(), "{}", daemon.errors());

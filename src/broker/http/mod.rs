@@ -84,6 +84,7 @@ fn exchange(shared: &Arc<Shared>, stream: Stream, place: Place) -> io::Result<()
         Err(ReadError::BodyTooLarge) => return Answer::refused(413, "payload too large").send(&mut stream),
         Err(err) => return refuse(&mut stream, &err),
     };
+    place.heard();
     if shared.gate.admit(origin, Instant::now()).is_err() {
         return Answer::refused(429, "rate_limited").send(&mut stream);
     }

@@ -21,18 +21,21 @@ struct Talk {
     state: State,
     inbox: ws::Inbox<Cmd>,
     /// Its place among all connections, and among those of its address.
-    _held: (Place, Option<AddressGuard>),
+    held: (Place, Option<AddressGuard>),
 }
 
 /// Serves a WebSocket until it ends or has a thread of its own.
 pub(super) fn begin(shared: &Arc<Shared>, socket: WebSocket<Stream>, held: (Place, Option<AddressGuard>)) -> io::Result<()> {
     let (handle, inbox) = ws::channel(QUEUE)?;
     let state = State::new(shared.clone(), handle, Instant::now());
-    let mut talk = Box::new(Talk { shared: shared.clone(), socket, state, inbox, _held: held });
+    let mut talk = Box::new(Talk { shared: shared.clone(), socket, state, inbox, held });
     let end = talk.run();
     if !matches!(end, ws::End::Paused) {
         talk.end(&end);
-    } else if let Err((talk, err)) = thread::hand("talk", CONNECTION_STACK, talk, go_on) {
+        return Ok(());
+    }
+    talk.held.0.heard();
+    if let Err((talk, err)) = thread::hand("talk", CONNECTION_STACK, talk, go_on) {
         log::warn!("no thread for a connection of its own: {err}");
         go_on(talk);
     }

@@ -15,6 +15,7 @@ use crate::cli::render::Out;
 use crate::cli::spec::{Effect, Example, Group, Verb};
 use crate::client::Client;
 use crate::client::host::{self, Stopped};
+use crate::client::spawn::{self, Turn};
 use crate::daemon;
 
 /// The daemon and the broker in it stop one after the other, whatever hangs; a busy machine gets a little more.
@@ -69,6 +70,7 @@ fn down(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
             (Answer { stopped: false, pid: None, reason: Some("not_running") }, "daemon: not running".to_owned())
         }
         Stopped::Stopped { pid } => {
+            spawn::forget_failure(&paths);
             (Answer { stopped: true, pid: Some(pid), reason: None }, format!("daemon: stopped (was pid {pid})"))
         }
         Stopped::Late { pid } => return late(pid, out),
@@ -100,10 +102,12 @@ fn too_late(pid: u32) -> CliError {
 
 fn restart(_: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     let paths = paths()?;
+    // Whoever finds no daemon meanwhile waits for the one with the flags, and does not start one without.
+    let turn = spawn::turn(&paths)?;
     let flags = started_with(&Client::new(&paths).with_deadline(ASK));
     match stop(&paths)? {
         Stopped::Late { pid } => late(pid, out),
-        Stopped::NotRunning | Stopped::Stopped { .. } => super::up::start(&paths, flags, out),
+        Stopped::NotRunning | Stopped::Stopped { .. } => super::up::start(&paths, flags, Some(turn), out),
     }
 }
 
@@ -113,18 +117,19 @@ fn started_with(client: &Client) -> Vec<String> {
 }
 
 /// Offers to restart a daemon of another version to whoever sits at the terminal, and tells everybody else of it. With flags,
-/// those it had: it is stopped, and the next one is of this version.
-pub(super) fn offer_restart(client: &Client, paths: &Paths, out: &mut Out) -> Result<Option<Vec<String>>, CliError> {
+/// those it had: it is stopped, and the next one is of this version. The turn to start it is the caller's.
+pub(super) fn offer_restart(client: &Client, paths: &Paths, out: &mut Out) -> Result<Option<(Vec<String>, Turn)>, CliError> {
     let Some(version) = skew(client) else { return Ok(None) };
     match out.ask(&format!("the daemon is {version}, this command is {VERSION}: restart it? Sessions stay registered."))? {
         Some(true) => {}
         Some(false) => return Ok(None),
         None => return say_skew(version, out).map(|()| None),
     }
+    let turn = spawn::turn(paths)?;
     let flags = started_with(client);
     match stop(paths)? {
         Stopped::Late { pid } => Err(too_late(pid)),
-        Stopped::NotRunning | Stopped::Stopped { .. } => Ok(Some(flags)),
+        Stopped::NotRunning | Stopped::Stopped { .. } => Ok(Some((flags, turn))),
     }
 }
 

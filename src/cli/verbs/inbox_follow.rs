@@ -127,7 +127,12 @@ pub(super) fn say_lost(lost: &Lost, out: &mut Out) -> Result<(), CliError> {
 /// Whether the same call may succeed later.
 pub(super) fn is_passing(err: &client::Error) -> bool {
     match err {
-        client::Error::NoDaemon(_) | client::Error::Timeout | client::Error::Io(_) | client::Error::Protocol(_) => true,
+        client::Error::NoDaemon(_)
+        | client::Error::Gone { .. }
+        | client::Error::Spawn(_)
+        | client::Error::Timeout
+        | client::Error::Io(_)
+        | client::Error::Protocol(_) => true,
         client::Error::Refused { status, .. } => *status == 429 || 500 <= *status,
     }
 }

@@ -152,8 +152,8 @@ fn daemon(paths: &Paths, session: &Session, out: &mut Out) -> Result<Client, Cli
     }
     client.version()?;
     match offer_restart(&client, paths, out)? {
-        Some(flags) => {
-            Ok(spawn::ensure_with(paths, &spawn::Launcher::from_env().map_err(spawn::SpawnError::Io)?.with_flags(flags))?)
+        Some((flags, turn)) => {
+            Ok(spawn::ensure_in(&turn, paths, &spawn::Launcher::from_env().map_err(spawn::SpawnError::Io)?.with_flags(flags))?)
         }
         None => Ok(client),
     }

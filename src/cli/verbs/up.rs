@@ -19,7 +19,7 @@ use crate::cli::spec::{Effect, Example, Flag, Group, Verb};
 use crate::cli::verbs::daemon::no_listener;
 use crate::cli::verbs::down::offer_restart;
 use crate::client::Client;
-use crate::client::spawn::{self, SpawnError};
+use crate::client::spawn::{self, SpawnError, Turn};
 use crate::daemon::{self, Flags};
 use crate::wire::ipc::{Health, TcpHealth};
 
@@ -87,25 +87,25 @@ fn run(parsed: &Parsed, out: &mut Out) -> Result<Exit, CliError> {
     if parsed.is_set(&FOREGROUND) {
         return Ok(foreground(&daemon_paths()?, &wanted));
     }
-    start(&paths()?, wanted.texts(), out)
+    start(&paths()?, wanted.texts(), None, out)
 }
 
 fn port(text: &str) -> Result<u16, CliError> {
     text.parse().map_err(|_| CliError::usage(format!("{}: \"{text}\" is no port", TCP.long)))
 }
 
-/// Starts the daemon beside this process, with these flags, and says so.
-pub(super) fn start(paths: &Paths, flags: Vec<String>, out: &mut Out) -> Result<Exit, CliError> {
+/// Starts the daemon beside this process, with these flags, and says so. A turn lasts until there is one.
+pub(super) fn start(paths: &Paths, flags: Vec<String>, turn: Option<Turn>, out: &mut Out) -> Result<Exit, CliError> {
     let mut launcher = spawn::Launcher::from_env().map_err(SpawnError::Io)?.with_flags(flags);
-    let mut client = ensure(paths, &launcher)?;
+    let mut client = ensure(paths, &launcher, turn)?;
     let mut health = client.health()?;
     if client.started_in().is_none()
-        && let Some(before) = offer_restart(&client, paths, out)?
+        && let Some((before, turn)) = offer_restart(&client, paths, out)?
     {
         if launcher.flags.is_empty() {
             launcher.flags = before;
         }
-        client = ensure(paths, &launcher)?;
+        client = ensure(paths, &launcher, Some(turn))?;
         health = client.health()?;
     }
     let pid = health.pid;
@@ -153,12 +153,16 @@ fn missing(flags: &[String], health: &Health) -> Vec<String> {
     flags.iter().filter(|flag| !has(flag)).cloned().collect()
 }
 
-fn ensure(paths: &Paths, launcher: &spawn::Launcher) -> Result<Client, CliError> {
+fn ensure(paths: &Paths, launcher: &spawn::Launcher, turn: Option<Turn>) -> Result<Client, CliError> {
     // Whoever asks for it in so many words wants it tried again, however it failed a moment ago.
     let _ = fs::remove_file(paths.spawn_failure());
-    match spawn::ensure_with(paths, launcher) {
+    let ensured = match &turn {
+        Some(turn) => spawn::ensure_in(turn, paths, launcher),
+        None => spawn::ensure_with(paths, launcher),
+    };
+    match ensured {
         Ok(client) => Ok(client),
-        Err(err @ (SpawnError::Failed { .. } | SpawnError::Service { .. } | SpawnError::Late(_))) => {
+        Err(err @ (SpawnError::Failed { .. } | SpawnError::Service { .. } | SpawnError::Late(_) | SpawnError::Held { .. })) => {
             // What is wrong with the files is told from a daemon that merely failed, as wherever else one is needed.
             let exit = match daemon::obstacle(paths, clone_policy(&launcher.flags)) {
                 Some(daemon::StartError::OtherHost(_)) => Exit::Network,

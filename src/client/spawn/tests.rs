@@ -1,5 +1,6 @@
 use std::io::Write;
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use super::*;

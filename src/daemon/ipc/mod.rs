@@ -193,7 +193,8 @@ impl Listener {
         }
     }
 
-    /// Accepts no more, removes the socket file if it is still ours, and waits for the connections that are left.
+    /// Accepts no more, removes the socket file if it is still ours, ends the connections that have not asked for anything yet,
+    /// and waits for those that are being answered.
     pub(super) fn stop(&self, until: Instant) {
         let Some(accepting) = self.lock().take() else { return };
         accepting.stop.ring();
@@ -212,6 +213,9 @@ impl Listener {
         if accepting.thread.join_by(until) == Joined::Late {
             log::warn!("thread ipc-accept is late and is left behind");
         }
+        // Whoever asks for something when nobody is left to answer may as well ask the next daemon.
+        self.connections.hear_no_more();
+        self.tcp_connections.hear_no_more();
         let left = self.connections.wait_idle(until) + self.tcp_connections.wait_idle(until);
         if 0 < left {
             log::warn!("{left} local connections are left behind");

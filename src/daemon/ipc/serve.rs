@@ -55,12 +55,14 @@ fn exchange(ctx: &Arc<Ctx>, stream: &mut Stream, place: &Place, tcp: Option<&Tcp
         Err(reply) => return answer(stream, &reply),
     };
     if let Handler::Events = route.handler {
+        place.heard();
         return follow(ctx, &head, &caller, stream, place);
     }
     let body = match http1::read_body(stream, &mut head, deadline, route.max_body) {
         Ok(body) => body,
         Err(err) => return refuse(stream, &err),
     };
+    place.heard();
     let idempotency_key = head.header("idempotency-key");
     let connection = Connection { stream, place };
     let call = Call { ctx, caller, item, query: &head.target.query, idempotency_key, body: &body, connection };

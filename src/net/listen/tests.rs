@@ -179,3 +179,41 @@ fn replaces_a_stale_socket_and_nothing_else() {
     assert_eq!(Listener::unix(&path, true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
+
+#[test]
+fn who_was_heard_is_answered_and_the_others_hang_up_when_nobody_is_heard_any_more() {
+    let (entered, inside) = std::sync::mpsc::channel();
+    let server = start(100, move |mut stream, place| {
+        let mut asked = [0; 2];
+        entered.send(()).unwrap();
+        if stream.read(&mut asked[..1]).unwrap() == 1 {
+            place.heard();
+            // The next byte is a matter between those two.
+            stream.read_exact(&mut asked[1..]).unwrap();
+            stream.write_all(&asked).unwrap();
+        }
+    });
+    let connect = || {
+        let client = UnixStream::connect(&server.path).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        inside.recv_timeout(Duration::from_secs(5)).unwrap();
+        client
+    };
+    let (mut silent, mut heard) = (connect(), connect());
+    heard.write_all(b"a").unwrap();
+    let until = soon();
+    while 1 < server.count.unheard() {
+        assert!(Instant::now() < until);
+        thread::yield_now();
+    }
+    server.count.hear_no_more();
+    assert_eq!(silent.read(&mut [0]).unwrap(), 0);
+    let mut late = connect();
+    assert_eq!(late.read(&mut [0]).unwrap(), 0);
+    heard.write_all(b"b").unwrap();
+    let mut said = Vec::new();
+    heard.read_to_end(&mut said).unwrap();
+    assert_eq!(said, b"ab");
+    assert_eq!(server.count.wait_idle(soon()), 0);
+    stop(server);
+}
