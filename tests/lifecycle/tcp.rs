@@ -117,18 +117,27 @@ fn a_restart_keeps_the_flags_and_so_do_settings_that_are_read_again() {
     assert_eq!(plain.get("started_with"), None, "a new start is asked for anew: {plain}");
 }
 
+/// A listener on a port that the system hands to nobody by itself, so that it is there again once this is dropped.
+fn kept_port() -> (TcpListener, u16) {
+    until("a port to be free", || {
+        let [high, low] = claudemesh::crypto::random::bytes::<2>();
+        let port = 15_000 + u16::from_be_bytes([high, low]) % 15_000;
+        Some((TcpListener::bind(("127.0.0.1", port)).ok()?, port))
+    })
+}
+
 #[test]
 fn there_is_none_unless_it_is_asked_for_and_a_taken_port_stops_nothing() {
     let home = Home::new();
     let daemon = Daemon::start(home.path());
     assert_eq!(daemon.ready["tcp"], Value::Null);
     drop(daemon);
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
+    let (taken, port) = kept_port();
     std::fs::write(home.join("daemon/settings.json"), json!({"tcpPort": port}).to_string()).unwrap();
     let (process, ready) = foreground(&home, &[]);
     assert_eq!(ready["tcp"], Value::Null);
-    assert!(process.errors().contains(&format!("no TCP listener on 127.0.0.1:{port}")), "{}", process.errors());
+    let named = || process.errors().contains(&format!("no TCP listener on 127.0.0.1:{port}"));
+    until("the daemon to say why not", || named().then_some(()));
     assert_eq!(http::request(&home.socket(), "GET", "/v1/health", &[], None).unwrap().status, 200);
     drop((process, taken));
     let (process, ready) = foreground(&home, &[]);
@@ -142,8 +151,7 @@ fn there_is_none_unless_it_is_asked_for_and_a_taken_port_stops_nothing() {
 fn a_port_that_is_taken_is_said_and_is_listened_on_once_it_is_free() {
     let home = Home::new();
     let _quiet = Quiet(&home);
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = taken.local_addr().unwrap().port();
+    let (taken, port) = kept_port();
     let flag = format!("--tcp={port}");
     let no_listener = format!("no TCP listener on 127.0.0.1:{port}: ");
     let health = || http::request(&home.socket(), "GET", "/v1/health", &[], None).unwrap().json();
