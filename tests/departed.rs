@@ -95,3 +95,26 @@ fn it_waits_for_a_broker_that_is_off_and_outlives_the_daemon() {
     assert_eq!(sender("back-1"), sender("back-2"));
     all_done(&world.alice, 42);
 }
+
+#[test]
+fn a_session_that_ended_before_its_process_is_over_after_a_restart_too() {
+    let mut world = World::pair();
+    let bob = Session::open(&world.bob, "acme", "bob");
+    let heard = bob.follow(Some(0));
+    world.broker.kill();
+    let over = Session::prepare(&world.alice, "acme", "over");
+    over.register(std::process::id());
+    over.send(&bob.key, "before it ended", "m-1");
+    let gone = over.call("DELETE", &format!("/v1/sessions/{}", over.token), None).unwrap();
+    assert_eq!(gone.status, 200, "{gone:?}");
+    for _ in 0..2 {
+        world.alice.kill();
+        world.alice.restart();
+        assert_eq!(over.call("GET", "/v1/sessions/me", None).unwrap().status, 401);
+        assert_eq!(world.alice.get("/v1/sessions").json()["sessions"], serde_json::json!([]));
+    }
+    world.broker.restart();
+    heard.message("m-1");
+    all_done(&world.alice, 1);
+    is_alone(&bob);
+}

@@ -36,7 +36,7 @@ pub(super) fn sign(due: Due, mesh: &MeshId, recipient: PublicKey, secret: &Secre
 /// to hear, and nothing needs a signature. Returns the places of what is kept so.
 pub(super) fn keep_own(ctx: &Ctx, own: &Membership, recipient: PublicKey, due: &[Due]) -> Result<HashSet<Seq>, store::Error> {
     let senders: HashSet<PublicKey> = due.iter().map(|due| due.sender).collect();
-    let is_here = |key: &PublicKey| own.key.0 == *key || ctx.sessions.by_key(&SessionKey(*key)).is_some();
+    let is_here = |key: &PublicKey| own.key.0 == *key || ctx.sessions.signer(&SessionKey(*key)).is_some();
     let here: HashSet<PublicKey> = senders.into_iter().filter(is_here).collect();
     let near: Vec<&Due> = due.iter().filter(|due| here.contains(&due.sender)).collect();
     if near.is_empty() {

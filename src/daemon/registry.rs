@@ -76,6 +76,9 @@ struct Row {
     boot: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     has_key: bool,
+    /// It is over, whether or not its process runs on, and has left something to be sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ended: bool,
 }
 
 /// A session of the last daemon.
@@ -84,21 +87,22 @@ pub(super) struct Kept {
     pub(super) session: Session,
     /// The id of its mesh, where it was written.
     pub(super) mesh: Option<MeshId>,
-    /// Its process still runs.
+    /// Its process still runs, and it had not ended before.
     pub(super) lives: bool,
 }
 
 /// Writes the table, with those that have ended and left something to be sent. A failure is logged: sessions work on, and only a restart would miss them.
 pub(super) fn save(ctx: &Ctx) {
     let (here, departed) = (ctx.sessions.all(), ctx.sessions.departed());
-    let rows = here.iter().chain(&departed).map(|session| row(ctx, session)).collect();
+    let here = here.iter().map(|session| row(ctx, session, false));
+    let rows = here.chain(departed.iter().map(|session| row(ctx, session, true))).collect();
     let text = json::encode(&Written { version: 1, sessions: rows });
     if let Err(err) = atomic_file::write(&ctx.paths.sessions_file(), text.as_bytes()) {
         log::error!("sessions.json could not be written: {err}");
     }
 }
 
-fn row(ctx: &Ctx, session: &Session) -> Row {
+fn row(ctx: &Ctx, session: &Session, ended: bool) -> Row {
     Row {
         token: None,
         token_hash: Some(hex::encode(&session.token.0)),
@@ -117,6 +121,7 @@ fn row(ctx: &Ctx, session: &Session) -> Row {
         started: session.started.map(StartTime::ticks),
         boot: process::boot_id().map(str::to_owned),
         has_key: session.key.is_some(),
+        ended,
     }
 }
 
@@ -154,7 +159,7 @@ fn began_after(pid: u32, registered_at: Millis) -> bool {
     process::began(pid).is_some_and(|began| latest.is_some_and(|latest| latest < began))
 }
 
-/// The session, and whether its process still runs.
+/// The session, and whether it is there still.
 fn revive(paths: &Paths, row: Row) -> Option<(Session, bool)> {
     let now_started = StartTime::of(row.pid);
     let another_boot = row.boot.as_deref().zip(process::boot_id()).is_some_and(|(then, now)| then != now);
@@ -162,7 +167,7 @@ fn revive(paths: &Paths, row: Row) -> Option<(Session, bool)> {
         (Some(then), Some(now)) => then == now.ticks(),
         _ => process::alive(row.pid) && !began_after(row.pid, row.registered_at),
     };
-    let lives = has_process && !another_boot;
+    let lives = has_process && !another_boot && !row.ended;
     let written_by_reference = row.token_hash.is_none();
     let (token, prefix) = match (row.token_hash, row.token) {
         (Some(hash), _) => (TokenHash(hex::decode(&hash)?), row.token_prefix.unwrap_or_default()),

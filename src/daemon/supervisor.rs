@@ -52,6 +52,8 @@ pub(super) enum Event {
     Shown,
     /// The process of one registration has ended.
     Gone(Serial),
+    /// Something was accepted of this session as it ended.
+    Left(Arc<Session>),
     /// Something without which the daemon is of no use has failed: a database, or a thread.
     Failed(String),
     /// Both databases have just answered; the service manager's watchdog wants to hear that.
@@ -191,6 +193,10 @@ impl Supervisor {
                         saved.push(done);
                     }
                     Event::Shown => changed = true,
+                    Event::Left(session) => {
+                        self.left_late(session);
+                        changed = true;
+                    }
                     Event::Gone(serial) => {
                         if let Some(session) = self.ctx.sessions.remove_serial(serial) {
                             self.ctx.waiters.end(&session.id);

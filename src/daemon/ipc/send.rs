@@ -1,6 +1,7 @@
 //! `POST /v1/send`: from a request to a row on disk. The answer comes after the commit.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::base::ids::{ClientId, PublicKey, Slug};
 use crate::base::time::now_millis;
@@ -12,6 +13,7 @@ use crate::daemon::drain;
 use crate::daemon::meshes::Membership;
 use crate::daemon::resolve::{self, Resolved};
 use crate::daemon::scoped::{self, UNSEALED};
+use crate::daemon::supervisor;
 use crate::daemon::upkeep;
 use crate::store::RowId;
 use crate::store::outbox::{self, Accepted, Existing, NewRow, Route, Sender, Status};
@@ -22,7 +24,7 @@ use crate::wire::grant::Capability;
 use crate::wire::ipc::{Recipient, SendReceipt, SendStatus};
 use crate::wire::json::{self, Map, Value};
 use crate::wire::key::{SEALED_BODY, Seal};
-use crate::wire::limits::{MAX_FRAME, MAX_SEALED};
+use crate::wire::limits::{MAX_FRAME, MAX_SEALED, REPLY_DEADLINE};
 use crate::wire::priority::Priority;
 use crate::wire::target::Target;
 
@@ -102,6 +104,13 @@ fn accept(call: &Call<'_>) -> Result<Reply, Reply> {
         Ok(Accepted::New) => {
             let mesh = upkeep::follow(call.ctx, &membership);
             call.ctx.drain.tell(drain::Event::Wake(Route { mesh, ..route }));
+            if let (Sender::Session(key), Some(session)) = (sender, call.caller.session())
+                && call.ctx.sessions.signer(&key).is_none()
+            {
+                // Whether it was accepted before or after that was looked at, it goes out.
+                let left = supervisor::Event::Left(session.clone());
+                let _ = call.ctx.supervisor.send_deadline(left, Instant::now() + REPLY_DEADLINE);
+            }
             let status = Some(SendStatus::Queued);
             let recipient = Some(recipient(&membership.slug, &resolved));
             Ok(Reply::with(

@@ -1,6 +1,7 @@
 //! What a session left to be sent when it ended goes out under its key: its link stays for that long, or is made anew for it,
 //! and is a courier then, that stands for nobody who is there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use crate::daemon::link::{Farewell, Identity};
 use crate::daemon::registry::{self, Kept};
 use crate::daemon::sessions::Session;
 use crate::store::outbox::{Route, Sender, Work};
+use crate::wire::ipc::LinkStatus;
 
 use super::Supervisor;
 
@@ -45,6 +47,7 @@ impl Supervisor {
     /// looked at; else those alone who have a courier.
     pub(super) fn see_to_couriers(&mut self, now: Instant, mut all: bool) {
         let mut forgotten = false;
+        let waiting = if all { self.waiting() } else { HashMap::new() };
         // Those who have one first: where one ends, another may begin.
         let mut departed = self.ctx.sessions.departed();
         departed.sort_by_key(|session| self.courier_of(session).is_none());
@@ -55,13 +58,18 @@ impl Supervisor {
             if since.is_none() && !all {
                 break;
             }
-            match (self.work_of(&route), since) {
+            let work = match waiting.get(&route) {
+                Some(due) if since.is_none() && *due <= now_millis() => Work::Now,
+                Some(_) if since.is_none() => Work::Later,
+                _ => self.work_of(&route),
+            };
+            match (work, since) {
                 (Work::Nothing, _) => {
                     self.ctx.sessions.forget_departed(&key);
                     self.end_courier(&route, Farewell::Ended);
                     (forgotten, all) = (true, true);
                 }
-                (Work::Later, Some(since)) if since + LINGER <= now => {
+                (work, Some(since)) if since + LINGER <= now && (work == Work::Later || self.only_waits(&route)) => {
                     self.end_courier(&route, Farewell::Ended);
                     all = true;
                 }
@@ -72,6 +80,27 @@ impl Supervisor {
         if forgotten {
             registry::save(&self.ctx);
         }
+    }
+
+    /// Whether a courier keeps others from going, and can not go itself: its broker is away, or lets nobody in.
+    fn only_waits(&self, route: &Route) -> bool {
+        MAX_COURIERS <= self.couriers.len() && self.ctx.links.status(route) != Some(LinkStatus::Open)
+    }
+
+    /// A message of this session was accepted as it ended, and perhaps after what it left was looked for.
+    pub(super) fn left_late(&self, session: Arc<Session>) {
+        if session.public_key().is_some_and(|key| self.ctx.sessions.signer(&key).is_none()) {
+            self.ctx.sessions.depart(session);
+        }
+    }
+
+    /// Every route with mail that waits, and when the first of it is due.
+    fn waiting(&self) -> HashMap<Route, Millis> {
+        self.ctx.outbox.routes_with_work().map(|routes| routes.into_iter().collect()).unwrap_or_else(|err| {
+            log::error!("outbox: {err}; what sessions left to be sent waits");
+            self.ctx.store_failed(&err);
+            HashMap::new()
+        })
     }
 
     /// Those of a mesh that is not there any more, or not under this name.
@@ -94,11 +123,8 @@ impl Supervisor {
         if self.ctx.sessions.all().iter().any(|here| here.id == session.id) {
             return;
         }
-        self.couriers.insert(route.clone(), Instant::now());
+        self.couriers.insert(route, Instant::now());
         self.start_link(Identity { membership, session: Some(session.clone()) });
-        if !self.links.contains_key(&route) {
-            self.couriers.remove(&route);
-        }
     }
 
     fn becomes_courier(&mut self, route: Route) {

@@ -47,7 +47,10 @@ impl Supervisor {
                     self.leaving.push(old.running);
                 }
             }
-            Err(err) => log::error!("a link of {} could not be started: {err}", route.mesh),
+            Err(err) => {
+                log::error!("a link of {} could not be started: {err}", route.mesh);
+                self.couriers.remove(&route);
+            }
         }
     }
 

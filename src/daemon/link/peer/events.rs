@@ -28,7 +28,7 @@ impl Talk<'_> {
         self.ctx.rosters.forget(mesh);
         self.ctx.keyring.forget_unable(&self.identity.membership.mesh);
         let own =
-            |key: &PublicKey| self.identity.membership.key.0 == *key || self.ctx.sessions.by_key(&SessionKey(*key)).is_some();
+            |key: &PublicKey| self.identity.membership.key.0 == *key || self.ctx.sessions.signer(&SessionKey(*key)).is_some();
         let about = push.event_data.as_ref().and_then(|data| data.get("pubkey")).and_then(|key| key.as_str());
         if let Some(key) = about.and_then(PublicKey::parse)
             && push.event.as_deref() != Some("peer_left")
