@@ -158,11 +158,12 @@ pub fn terminate(pid: u32) -> io::Result<()> {
     process::terminate(pid)
 }
 
-/// Calls `end` when this process is asked to end (SIGTERM, SIGINT), for as long as the returned value lives. A second
-/// signal ends the process at once.
+/// Calls `end` when this process is asked to end (SIGTERM, SIGINT), or its terminal goes (SIGHUP) and it was not started to
+/// outlive that, for as long as the returned value lives. A second SIGTERM or SIGINT ends the process at once.
 pub fn on_end(mut end: impl FnMut() + Send + 'static) -> io::Result<OnEnd> {
+    let outlives = signals::outlives_terminal();
     let watch = signals::watch(move |signal| {
-        if signal != signals::Signal::Hangup {
+        if signal != signals::Signal::Hangup || !outlives {
             end();
         }
     })?;

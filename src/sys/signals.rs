@@ -27,6 +27,14 @@ pub struct Watch {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Whether this process was started with SIGHUP ignored, as `nohup` does it. Where the system does not say, it was not. Asked
+/// before [`watch`], which changes that.
+pub fn outlives_terminal() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
 /// From here on SIGTERM, SIGINT and SIGHUP call `deliver` on a thread named `signals`. A second SIGTERM or SIGINT ends
 /// the process at once with 128 and the signal's number. SIGPIPE stays ignored, as Rust starts every program.
 pub fn watch(mut deliver: impl FnMut(Signal) + Send + 'static) -> io::Result<Watch> {

@@ -104,6 +104,17 @@ fn shows_what_is_unread_once_and_ends_well_when_told_to() {
 }
 
 #[test]
+fn ends_with_its_terminal() {
+    let home = home_with_mail(&["one"]);
+    let _quiet = Quiet(&home);
+    let follower = Process::spawn(in_session(&home, &["inbox", "--follow", "--json"]));
+    assert_eq!(shown(&follower, 1, "body").count(), 1);
+    follower.signal(rustix::process::Signal::HUP);
+    let ended = follower.finish();
+    assert!(ended.status.success(), "{ended:?}");
+}
+
+#[test]
 fn what_does_not_fit_into_one_page_is_shown_all_the_same() {
     let large = "x".repeat(200 * 1024);
     let home = home_with_mail(&[large.as_str(); 30]);
