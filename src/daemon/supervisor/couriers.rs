@@ -10,6 +10,7 @@ use crate::base::time::{Millis, now_millis};
 use crate::daemon::link::{Farewell, Identity};
 use crate::daemon::registry::{self, Kept};
 use crate::daemon::sessions::Session;
+use crate::store;
 use crate::store::outbox::{Route, Sender, Work};
 use crate::wire::ipc::LinkStatus;
 
@@ -43,42 +44,56 @@ impl Supervisor {
         }
     }
 
-    /// Sends couriers where something is due, and ends those that have nothing to do. With `all`, whoever left something is
-    /// looked at; else those alone who have a courier.
-    pub(super) fn see_to_couriers(&mut self, now: Instant, mut all: bool) {
-        let mut forgotten = false;
-        let waiting = if all { self.waiting() } else { HashMap::new() };
-        // Those who have one first: where one ends, another may begin.
-        let mut departed = self.ctx.sessions.departed();
-        departed.sort_by_key(|session| self.courier_of(session).is_none());
-        for session in departed {
-            let Some(key) = session.public_key() else { continue };
-            let route = route_of(&session, key);
-            let since = self.couriers.get(&route).copied();
-            if since.is_none() && !all {
-                break;
-            }
-            let work = match waiting.get(&route) {
-                Some(due) if since.is_none() && *due <= now_millis() => Work::Now,
-                Some(_) if since.is_none() => Work::Later,
-                _ => self.work_of(&route),
+    /// Ends couriers that have nothing to do, and sends others where something is due: with `all`, or where one has made room.
+    pub(super) fn see_to_couriers(&mut self, now: Instant, all: bool) {
+        let before = self.ctx.sessions.departed().len();
+        if self.end_idle_couriers(now) || all {
+            self.send_couriers();
+        }
+        if self.ctx.sessions.departed().len() != before {
+            registry::save(&self.ctx);
+        }
+    }
+
+    /// Whether any has ended.
+    fn end_idle_couriers(&mut self, now: Instant) -> bool {
+        let couriers: Vec<(Route, Instant)> = self.couriers.iter().map(|(route, since)| (route.clone(), *since)).collect();
+        let mut ended = false;
+        for (route, since) in couriers {
+            let is_idle = match self.work_of(&route) {
+                Work::Nothing => {
+                    self.forget_departed(&route);
+                    true
+                }
+                work => since + LINGER <= now && (work == Work::Later || self.only_waits(&route)),
             };
-            match (work, since) {
-                (Work::Nothing, _) => {
-                    self.ctx.sessions.forget_departed(&key);
-                    self.end_courier(&route, Farewell::Ended);
-                    (forgotten, all) = (true, true);
-                }
-                (work, Some(since)) if since + LINGER <= now && (work == Work::Later || self.only_waits(&route)) => {
-                    self.end_courier(&route, Farewell::Ended);
-                    all = true;
-                }
-                (Work::Now, None) if self.couriers.len() < MAX_COURIERS => self.send_courier(&session, route),
-                (Work::Now | Work::Later, _) => {}
+            if is_idle {
+                self.end_courier(&route, Farewell::Ended);
+                ended = true;
             }
         }
-        if forgotten {
-            registry::save(&self.ctx);
+        ended
+    }
+
+    fn send_couriers(&mut self) {
+        // Asked of all at once: there may be many who wait.
+        let Some(waiting) = self.waiting() else { return };
+        for session in self.ctx.sessions.departed() {
+            let Some(key) = session.public_key() else { continue };
+            let route = route_of(&session, key);
+            match waiting.get(&route) {
+                _ if self.couriers.contains_key(&route) => {}
+                // What is on its way does not wait, and may come back.
+                None if self.work_of(&route) == Work::Nothing => self.forget_departed(&route),
+                Some(due) if *due <= now_millis() && self.couriers.len() < MAX_COURIERS => self.send_courier(&session, route),
+                None | Some(_) => {}
+            }
+        }
+    }
+
+    fn forget_departed(&self, route: &Route) {
+        if let Sender::Session(key) = &route.sender {
+            self.ctx.sessions.forget_departed(key);
         }
     }
 
@@ -95,12 +110,12 @@ impl Supervisor {
     }
 
     /// Every route with mail that waits, and when the first of it is due.
-    fn waiting(&self) -> HashMap<Route, Millis> {
-        self.ctx.outbox.routes_with_work().map(|routes| routes.into_iter().collect()).unwrap_or_else(|err| {
+    fn waiting(&self) -> Option<HashMap<Route, Millis>> {
+        let failed = |err: &store::Error| {
             log::error!("outbox: {err}; what sessions left to be sent waits");
-            self.ctx.store_failed(&err);
-            HashMap::new()
-        })
+            self.ctx.store_failed(err);
+        };
+        Some(self.ctx.outbox.routes_with_work().inspect_err(failed).ok()?.into_iter().collect())
     }
 
     /// Those of a mesh that is not there any more, or not under this name.
@@ -136,10 +151,6 @@ impl Supervisor {
         if self.couriers.contains_key(route) {
             self.stop_link(route.clone(), farewell);
         }
-    }
-
-    fn courier_of(&self, session: &Session) -> Option<Instant> {
-        session.public_key().and_then(|key| self.couriers.get(&route_of(session, key)).copied())
     }
 
     fn work_of(&self, route: &Route) -> Work {
